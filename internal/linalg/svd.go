@@ -1,0 +1,208 @@
+package linalg
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+
+	"gonum.org/v1/gonum/floats"
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/deeplora/deeplora/internal/rng"
+)
+
+const (
+	exactBelow      = 64 // a matrix with a side this short is decomposed exactly
+	oversampling    = 8  // extra directions of the range finder
+	powerIterations = 4  // sin angle 5e-9 on the spectrum 0.8^i; 2e-4 with two, 6e-3 with one (method.md 3.3)
+)
+
+// SVD is (the leading part of) a singular value decomposition: a ≈ U·diag(S)·Vᵀ, S descending.
+type SVD struct {
+	U *mat.Dense // [rows, k], orthonormal columns
+	S []float64  // k values
+	V *mat.Dense // [cols, k], orthonormal columns
+}
+
+// TopSVD returns the k leading singular triples of a, a rows × cols matrix in row-major order.
+//
+// If its shorter side is at most 64 the decomposition is exact. Beyond, it is a randomised range finder
+// (Halko, Martinsson, Tropp 2011) with 8 more directions than asked for and 4 power iterations, drawn
+// from s: 20·rows·cols·(k+8) flops, and memory for a few k+8 vectors of either length, since a is read
+// where it lies. Every u has its largest entry positive, so that the signs do not hang on rounding.
+// If a has rank below k the further triples are zeros with orthonormal vectors.
+//
+// It is an error if an entry is NaN or infinite, or if k is not in 1 … min(rows, cols).
+func TopSVD[T float32 | float64](a []T, rows, cols, k int, s *rng.Stream) (SVD, error) {
+	if len(a) != rows*cols {
+		panic(fmt.Sprintf("linalg: %d entries are no %d × %d matrix", len(a), rows, cols))
+	}
+	if k < 1 || k > min(rows, cols) {
+		return SVD{}, fmt.Errorf("linalg: %d singular vectors of a %d × %d matrix; want 1 to %d", k, rows, cols, min(rows, cols))
+	}
+	if i := firstNotFinite(a); i >= 0 {
+		return SVD{}, fmt.Errorf("linalg: entry [%d %d] is %v; want finite numbers", i/cols, i%cols, a[i])
+	}
+	if min(rows, cols) <= exactBelow {
+		return exactSVD(a, rows, cols, k)
+	}
+	return randomisedSVD(a, rows, cols, k, s)
+}
+
+func firstNotFinite[T float32 | float64](a []T) int {
+	for i, x := range a {
+		if x-x != 0 { // NaN for NaN and for both infinities
+			return i
+		}
+	}
+	return -1
+}
+
+func exactSVD[T float32 | float64](a []T, rows, cols, k int) (SVD, error) {
+	wide := make([]float64, len(a))
+	for i, x := range a {
+		wide[i] = float64(x)
+	}
+	d, err := ThinSVD(mat.NewDense(rows, cols, wide))
+	if err != nil {
+		return SVD{}, err
+	}
+	return d.leading(k), nil
+}
+
+func randomisedSVD[T float32 | float64](a []T, rows, cols, k int, s *rng.Stream) (SVD, error) {
+	width := min(k+oversampling, min(rows, cols))
+	sketch := columns(Gaussian(s, cols, width))
+	q := extend(nil, times(a, rows, cols, sketch), s)
+	for range powerIterations {
+		q = extend(nil, transposeTimes(a, rows, cols, q), s)
+		q = extend(nil, times(a, rows, cols, q), s)
+	}
+	// a ≈ q·(qᵀa), and the SVD of the small side's transpose aᵀq = V·S·Wᵀ gives U = q·W.
+	d, err := ThinSVD(fromColumns(transposeTimes(a, rows, cols, q)))
+	if err != nil {
+		return SVD{}, err
+	}
+	var u mat.Dense
+	u.Mul(fromColumns(q), d.V)
+	return SVD{&u, d.S, d.U}.leading(k), nil
+}
+
+// ThinSVD returns the singular value decomposition of a with all min(rows, cols) triples, by LAPACK.
+// Every u has its largest entry positive.
+func ThinSVD(a mat.Matrix) (SVD, error) {
+	var svd mat.SVD
+	if !svd.Factorize(a, mat.SVDThin) {
+		return SVD{}, errors.New("linalg: singular value decomposition did not converge; does the matrix hold NaN?")
+	}
+	d := SVD{U: new(mat.Dense), S: svd.Values(nil), V: new(mat.Dense)}
+	svd.UTo(d.U)
+	svd.VTo(d.V)
+	return d.leading(len(d.S)), nil
+}
+
+// leading cuts the decomposition to its k first triples and fixes their signs.
+func (d SVD) leading(k int) SVD {
+	u, v := columns(d.U)[:k], columns(d.V)[:k]
+	for j := range u {
+		largest := 0.0
+		for _, x := range u[j] {
+			if math.Abs(x) > math.Abs(largest) {
+				largest = x
+			}
+		}
+		if largest < 0 {
+			floats.Scale(-1, u[j])
+			floats.Scale(-1, v[j])
+		}
+	}
+	return SVD{fromColumns(u), d.S[:k], fromColumns(v)}
+}
+
+// times returns a·x for each of the vectors x [cols].
+func times[T float32 | float64](a []T, rows, cols int, x [][]float64) [][]float64 {
+	y := vectors(len(x), rows)
+	share(rows, func(from, to int) {
+		for i := from; i < to; i++ {
+			row := a[i*cols : (i+1)*cols]
+			c := 0
+			for ; c+4 <= len(x); c += 4 {
+				y[c][i], y[c+1][i], y[c+2][i], y[c+3][i] = dot4(row, x[c], x[c+1], x[c+2], x[c+3])
+			}
+			for ; c < len(x); c++ {
+				y[c][i], _, _, _ = dot4(row, x[c], x[c], x[c], x[c])
+			}
+		}
+	})
+	return y
+}
+
+// dot4 reads and widens each entry of a once for four products.
+func dot4[T float32 | float64](a []T, x0, x1, x2, x3 []float64) (s0, s1, s2, s3 float64) {
+	x0, x1, x2, x3 = x0[:len(a)], x1[:len(a)], x2[:len(a)], x3[:len(a)]
+	for j, w := range a {
+		v := float64(w)
+		s0 += v * x0[j]
+		s1 += v * x1[j]
+		s2 += v * x2[j]
+		s3 += v * x3[j]
+	}
+	return s0, s1, s2, s3
+}
+
+// transposeTimes returns aᵀ·y for each of the vectors y [rows].
+func transposeTimes[T float32 | float64](a []T, rows, cols int, y [][]float64) [][]float64 {
+	z := vectors(len(y), cols)
+	share(cols, func(from, to int) {
+		block := vectors(4, to-from) // four rows of a, widened once for all of y
+		for i := 0; i < rows; i += 4 {
+			height := min(4, rows-i)
+			for r := range height {
+				for j, w := range a[(i+r)*cols+from : (i+r)*cols+to] {
+					block[r][j] = float64(w)
+				}
+			}
+			for c := range y {
+				addRows(z[c][from:to], y[c][i:i+height], block)
+			}
+		}
+	})
+	return z
+}
+
+// addRows adds Σ weights[r]·block[r] to z, for one to four weights.
+func addRows(z, weights []float64, block [][]float64) {
+	if len(weights) < 4 {
+		for r, w := range weights {
+			floats.AddScaled(z, w, block[r])
+		}
+		return
+	}
+	w0, w1, w2, w3 := weights[0], weights[1], weights[2], weights[3]
+	b0, b1, b2, b3 := block[0][:len(z)], block[1][:len(z)], block[2][:len(z)], block[3][:len(z)]
+	for j := range z {
+		z[j] += w0*b0[j] + w1*b1[j] + w2*b2[j] + w3*b3[j]
+	}
+}
+
+func vectors(count, length int) [][]float64 {
+	all := make([]float64, count*length)
+	out := make([][]float64, count)
+	for i := range out {
+		out[i] = all[i*length : (i+1)*length : (i+1)*length]
+	}
+	return out
+}
+
+// share calls work on consecutive parts of [0, n) at once, one a core, and waits for all of them. What
+// is computed for an index must not depend on the part it falls in.
+func share(n int, work func(from, to int)) {
+	parts := min(runtime.GOMAXPROCS(0), n)
+	var wait sync.WaitGroup
+	for p := range parts {
+		wait.Go(func() { work(n*p/parts, n*(p+1)/parts) })
+	}
+	wait.Wait()
+}
