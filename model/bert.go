@@ -1,0 +1,174 @@
+package model
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+	"github.com/gomlx/gomlx/ml/layers/activation"
+)
+
+// Inputs of the encoder, each [batch, seq], int32: token ids, token types, and a mask that is 1 on real
+// tokens and 0 on padding. Ids must lie inside the vocabulary: a graph cannot check them (Batch in
+// package data does).
+type Inputs struct {
+	IDs, Types, Mask *Node
+}
+
+// Weights gives the graph's node of a tensor by its Hugging Face name; kernels are [in, out].
+type Weights func(name string) *Node
+
+// BERT builds the encoder's graph: the one forward pass that training, evaluation, the compressed
+// initialisation and tests share.
+type BERT struct {
+	*Config
+	Weights Weights
+	Hook    WeightHook
+	Dropout *Dropout // nil outside training
+}
+
+// Logits is the whole model: inputs [batch, seq] -> logits [batch, labels].
+func (b *BERT) Logits(in Inputs) *Node {
+	batch := in.IDs.Shape().Dim(0)
+	hidden := b.Hidden(in)                         // [batch·seq, H]
+	pooled := b.Pooled(FirstTokens(hidden, batch)) // [batch, H]
+	pooled = b.Dropout.apply("classifier", b.classifierDropout(), pooled)
+	return Add(Dot(pooled, b.Weights(HeadWeight)).Product(), row(b.Weights(HeadBias))) // [batch, labels]
+}
+
+// Hidden is the last hidden state, flat: [batch·seq, H].
+func (b *BERT) Hidden(in Inputs) *Node {
+	hidden := b.embed(in)
+	bias := attentionBias(in.Mask, hidden.DType())
+	for i := range b.NumHiddenLayers {
+		hidden = b.layer(i, hidden, bias)
+	}
+	return hidden
+}
+
+// Pooled is tanh(W·h + b) of each example's first token: [batch, H] -> [batch, H].
+func (b *BERT) Pooled(first *Node) *Node {
+	return Tanh(b.dense(poolerDense, first, b.HiddenSize))
+}
+
+// FirstTokens takes the first of each example's rows: [batch·seq, H] -> [batch, H].
+func FirstTokens(hidden *Node, batch int) *Node {
+	rows, h := hidden.Shape().Dim(0), hidden.Shape().Dim(1)
+	x := Reshape(hidden, batch, rows/batch, h)
+	return Reshape(Slice(x, AxisRange(), AxisElem(0), AxisRange()), batch, h)
+}
+
+// embed sums word, token-type and position rows, then normalises: [batch, seq] -> [batch·seq, H].
+func (b *BERT) embed(in Inputs) *Node {
+	g := in.IDs.Graph()
+	batch, seq := in.IDs.Shape().Dim(0), in.IDs.Shape().Dim(1)
+	words := b.lookup(wordEmbeddings, b.VocabSize, Reshape(in.IDs, batch*seq))
+	types := b.lookup(typeEmbeddings, b.TypeVocabSize, Reshape(in.Types, batch*seq))
+	positions := b.lookup(positionEmbeddings, b.MaxPositionEmbeddings, Iota(g, shape(dtypes.Int32, seq), 0)) // [seq, H]
+
+	x := Reshape(Add(words, types), batch, seq, b.HiddenSize)
+	x = Add(x, InsertAxes(positions, 0)) // the same positions for every example
+	x = b.norm(embeddingsNorm, Reshape(x, batch*seq, b.HiddenSize))
+	return b.Dropout.apply("embeddings", b.HiddenDropout, x)
+}
+
+// layer is one post-norm encoder layer: hidden [batch·seq, H], bias [batch, 1, 1, seq] -> [batch·seq, H].
+func (b *BERT) layer(i int, hidden, bias *Node) *Node {
+	h := b.HiddenSize
+	attended := b.attention(i, hidden, bias)
+	attended = b.dense(layer(i, "attention.output.dense"), attended, h)
+	attended = b.Dropout.apply(layer(i, "attention.output"), b.HiddenDropout, attended)
+	hidden = b.norm(layer(i, "attention.output.LayerNorm"), Add(attended, hidden))
+
+	inner := b.dense(layer(i, "intermediate.dense"), hidden, b.IntermediateSize)
+	inner = activations[b.HiddenAct](inner)
+	out := b.dense(layer(i, "output.dense"), inner, h)
+	out = b.Dropout.apply(layer(i, "output"), b.HiddenDropout, out)
+	return b.norm(layer(i, "output.LayerNorm"), Add(out, hidden))
+}
+
+// attention is softmax(q·kᵀ/√d + bias)·v over the heads: [batch·seq, H] -> [batch·seq, H].
+func (b *BERT) attention(i int, hidden, bias *Node) *Node {
+	batch, seq := bias.Shape().Dim(0), bias.Shape().Dim(3)
+	heads, size := b.NumAttentionHeads, b.HiddenSize/b.NumAttentionHeads
+	project := func(what string) *Node {
+		return Reshape(b.dense(layer(i, "attention.self."+what), hidden, b.HiddenSize), batch, seq, heads, size)
+	}
+	q, k, v := project("query"), project("key"), project("value") // [batch, seq, heads, size]
+
+	scores := Einsum("bqhd,bkhd->bhqk", q, k) // [batch, heads, query, key]
+	scores = Add(MulScalar(scores, 1/math.Sqrt(float64(size))), bias)
+	weights := b.Dropout.apply(layer(i, "attention.self"), b.AttentionDropout, Softmax(scores, -1))
+	context := Einsum("bhqk,bkhd->bqhd", weights, v) // [batch, query, heads, size]
+	return Reshape(context, batch*seq, b.HiddenSize)
+}
+
+// attentionBias is what is added to the scores: 0 on real keys, the most negative finite number on padding:
+// mask [batch, seq] -> [batch, 1, 1, seq].
+func attentionBias(mask *Node, dtype dtypes.DType) *Node {
+	m := ConvertDType(mask, dtype)
+	lowest := -math.MaxFloat32 // of float32, also in float64: as masked as the model it is compared with
+	return InsertAxes(MulScalar(OneMinus(m), lowest), 1, 1)
+}
+
+// dense is x·K + b through the hook: [rows, in] -> [rows, out].
+func (b *BERT) dense(name string, x *Node, out int) *Node {
+	k := Kernel{Name: name, In: x.Shape().Dim(1), Out: out}
+	return Add(b.Hook(k, x, b.Weights(k.Weight())), row(b.Weights(name+".bias")))
+}
+
+// lookup is the rows of an embedding table through the hook: ids [rows] -> [rows, H].
+func (b *BERT) lookup(name string, size int, ids *Node) *Node {
+	k := Kernel{Name: name, In: size, Out: b.HiddenSize, Lookup: true}
+	return b.Hook(k, ids, b.Weights(k.Weight()))
+}
+
+// norm is layer normalisation over the hidden axis: [rows, H] -> [rows, H].
+func (b *BERT) norm(name string, x *Node) *Node {
+	centred := Sub(x, ReduceAndKeep(x, ReduceMean, -1))
+	variance := ReduceAndKeep(Square(centred), ReduceMean, -1)
+	// Sqrt and a reciprocal a row, not Rsqrt: GoMLX has no gradient for it.
+	scale := Reciprocal(Sqrt(AddScalar(variance, b.LayerNormEps))) // [rows, 1]
+	return Add(Mul(Mul(centred, scale), row(b.Weights(name+".weight"))), row(b.Weights(name+".bias")))
+}
+
+// row makes a vector a row to be broadcast over all rows: [n] -> [1, n].
+func row(v *Node) *Node { return InsertAxes(v, 0) }
+
+// activations by their names in config.json. The erf and the tanh form of GELU differ by up to 5e-4, so
+// none stands in for another.
+var activations = map[string]func(x *Node) *Node{
+	"gelu":              activation.Gelu,
+	"gelu_python":       activation.Gelu,
+	"gelu_new":          activation.GeluApproximate,
+	"gelu_pytorch_tanh": activation.GeluApproximate,
+	"gelu_fast":         activation.GeluApproximate,
+	"quick_gelu":        func(x *Node) *Node { return Mul(x, Sigmoid(MulScalar(x, 1.702))) },
+	"relu":              activation.Relu,
+	"silu":              activation.Swish,
+	"swish":             activation.Swish,
+	"tanh":              Tanh,
+}
+
+func activationNames() []string { return slices.Sorted(maps.Keys(activations)) }
+
+// Check refuses a batch the graph would silently compute wrongly: gathers clamp ids that are out of range.
+func (c *Config) Check(ids, types []int32, seq int) error {
+	if seq > c.MaxPositionEmbeddings {
+		return fmt.Errorf("length %d exceeds max_position_embeddings %d", seq, c.MaxPositionEmbeddings)
+	}
+	for _, id := range ids {
+		if id < 0 || int(id) >= c.VocabSize {
+			return fmt.Errorf("token id %d is outside the model's vocabulary of %d: is the tokenizer from another model?", id, c.VocabSize)
+		}
+	}
+	for _, t := range types {
+		if t < 0 || int(t) >= c.TypeVocabSize {
+			return fmt.Errorf("token type %d is outside the model's %d types", t, c.TypeVocabSize)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,451 @@
+package model
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/internal/safetensors"
+)
+
+// Checkpoint is a BERT checkpoint in memory: every tensor of Config.Specs by its canonical name (with the
+// "bert." prefix), dense kernels as [in, out].
+type Checkpoint struct {
+	Config  *Config
+	Tensors map[string]*tensors.Tensor
+	Files   []FileSum // what it was read from: config.json, then the weight files in name order
+	Fresh   []string  // modules the files lack and that were drawn at random
+	Ignored []string  // tensors of the files that a sequence classifier has no use for
+}
+
+// FileSum is a file with the sha256 of its bytes.
+type FileSum struct {
+	File   string `json:"file"`
+	SHA256 string `json:"sha256"`
+}
+
+// LoadOptions say what the caller wants of a checkpoint.
+type LoadOptions struct {
+	// Labels, unless empty, are the class names of the task; the head must have one output each.
+	Labels      []string
+	ProblemType string // with Labels
+	// Head draws missing modules. nil means a missing module is an error.
+	Head *rng.Stream
+	// NewHead draws the head even where the files hold one.
+	NewHead bool
+	DType   dtypes.DType // Float32 unless set
+}
+
+// Load reads a Hugging Face BERT checkpoint: config.json with model.safetensors, or an index and its
+// shards. Names without the "bert." prefix and LayerNorm's legacy gamma and beta are understood; F16 and
+// BF16 are widened. Any tensor that is missing, unexpected or of another shape is an error naming it. Only
+// the classifier, and the pooler of masked-LM checkpoints, may be absent, when o.Head is given.
+func Load(fsys fs.FS, o LoadOptions) (*Checkpoint, error) {
+	config, err := ReadConfig(fsys, "config.json")
+	if err != nil {
+		return nil, err
+	}
+	if len(o.Labels) > 0 {
+		config.SetLabels(o.Labels, o.ProblemType)
+	}
+	if o.DType == dtypes.InvalidDType {
+		o.DType = dtypes.Float32
+	}
+	w, err := openWeights(fsys)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	c := &Checkpoint{Config: config, Tensors: map[string]*tensors.Tensor{}}
+	if err := c.read(w, o); err != nil {
+		return nil, err
+	}
+	return c, c.sum(fsys, w)
+}
+
+// Kernel returns the tensor of a kernel, [in, out].
+func (c *Checkpoint) Kernel(name string) *tensors.Tensor { return c.Tensors[name+".weight"] }
+
+// read fills Tensors from the files, in the order of Specs so that fresh modules are drawn alike each time.
+func (c *Checkpoint) read(w *weights, o LoadOptions) error {
+	found, ignored, err := w.canonical()
+	if err != nil {
+		return err
+	}
+	c.Ignored = ignored
+	if o.NewHead {
+		delete(found, HeadWeight)
+		delete(found, HeadBias)
+	}
+	var missing []string
+	for _, spec := range c.Config.Specs() {
+		name, ok := found[spec.Name]
+		delete(found, spec.Name)
+		var t *tensors.Tensor
+		var err error
+		switch {
+		case ok:
+			t, err = w.tensor(name, spec, o.DType)
+		case spec.Head && o.Head != nil:
+			t = fresh(spec, o.Head, c.Config.InitializerRange, o.DType)
+			c.Fresh = append(c.Fresh, spec.Name)
+		default:
+			missing = append(missing, spec.Name)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		c.Tensors[spec.Name] = t
+	}
+	return errors.Join(w.errMissing(missing, c.Config), w.errUnexpected(found))
+}
+
+// fresh draws a new head as Transformers does: weights N(0, range²), biases 0. The draw is made in float64
+// in the file's [out, in] order whatever the dtype.
+func fresh(spec Spec, s *rng.Stream, std float64, dtype dtypes.DType) *tensors.Tensor {
+	values := make([]float64, product(spec.Shape))
+	if spec.Dense {
+		for i := range values {
+			values[i] = std * s.Normal()
+		}
+	}
+	if dtype == dtypes.Float64 {
+		return toTensor(values, spec)
+	}
+	narrow := make([]float32, len(values))
+	for i, v := range values {
+		narrow[i] = float32(v)
+	}
+	return toTensor(narrow, spec)
+}
+
+func (c *Checkpoint) sum(fsys fs.FS, w *weights) error {
+	config, err := sumFile(fsys, "config.json")
+	if err != nil {
+		return err
+	}
+	c.Files = []FileSum{config}
+	for _, f := range w.files {
+		s, err := f.Sum()
+		if err != nil {
+			return err
+		}
+		c.Files = append(c.Files, FileSum{f.name, s})
+	}
+	return nil
+}
+
+// weights are the open files of a checkpoint and where each tensor lies.
+type weights struct {
+	files []weightFile
+	where map[string]weightFile // tensor name as in the file -> file
+}
+
+type weightFile struct {
+	*safetensors.File
+	name string
+	raw  fs.File
+}
+
+func (w *weights) close() {
+	for _, f := range w.files {
+		f.raw.Close() // opened for reading: nothing can be lost
+	}
+}
+
+// openFile opens one safetensors file of a file system.
+func openFile(fsys fs.FS, name string) (f weightFile, err error) {
+	raw, err := fsys.Open(name)
+	if err != nil {
+		return f, err
+	}
+	defer func() {
+		if err != nil {
+			raw.Close()
+		}
+	}()
+	info, err := raw.Stat()
+	if err != nil {
+		return f, err
+	}
+	at, ok := raw.(io.ReaderAt)
+	if !ok {
+		return f, fmt.Errorf("%s cannot be read at random: %T", name, raw)
+	}
+	file, err := safetensors.New(at, info.Size(), name)
+	return weightFile{file, name, raw}, err
+}
+
+const (
+	singleFile = "model.safetensors"
+	indexFile  = "model.safetensors.index.json"
+)
+
+// openWeights opens model.safetensors, or else the shards its index names. A single file wins where both
+// lie there.
+func openWeights(fsys fs.FS) (*weights, error) {
+	w := &weights{where: map[string]weightFile{}}
+	if _, err := fs.Stat(fsys, singleFile); err == nil {
+		if _, err := w.add(fsys, singleFile); err != nil {
+			w.close()
+			return nil, err
+		}
+		return w, nil
+	}
+	if _, err := fs.Stat(fsys, indexFile); err == nil {
+		if err := w.addShards(fsys); err != nil {
+			w.close()
+			return nil, err
+		}
+		return w, nil
+	}
+	for _, pickle := range []string{"pytorch_model.bin", "pytorch_model.bin.index.json"} {
+		if _, err := fs.Stat(fsys, pickle); err == nil {
+			return nil, fmt.Errorf("model folder has %s but no %s: pickles can run code and are not read; save it again with safe_serialization=True", pickle, singleFile)
+		}
+	}
+	return nil, fmt.Errorf("model folder has neither %s nor %s", singleFile, indexFile)
+}
+
+func (w *weights) add(fsys fs.FS, name string) (weightFile, error) {
+	f, err := openFile(fsys, name)
+	if err != nil {
+		return f, err
+	}
+	w.files = append(w.files, f)
+	for _, tensor := range f.Names() {
+		if other, twice := w.where[tensor]; twice {
+			return f, fmt.Errorf("tensor %q is in both %s and %s", tensor, other.name, name)
+		}
+		w.where[tensor] = f
+	}
+	return f, nil
+}
+
+// addShards opens what model.safetensors.index.json maps, and holds the map against what the shards hold.
+func (w *weights) addShards(fsys fs.FS) error {
+	text, err := fs.ReadFile(fsys, indexFile)
+	if err != nil {
+		return err
+	}
+	var index struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&index); err != nil {
+		return fmt.Errorf("%s: %w", indexFile, err)
+	}
+	var shards []string
+	for tensor, shard := range index.WeightMap {
+		if shard != path.Base(shard) || strings.Contains(shard, `\`) || !fs.ValidPath(shard) {
+			return fmt.Errorf("%s: tensor %q is mapped to %q; a shard is a plain file name beside the index", indexFile, tensor, shard)
+		}
+		shards = append(shards, shard)
+	}
+	if len(shards) == 0 {
+		return fmt.Errorf("%s: weight_map is absent or empty", indexFile)
+	}
+	slices.Sort(shards)
+	for _, shard := range slices.Compact(shards) {
+		f, err := w.add(fsys, shard)
+		if err != nil {
+			return fmt.Errorf("%s: %w", indexFile, err)
+		}
+		for _, tensor := range f.Names() {
+			if index.WeightMap[tensor] != shard {
+				return fmt.Errorf("%s: shard %s holds tensor %q, which the index maps to %q", indexFile, shard, tensor, index.WeightMap[tensor])
+			}
+		}
+	}
+	for tensor, shard := range index.WeightMap {
+		if _, ok := w.where[tensor]; !ok {
+			return fmt.Errorf("%s: tensor %q is not in its shard %s", indexFile, tensor, shard)
+		}
+	}
+	return nil
+}
+
+// canonical maps canonical names to the names in the files, and lists what a sequence classifier ignores:
+// the heads of pretraining and the position_ids buffer.
+func (w *weights) canonical() (found map[string]string, ignored []string, err error) {
+	names := make([]string, 0, len(w.where))
+	for name := range w.where {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	prefixed, bare := "", ""
+	found = map[string]string{}
+	for _, name := range names {
+		short, hasPrefix := strings.CutPrefix(name, "bert.")
+		if strings.HasPrefix(name, "cls.") || short == "embeddings.position_ids" {
+			if err := w.checkPositions(name); err != nil {
+				return nil, nil, err
+			}
+			ignored = append(ignored, name)
+			continue
+		}
+		to := name
+		if !strings.HasPrefix(name, classifier+".") {
+			to = "bert." + modernNorm(short)
+			if hasPrefix {
+				prefixed = name
+			} else {
+				bare = name
+			}
+		}
+		if other, twice := found[to]; twice {
+			return nil, nil, fmt.Errorf("%s: tensors %q and %q are one tensor under two spellings", w.where[name].name, other, name)
+		}
+		found[to] = name
+	}
+	if prefixed != "" && bare != "" {
+		return nil, nil, fmt.Errorf("%s mixes names with and without the prefix \"bert.\": %q and %q", w.where[bare].name, prefixed, bare)
+	}
+	return found, ignored, nil
+}
+
+// modernNorm renames LayerNorm.gamma and LayerNorm.beta, and nothing else that ends so.
+func modernNorm(name string) string {
+	if stem, ok := strings.CutSuffix(name, ".LayerNorm.gamma"); ok {
+		return stem + ".LayerNorm.weight"
+	}
+	if stem, ok := strings.CutSuffix(name, ".LayerNorm.beta"); ok {
+		return stem + ".LayerNorm.bias"
+	}
+	return name
+}
+
+// checkPositions verifies the position_ids buffer of older checkpoints: the encoder counts 0, 1, 2, …
+func (w *weights) checkPositions(name string) error {
+	if !strings.HasSuffix(name, ".position_ids") {
+		return nil
+	}
+	ids, err := w.where[name].Int64(name)
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		if int64(i) != id {
+			return fmt.Errorf("%s: %q holds %d at position %d; only 0, 1, 2, … is supported", w.where[name].name, name, id, i)
+		}
+	}
+	return nil
+}
+
+// tensor reads one tensor after checking its shape, dense kernels turned to [in, out].
+func (w *weights) tensor(name string, spec Spec, dtype dtypes.DType) (*tensors.Tensor, error) {
+	f := w.where[name]
+	info, _ := f.Info(name)
+	if !slices.Equal(info.Shape, spec.Shape) {
+		hint := "is config.json from another model?"
+		if spec.Name == HeadWeight || spec.Name == HeadBias {
+			hint = "this head was made for another task: --fresh-head draws a new one"
+		}
+		return nil, fmt.Errorf("%s: tensor %q is %v, want %v; %s", f.name, name, info.Shape, spec.Shape, hint)
+	}
+	if dtype == dtypes.Float64 {
+		values, err := f.Float64(name)
+		if err != nil {
+			return nil, err
+		}
+		return toTensor(values, spec), nil
+	}
+	values, err := f.Float32(name)
+	if err != nil {
+		return nil, err
+	}
+	return toTensor(values, spec), nil
+}
+
+func toTensor[T float32 | float64](values []T, spec Spec) *tensors.Tensor {
+	if !spec.Dense {
+		return tensors.FromFlatDataAndDimensions(values, spec.Shape...)
+	}
+	out, in := spec.Shape[0], spec.Shape[1]
+	return tensors.FromFlatDataAndDimensions(Transposed(values, out, in), in, out)
+}
+
+// Transposed turns [rows, cols] into [cols, rows], in square blocks that stay in the cache.
+func Transposed[T float32 | float64](a []T, rows, cols int) []T {
+	const block = 32
+	t := make([]T, len(a))
+	for i0 := 0; i0 < rows; i0 += block {
+		for j0 := 0; j0 < cols; j0 += block {
+			for i := i0; i < min(i0+block, rows); i++ {
+				for j := j0; j < min(j0+block, cols); j++ {
+					t[j*rows+i] = a[i*cols+j]
+				}
+			}
+		}
+	}
+	return t
+}
+
+func (w *weights) errMissing(names []string, c *Config) error {
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %d tensors are missing: %s; config.json asks for %d layers of %d", w.files[0].name, len(names), list(names), c.NumHiddenLayers, c.HiddenSize)
+}
+
+func (w *weights) errUnexpected(found map[string]string) error {
+	if len(found) == 0 {
+		return nil
+	}
+	var names []string
+	for _, name := range found {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return fmt.Errorf("%s: %d tensors are unexpected: %s; is config.json from another model?", w.where[names[0]].name, len(names), list(names))
+}
+
+// list quotes the first few names.
+func list(names []string) string {
+	const most = 5
+	var b strings.Builder
+	for i, n := range names[:min(most, len(names))] {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%q", n)
+	}
+	if len(names) > most {
+		fmt.Fprintf(&b, " and %d more", len(names)-most)
+	}
+	return b.String()
+}
+
+func product(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// sumFile hashes one file.
+func sumFile(fsys fs.FS, name string) (FileSum, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return FileSum{}, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return FileSum{}, fmt.Errorf("hash %s: %w", name, err)
+	}
+	return FileSum{name, hex.EncodeToString(h.Sum(nil))}, nil
+}

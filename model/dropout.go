@@ -1,0 +1,53 @@
+package model
+
+import (
+	"hash/fnv"
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+)
+
+// Dropout draws masks by hashing a counter in the graph: element i of the mask called name at one step is
+// kept where hash(i, key, name) >= p·2³². There is no state: the key of a step gives all its masks, so a
+// resumed run draws what an uninterrupted one does, and XLA fuses the hash into its neighbours and computes
+// it again in backward instead of storing masks.
+type Dropout struct {
+	Key *Node // uint32 [2], another at each step
+}
+
+// apply zeroes elements of x with probability p and scales the rest by 1/(1-p). A nil Dropout is off.
+func (d *Dropout) apply(name string, p float64, x *Node) *Node {
+	if d == nil || p == 0 {
+		return x
+	}
+	threshold := Scalar(x.Graph(), dtypes.Uint32, uint32(math.Round(p*(1<<32))))
+	keep := Reshape(GreaterOrEqual(d.hash(name, x.Shape().Size()), threshold), x.Shape().Dimensions...)
+	return Where(keep, MulScalar(x, 1/(1-p)), ZerosLike(x))
+}
+
+// hash is uint32 [n]: a Weyl sequence started by the step's first key and the mask's name, finished as
+// MurmurHash3 finishes (fmix32), with the second key mixed in between so that two masks are not
+// shifts of one another.
+func (d *Dropout) hash(name string, n int) *Node {
+	g := d.Key.Graph()
+	word := func(v uint32) *Node { return Scalar(g, dtypes.Uint32, v) }
+	shift := func(x *Node, by uint32) *Node { return BitwiseXor(x, BitwiseShiftRightLogical(x, word(by))) }
+	key := func(i int) *Node { return Reshape(Slice(d.Key, AxisElem(i))) }
+
+	id := fnv.New32a()
+	id.Write([]byte(name))
+	x := Mul(Iota(g, shape(dtypes.Uint32, n), 0), word(0x9E3779B1))
+	x = Add(x, fmix32(BitwiseXor(key(0), word(id.Sum32())), word, shift))
+	x = BitwiseXor(Mul(shift(x, 16), word(0x85EBCA6B)), key(1))
+	return shift(Mul(shift(x, 13), word(0xC2B2AE35)), 16)
+}
+
+// fmix32 is MurmurHash3's finaliser.
+func fmix32(x *Node, word func(uint32) *Node, shift func(*Node, uint32) *Node) *Node {
+	x = Mul(shift(x, 16), word(0x85EBCA6B))
+	return shift(Mul(shift(x, 13), word(0xC2B2AE35)), 16)
+}
+
+func shape(dtype dtypes.DType, dims ...int) shapes.Shape { return shapes.Make(dtype, dims...) }

@@ -1,0 +1,29 @@
+package model
+
+import (
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+)
+
+// Kernel is one weight matrix of the encoder, as a hook sees it: K is [In, Out] and y = x·K.
+type Kernel struct {
+	Name    string // Hugging Face name without ".weight": bert.encoder.layer.0.attention.self.query
+	In, Out int
+	Lookup  bool // an embedding table: x holds row ids, y the rows of K
+}
+
+// Weight is the name of the kernel's tensor in a checkpoint and in Weights.
+func (k Kernel) Weight() string { return k.Name + ".weight" }
+
+// WeightHook gives y for kernel k with weight w [In, Out]: x [rows, In] -> y [rows, Out]. For a Lookup
+// x is ids [rows], int32. Hidden states stay flat (rows = batch·seq) between attentions, because products
+// of rank 3 are compiled to a slow path once adapters are trained; the pooler has a row an example.
+// Biases stay with the encoder.
+type WeightHook func(k Kernel, x, w *Node) *Node
+
+// Frozen is the plain model: y = x·K, or the rows of K.
+func Frozen(k Kernel, x, w *Node) *Node {
+	if k.Lookup {
+		return Gather(w, InsertAxes(x, -1)) // [rows, Out]
+	}
+	return Dot(x, w).Product() // [rows, Out]
+}
