@@ -181,7 +181,7 @@ func (p *parser) tensor() (Info, error) {
 		return info, err
 	}
 	if end-begin != size {
-		return info, fmt.Errorf("%s%v takes %d bytes, but data_offsets [%d %d] hold %d", dtype, shape, size, begin, end, end-begin)
+		return info, fmt.Errorf("%s%s takes %d bytes, but data_offsets [%d %d] hold %d", dtype, shapeText(shape), size, begin, end, end-begin)
 	}
 	info.Shape = make([]int, len(shape))
 	for i, n := range shape {
@@ -197,7 +197,7 @@ func byteSize(shape []uint64, dtype DType) (uint64, error) {
 	for _, n := range shape {
 		high, low := bits.Mul64(size, n)
 		if high != 0 || low > math.MaxInt || n > math.MaxInt {
-			return 0, fmt.Errorf("shape %v is too large: its bytes do not fit in an integer", shape)
+			return 0, fmt.Errorf("shape %s is too large: its bytes do not fit in an integer", shapeText(shape))
 		}
 		size = low
 	}
@@ -269,4 +269,13 @@ func quoteShort(s string) string {
 		return strconv.Quote(s[:limit]) + "…"
 	}
 	return strconv.Quote(s)
+}
+
+// shapeText is shape for a message: no real tensor has more than a few dimensions.
+func shapeText(shape []uint64) string {
+	const limit = 8
+	if len(shape) > limit {
+		return fmt.Sprintf("%v… (%d dimensions)", shape[:limit], len(shape))
+	}
+	return fmt.Sprint(shape)
 }
