@@ -1,0 +1,247 @@
+package data
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/deeplora/deeplora/internal/rng"
+)
+
+// Encoded is one tokenized example, special tokens included, without padding. Types has the length of
+// IDs, or is nil where every token has type 0.
+type Encoded struct {
+	IDs, Types []int32
+}
+
+// DropOverlong returns the examples whose encoding is at most maxLength tokens long, with their
+// encodings, and how many were left out: the reference's treatment, of training and validation data
+// alike (formats.md 4.2). rows[i] is the encoding of s.Examples[i].
+func DropOverlong(s *Split, rows []Encoded, maxLength int) (*Split, []Encoded, int, error) {
+	if len(rows) != len(s.Examples) {
+		return nil, nil, 0, fmt.Errorf("drop overlong: %d encodings for %d examples", len(rows), len(s.Examples))
+	}
+	var keep []int
+	var kept []Encoded
+	for i, r := range rows {
+		if len(r.IDs) <= maxLength {
+			keep, kept = append(keep, i), append(kept, r)
+		}
+	}
+	if len(keep) == 0 {
+		return nil, nil, 0, fmt.Errorf("%s: all %d examples of %s are longer than %d tokens; raise --max-length or use --overlong truncate",
+			s.Source.File, len(rows), s.Name, maxLength)
+	}
+	return s.pick(keep), kept, len(rows) - len(kept), nil
+}
+
+// Epoch returns the order in which an epoch visits n examples: a permutation that depends on the
+// arguments alone.
+func Epoch(seed uint64, epoch, n int) []int {
+	return rng.New(seed, "order").At(uint64(epoch)).Perm(n)
+}
+
+// Order says which examples each training step sees. It has no state but a cache: Step(s) is the same
+// whatever was asked before, so a resumed run needs only its step number. Not safe for concurrent use.
+type Order struct {
+	seed     uint64
+	n, batch int
+	dropLast bool
+
+	epoch int // whose permutation is cached
+	perm  []int
+}
+
+// NewOrder plans batches out of n examples: a fresh permutation every epoch, cut into batches, the
+// last one short, or left out with dropLast as the reference does. Where one batch is the whole set,
+// every step gets 0 … n-1 in that order. With dropLast a batch larger than n is an error.
+func NewOrder(seed uint64, n, batch int, dropLast bool) (*Order, error) {
+	switch {
+	case n < 1:
+		return nil, fmt.Errorf("no examples to train on")
+	case batch < 1:
+		return nil, fmt.Errorf("batch size %d; want at least 1", batch)
+	case dropLast && batch > n:
+		return nil, fmt.Errorf("batch size %d is larger than the %d examples; lower --batch or draw more", batch, n)
+	}
+	return &Order{seed: seed, n: n, batch: batch, dropLast: dropLast, epoch: -1}, nil
+}
+
+// StepsPerEpoch is the number of batches in a pass over the examples.
+func (o *Order) StepsPerEpoch() int {
+	if o.dropLast {
+		return o.n / o.batch
+	}
+	return (o.n + o.batch - 1) / o.batch
+}
+
+// Step returns the examples of a step, counted from 0. The slice is valid until the next call and
+// must not be changed.
+func (o *Order) Step(step int) []int {
+	epoch, within := step/o.StepsPerEpoch(), step%o.StepsPerEpoch()
+	if o.batch >= o.n {
+		epoch = 0 // the same batch at every step
+	}
+	if epoch != o.epoch {
+		o.epoch, o.perm = epoch, o.permutation(epoch)
+	}
+	start := within * o.batch
+	return o.perm[start:min(start+o.batch, o.n)]
+}
+
+func (o *Order) permutation(epoch int) []int {
+	if o.batch < o.n {
+		return Epoch(o.seed, epoch, o.n)
+	}
+	order := make([]int, o.n)
+	for i := range order {
+		order[i] = i
+	}
+	return order
+}
+
+// EvalBatches cuts rows into batches of similar length, longest first, so that little is padded and
+// memory is at its peak at once. The numbers are indices into rows: results put back by them stand in
+// the original order.
+func EvalBatches(rows []Encoded, batch int) [][]int {
+	order := make([]int, len(rows))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(len(rows[b].IDs), len(rows[a].IDs)) })
+	return slices.Collect(slices.Chunk(order, max(1, batch)))
+}
+
+// Padding says to what length a batch is padded.
+type Padding string
+
+const (
+	PadFixed  Padding = "fixed"  // always the maximum length, as the reference
+	PadBucket Padding = "bucket" // the smallest of a few lengths that holds the longest row
+)
+
+// buckets are the lengths PadBucket pads to: few, since every length is one more graph to compile, and
+// closest together where GLUE's pairs are (28 tokens on average in STS-B, 70 in RTE).
+var buckets = []int{16, 32, 48, 64, 96, 128, 192, 256, 384, 512}
+
+// ParsePadding reads a --pad value.
+func ParsePadding(name string) (Padding, error) {
+	known := []string{string(PadFixed), string(PadBucket)}
+	if !slices.Contains(known, name) {
+		return "", fmt.Errorf("unknown padding %q; nearest: %s (known: fixed bucket)", name, nearest(name, known))
+	}
+	return Padding(name), nil
+}
+
+// Length returns the padded length, in tokens, of a batch whose longest row has longest tokens, under
+// a maximum length.
+func (p Padding) Length(longest, maxLength int) int {
+	if p == PadBucket {
+		if i, _ := slices.BinarySearch(buckets, longest); i < len(buckets) {
+			return min(buckets[i], maxLength)
+		}
+	}
+	return maxLength
+}
+
+// Lengths returns every length that Length can give under a maximum length, ascending: the graphs a
+// run may compile.
+func (p Padding) Lengths(maxLength int) []int {
+	var lengths []int
+	if p == PadBucket {
+		for _, b := range buckets {
+			if b < maxLength {
+				lengths = append(lengths, b)
+			}
+		}
+	}
+	return append(lengths, maxLength)
+}
+
+// Longest returns the token count of the longest of the rows that index names, 0 for none.
+func Longest(rows []Encoded, index []int) int {
+	longest := 0
+	for _, i := range index {
+		longest = max(longest, len(rows[i].IDs))
+	}
+	return longest
+}
+
+// Batch is what one call of the encoder gets. All sequences are row-major.
+type Batch struct {
+	Rows, Len int // shape of IDs, Types and Mask
+
+	IDs   []int32 // [Rows, Len], padded at the right with the pad id
+	Types []int32 // [Rows, Len], 0 or 1; 0 on padding
+	Mask  []int32 // [Rows, Len], 1 on tokens, 0 on padding
+
+	Labels  []float32 // [Rows], class ids or scores; 0 where there is none
+	Weights []float32 // [Rows], 1 for a labelled example; 0 for a filler row or one without a label
+	Index   []int     // [Rows], which example a row is; -1 for a filler row
+
+	Tokens int // real tokens: what a tokens/s figure counts
+}
+
+// Assemble packs the rows that index names into a batch of the given number of rows and length, with
+// their labels; labels may be nil where there are none, and NaN stands for none.
+//
+// A short index is made up with filler rows, so that shapes never change. Their weight is 0, and one
+// token of theirs is left unmasked: a row with nothing to attend to would make attention divide by
+// zero, and NaN times weight 0 is still NaN.
+//
+// It is an error if a row is longer than length or empty, if there are more rows than batch, or if
+// index or labels do not fit rows.
+func Assemble(rows []Encoded, labels []float64, index []int, batch, length int, padID int32) (Batch, error) {
+	if err := checkAssembly(rows, labels, index, batch, length); err != nil {
+		return Batch{}, fmt.Errorf("assemble batch: %w", err)
+	}
+	b := Batch{
+		Rows: batch, Len: length,
+		IDs: slices.Repeat([]int32{padID}, batch*length), Types: make([]int32, batch*length), Mask: make([]int32, batch*length),
+		Labels: make([]float32, batch), Weights: make([]float32, batch), Index: slices.Repeat([]int{-1}, batch),
+	}
+	for r, i := range index {
+		start := r * length
+		copy(b.IDs[start:], rows[i].IDs)
+		copy(b.Types[start:], rows[i].Types)
+		for j := range rows[i].IDs {
+			b.Mask[start+j] = 1
+		}
+		b.Tokens += len(rows[i].IDs)
+		b.Index[r] = i
+		if labels != nil && !math.IsNaN(labels[i]) {
+			b.Labels[r], b.Weights[r] = float32(labels[i]), 1
+		}
+	}
+	for r := len(index); r < batch; r++ {
+		b.Mask[r*length] = 1
+	}
+	return b, nil
+}
+
+func checkAssembly(rows []Encoded, labels []float64, index []int, batch, length int) error {
+	switch {
+	case batch < 1 || length < 1:
+		return fmt.Errorf("shape [%d %d]; want at least one row and one token", batch, length)
+	case len(index) > batch:
+		return fmt.Errorf("%d rows for a batch of %d", len(index), batch)
+	case labels != nil && len(labels) != len(rows):
+		return fmt.Errorf("%d labels for %d examples", len(labels), len(rows))
+	}
+	for _, i := range index {
+		if i < 0 || i >= len(rows) {
+			return fmt.Errorf("example %d of %d", i, len(rows))
+		}
+		ids, types := rows[i].IDs, rows[i].Types
+		switch {
+		case len(ids) == 0:
+			return fmt.Errorf("example %d has no tokens", i)
+		case len(ids) > length:
+			return fmt.Errorf("example %d has %d tokens, the batch holds %d", i, len(ids), length)
+		case types != nil && len(types) != len(ids):
+			return fmt.Errorf("example %d has %d tokens and %d token types", i, len(ids), len(types))
+		}
+	}
+	return nil
+}

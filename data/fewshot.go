@@ -1,0 +1,215 @@
+package data
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/deeplora/deeplora/internal/rng"
+)
+
+// DrawOptions says which examples of a split are used. The zero value takes all of them.
+type DrawOptions struct {
+	Shots   int  // N examples in all, uniformly
+	Replace bool // draw them with replacement, as the reference does: duplicates happen
+
+	PerClass int  // or k examples of each class, by LM-BFF's rule
+	Held     bool // the next k of each class instead: LM-BFF's development half
+
+	Seed uint64
+}
+
+// Sample draws examples and returns them, in the order drawn, with the manifest that replays the draw.
+//
+// Draws of N use the stream "draw" of internal/rng. They come from the examples of s, so whatever was
+// filtered out before (overlong ones, as in the reference) cannot be drawn. Draws per class repeat
+// Gao et al.'s published splits (LM-BFF; their seeds are 13, 21, 42, 87 and 100, k 16) bit for bit if s
+// is a whole train.tsv: their rule, and NumPy's legacy shuffle. For STS-B the two classes are scores
+// below 2.5 and the others.
+//
+// It is an error to draw more than there is without replacement, or more of a class than it has.
+func Sample(s *Split, opt DrawOptions) (*Split, *Manifest, error) {
+	index, rule, err := draw(s, opt)
+	if err != nil {
+		return nil, nil, fmt.Errorf("draw from %s: %w", s.Source.File, err)
+	}
+	m := &Manifest{
+		Version: manifestVersion, Task: s.Task.Name, Split: s.Name, File: s.Source.File, SHA256: s.Source.SHA256,
+		Rows: s.Source.Rows, Rule: rule, Seed: opt.Seed, N: len(s.Examples),
+	}
+	if rule == RuleAll {
+		return s, m, nil
+	}
+	drawn := s.pick(index)
+	m.N, m.Indices = len(index), make([]int, len(index))
+	for i, e := range drawn.Examples {
+		m.Indices[i] = e.Row
+	}
+	return drawn, m, nil
+}
+
+func draw(s *Split, opt DrawOptions) (index []int, rule string, err error) {
+	n := len(s.Examples)
+	switch {
+	case opt.Shots < 0 || opt.PerClass < 0:
+		return nil, "", fmt.Errorf("%d examples, %d per class; want positive numbers", opt.Shots, opt.PerClass)
+	case opt.Shots > 0 && opt.PerClass > 0:
+		return nil, "", errors.New("shots and shots per class exclude each other")
+	case opt.Replace && opt.PerClass > 0:
+		return nil, "", errors.New("a draw per class is without replacement")
+	case opt.PerClass > 0:
+		return drawPerClass(s, opt)
+	case opt.Shots == 0:
+		return nil, RuleAll, nil
+	case n == 0:
+		return nil, "", errors.New("no examples to draw from")
+	case opt.Replace:
+		stream := rng.New(opt.Seed, "draw")
+		index = make([]int, opt.Shots)
+		for i := range index {
+			index[i] = stream.IntN(n)
+		}
+		return index, RuleWithReplacement, nil
+	case opt.Shots > n:
+		return nil, "", fmt.Errorf("%d examples of %d without replacement; lower --shots or use --sample with-replacement", opt.Shots, n)
+	default:
+		return rng.New(opt.Seed, "draw").Perm(n)[:opt.Shots], RuleWithoutReplacement, nil
+	}
+}
+
+// drawPerClass is LM-BFF's rule (formats.md 4.1): shuffle, group by class in the order in which
+// classes appear, and take k of each group: the first k, or the k after them.
+func drawPerClass(s *Split, opt DrawOptions) (index []int, rule string, err error) {
+	if opt.Seed > math.MaxUint32 {
+		return nil, "", fmt.Errorf("seed %d: draws per class use NumPy's generator, whose seeds end at %d", opt.Seed, uint32(math.MaxUint32))
+	}
+	groups, err := groupByClass(s, numpyShuffle(uint32(opt.Seed), len(s.Examples)))
+	if err != nil {
+		return nil, "", err
+	}
+	from, rule := 0, RulePerClass
+	if opt.Held {
+		from, rule = opt.PerClass, RulePerClassHeld
+	}
+	if want := max(2, len(s.Task.Labels)); len(groups) < want {
+		return nil, "", fmt.Errorf("only %d of %d classes occur", len(groups), want)
+	}
+	for _, group := range groups {
+		// Without k·2 the half asked for would be short, or share examples with the other.
+		if len(group) < from+opt.PerClass {
+			return nil, "", fmt.Errorf("class %s has %d examples; want %d", s.className(group[0]), len(group), from+opt.PerClass)
+		}
+		index = append(index, group[from:from+opt.PerClass]...)
+	}
+	return index, rule, nil
+}
+
+// groupByClass returns the positions in order by class, classes as they first appear.
+func groupByClass(s *Split, order []int) ([][]int, error) {
+	var groups [][]int
+	at := map[int]int{} // class -> place in groups
+	for _, i := range order {
+		class, err := s.class(i)
+		if err != nil {
+			return nil, err
+		}
+		g, seen := at[class]
+		if !seen {
+			g = len(groups)
+			at[class], groups = g, append(groups, nil)
+		}
+		groups[g] = append(groups[g], i)
+	}
+	return groups, nil
+}
+
+// class is the class id of an example; for a score, which half of the range it lies in.
+func (s *Split) class(i int) (int, error) {
+	label := s.Examples[i].Label
+	switch {
+	case math.IsNaN(label):
+		return 0, fmt.Errorf("row %d has no label to draw by", s.Examples[i].Row)
+	case !s.Task.Regression():
+		return int(label), nil
+	case label < (MinScore+MaxScore)/2:
+		return 0, nil
+	default:
+		return 1, nil
+	}
+}
+
+func (s *Split) className(i int) string {
+	class, _ := s.class(i)
+	if s.Task.Regression() {
+		return []string{"score < 2.5", "score >= 2.5"}[class]
+	}
+	return s.Task.Labels[class]
+}
+
+// numpyShuffle returns 0 … n-1 in the order that numpy.random.seed(seed); numpy.random.shuffle leaves
+// a list in (NumPy's legacy RandomState, frozen for good by its makers).
+func numpyShuffle(seed uint32, n int) []int {
+	order := make([]int, n)
+	for i := range order {
+		order[i] = i
+	}
+	g := newMT19937(seed)
+	for i := n - 1; i > 0; i-- {
+		j := g.atMost(uint32(i))
+		order[i], order[j] = order[j], order[i]
+	}
+	return order
+}
+
+// mt19937 is Matsumoto and Nishimura's Mersenne Twister, 32-bit (1998, with the initialisation of 2002).
+type mt19937 struct {
+	state [624]uint32
+	next  int
+}
+
+func newMT19937(seed uint32) *mt19937 {
+	g := &mt19937{next: 624}
+	g.state[0] = seed
+	for i := 1; i < len(g.state); i++ {
+		before := g.state[i-1]
+		g.state[i] = 1812433253*(before^before>>30) + uint32(i)
+	}
+	return g
+}
+
+func (g *mt19937) uint32() uint32 {
+	if g.next == len(g.state) {
+		g.twist()
+	}
+	y := g.state[g.next]
+	g.next++
+	y ^= y >> 11
+	y ^= y << 7 & 0x9d2c5680
+	y ^= y << 15 & 0xefc60000
+	return y ^ y>>18
+}
+
+func (g *mt19937) twist() {
+	const n, m = 624, 397
+	for i := range n {
+		y := g.state[i]&0x80000000 | g.state[(i+1)%n]&0x7fffffff
+		g.state[i] = g.state[(i+m)%n] ^ y>>1
+		if y&1 == 1 {
+			g.state[i] ^= 0x9908b0df
+		}
+	}
+	g.next = 0
+}
+
+// atMost returns a uniform integer in [0, limit]: draws cut to the bits of limit until one fits.
+func (g *mt19937) atMost(limit uint32) uint32 {
+	mask := limit
+	for shift := 1; shift < 32; shift *= 2 {
+		mask |= mask >> shift
+	}
+	for {
+		if v := g.uint32() & mask; v <= limit {
+			return v
+		}
+	}
+}
