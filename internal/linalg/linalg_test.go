@@ -249,6 +249,18 @@ func TestTopSVDRefuses(t *testing.T) {
 	}
 }
 
+func TestThinSVDRefusesWhatIsNotFinite(t *testing.T) {
+	for _, x := range []float64{math.NaN(), math.Inf(1)} {
+		for i := range 6 {
+			a := mat.NewDense(2, 3, []float64{1, 2, 3, 4, 5, 6})
+			a.Set(i/3, i%3, x)
+			if _, err := ThinSVD(a); err == nil {
+				t.Errorf("%v at entry %d: no error", x, i)
+			}
+		}
+	}
+}
+
 func TestEffectiveAndNumericalRank(t *testing.T) {
 	for name, c := range map[string]struct {
 		values    []float64

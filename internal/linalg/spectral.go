@@ -6,7 +6,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// SingularValues returns the min(rows, cols) singular values of a, descending. It panics if a holds NaN.
+// SingularValues returns the min(rows, cols) singular values of a, descending. Entries must be finite.
 func SingularValues(a mat.Matrix) []float64 {
 	var svd mat.SVD
 	if !svd.Factorize(a, mat.SVDNone) {

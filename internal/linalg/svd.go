@@ -91,11 +91,14 @@ func randomisedSVD[T float32 | float64](a []T, rows, cols, k int, s *rng.Stream)
 }
 
 // ThinSVD returns the singular value decomposition of a with all min(rows, cols) triples, by LAPACK.
-// Every u has its largest entry positive.
+// Every u has its largest entry positive. It is an error if an entry is NaN or infinite.
 func ThinSVD(a mat.Matrix) (SVD, error) {
+	if norm := mat.Norm(a, 2); norm-norm != 0 { // LAPACK would return numbers all the same
+		return SVD{}, errors.New("linalg: a matrix with NaN or infinite entries has no singular values")
+	}
 	var svd mat.SVD
 	if !svd.Factorize(a, mat.SVDThin) {
-		return SVD{}, errors.New("linalg: singular value decomposition did not converge; does the matrix hold NaN?")
+		return SVD{}, errors.New("linalg: singular value decomposition did not converge")
 	}
 	d := SVD{U: new(mat.Dense), S: svd.Values(nil), V: new(mat.Dense)}
 	svd.UTo(d.U)
