@@ -1,0 +1,107 @@
+package lora
+
+import (
+	"fmt"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/gomlx/core/tensors"
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/deeplora/deeplora/internal/linalg"
+	"github.com/deeplora/deeplora/internal/rng"
+)
+
+// outerFactors are left [in, r] and right [out, r] of one kernel.
+type outerFactors struct{ left, right *mat.Dense }
+
+// compressSite takes the kernel's gradient, compresses it and lets it go.
+func compressSite(s Site, rank int) (outerFactors, error) {
+	gradient, err := s.Gradient()
+	if err != nil {
+		return outerFactors{}, s.fault("gradient: %w", err)
+	}
+	outer, err := compressTensor(gradient, s, rank)
+	if err != nil {
+		return outerFactors{}, s.fault("compress its gradient: %w", err)
+	}
+	// Freed now, not at the next collection: a device's memory is not Go's to see.
+	if err := gradient.FinalizeAll(); err != nil {
+		return outerFactors{}, s.fault("free its gradient: %w", err)
+	}
+	return outer, nil
+}
+
+func compressTensor(gradient *tensors.Tensor, s Site, rank int) (outer outerFactors, err error) {
+	if shape := gradient.Shape(); shape.Rank() != 2 || shape.Dim(0) != s.In || shape.Dim(1) != s.Out {
+		return outer, fmt.Errorf("it is %s, want [%d %d]", shape, s.In, s.Out)
+	}
+	// Read in place: the decomposition needs no float64 copy of the largest array in sight.
+	var access error
+	switch gradient.DType() {
+	case dtypes.Float32:
+		access = tensors.ConstFlatData(gradient, func(g []float32) { outer, err = compress(g, s.In, s.Out, rank, s.RNG.At(0)) })
+	case dtypes.Float64:
+		access = tensors.ConstFlatData(gradient, func(g []float64) { outer, err = compress(g, s.In, s.Out, rank, s.RNG.At(0)) })
+	default:
+		access = fmt.Errorf("it is of dtype %s, want float32 or float64", gradient.DType())
+	}
+	if access != nil {
+		return outer, access
+	}
+	return outer, err
+}
+
+// compress returns the outer factors that deep-wide's random start O and the gradient g [in, out]
+// (row-major) lead to, for a freshly drawn O (in × out, Haar semi-orthogonal) that is never formed:
+//
+//	in ≤ out:  right = orth[V, OᵀU], left = O·right      in > out:  left = orth[U, O·V], right = Oᵀ·left
+//
+// with U, V the h = rank/2 leading singular vectors of g. The longer side is orthonormal; the shorter
+// only for a square kernel. Memory beyond g is O((in+out)·rank). The law is exactly that of an explicit
+// O (method.md 3.2, 3.3; TestT13SameLaw). rank must be even, from 2 to min(in, out).
+func compress[T float32 | float64](g []T, in, out, rank int, s *rng.Stream) (outerFactors, error) {
+	h := rank / 2
+	top, err := linalg.TopSVD(g, in, out, h, s.At(0))
+	if err != nil {
+		return outerFactors{}, err
+	}
+	if in > out {
+		right, left := half(top.V, top.U, s.At(1))
+		return outerFactors{left, right}, nil
+	}
+	left, right := half(top.U, top.V, s.At(1))
+	return outerFactors{left, right}, nil
+}
+
+// half does a kernel whose short side u [a, h] sits on and whose long side v [b, h] sits on, a ≤ b. It
+// returns short = [U, Z] and long = [Y, q], with short = O·long for an O with orthonormal rows.
+func half(u, v *mat.Dense, s *rng.Stream) (short, long *mat.Dense) {
+	a, h := u.Dims()
+	b, _ := v.Dims()
+	y := linalg.Haar(s.At(0), b, h)                 // plays OᵀU: U is fixed and O uniform, so it is a uniform frame of R^b
+	q := linalg.Extend(y, v, s.At(1))               // the rest of V's span
+	t := outside(u, linalg.Gaussian(s.At(2), a, h)) // T = N - U(UᵀN): Gaussian in the complement of U
+	// q ⟂ OᵀU, so O maps it into the complement of U, as a uniform isometry of R^(b-h) onto R^(a-h)
+	// maps a frame: by the first a-h of b-h coordinates of a uniform frame, T·R⁻¹ where [T; B] = Q·R.
+	if b > a {
+		var both mat.Dense
+		both.Stack(t, linalg.Gaussian(s.At(3), b-a, h)) // B: the coordinates that O sends to zero
+		t = &both
+	}
+	z := linalg.Orth(t).Slice(0, a, 0, h) // plays O·q
+	short, long = new(mat.Dense), new(mat.Dense)
+	short.Augment(u, z)
+	long.Augment(y, q)
+	return short, long
+}
+
+// outside returns n - u(uᵀn), projected twice so that what rounding left of u goes too.
+func outside(u, n *mat.Dense) *mat.Dense {
+	for range 2 {
+		var inner, inside mat.Dense
+		inner.Mul(u.T(), n)
+		inside.Mul(u, &inner)
+		n.Sub(n, &inside)
+	}
+	return n
+}

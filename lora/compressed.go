@@ -1,0 +1,87 @@
+package lora
+
+import (
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/gomlx/gomlx/core/graph"
+	"gonum.org/v1/gonum/mat"
+)
+
+// compressed is Deep LoRA in its learning directions: ΔK = left·WL···W1·rightᵀ with left [in, r] and
+// right [out, r] found from the kernel's first gradient (compress.go) and W1 … WL [r, r] starting at
+// ε·I. It follows deep-wide at a width of r; left and right train at γ times the learning rate.
+type compressed struct {
+	rank, depth int
+	scale       float64 // ε
+	gamma       float64 // γ
+}
+
+var _ Adapter = (*compressed)(nil)
+
+func newCompressed(s Settings) (Adapter, []error) {
+	var f faults
+	f.rank(s)
+	f.unless(s.Rank%2 == 0, "rank %d is odd; want an even one: half of it follows the gradient's left singular vectors, half the right", s.Rank)
+	f.depth(s)
+	f.initScale(s)
+	f.unless(s.Gamma >= 0 && s.Gamma <= math.MaxFloat32, "gamma %g; want 0 (left and right stay frozen) or more, as 0.01", s.Gamma)
+	f.onlyVanilla(s)
+	return &compressed{rank: s.Rank, depth: s.Depth, scale: s.InitScale, gamma: s.Gamma}, f
+}
+
+func (c *compressed) Init(s Site) ([]Factor, error) {
+	if err := s.fits(c.rank); err != nil {
+		return nil, err
+	}
+	inner := drawn(func() mat.Matrix { return scaledIdentity(c.scale, c.rank) })
+	var factors []Factor
+	for l := 1; l <= c.depth; l++ {
+		factors = append(factors, factor(fmt.Sprintf("W%d", l), c.rank, c.rank, 1, inner))
+	}
+	// One gradient and one decomposition for both outer factors, and none if neither is drawn.
+	outer := sync.OnceValues(func() (outerFactors, error) { return compressSite(s, c.rank) })
+	left := func() (mat.Matrix, error) { o, err := outer(); return o.left, err }
+	right := func() (mat.Matrix, error) { o, err := outer(); return o.right, err }
+	return append(factors,
+		factor("left", s.In, c.rank, c.gamma, left),
+		factor("right", s.Out, c.rank, c.gamma, right)), nil
+}
+
+func scaledIdentity(scale float64, n int) mat.Matrix {
+	diagonal := make([]float64, n)
+	for i := range diagonal {
+		diagonal[i] = scale
+	}
+	return mat.NewDiagDense(n, diagonal)
+}
+
+// Delta is left·WL···W1·rightᵀ of the factors W1, …, WL, left, right.
+func (c *compressed) Delta(f []*graph.Node) Delta {
+	left, right := f[c.depth], f[c.depth+1]
+	chain := Delta{left}
+	for l := c.depth; l >= 1; l-- {
+		chain = append(chain, f[l-1])
+	}
+	return append(chain, graph.Transpose(right, 0, 1))
+}
+
+// compressedRate is higher than the other methods' since Adam moves ε·I more slowly than a dense random
+// factor of the same scale (method.md 2.4).
+func compressedRate(Settings) float64 { return 1e-2 }
+
+func compressedParameters(s Settings, in, out int) int {
+	return s.Rank*(in+out) + s.Depth*s.Rank*s.Rank
+}
+
+// compressedNorm: left and right are both orthonormal for a square kernel. Otherwise the shorter side's
+// has singular values of 1 and below, the ones on the gradient's own directions, which the other side's
+// random half meets at an angle: only the upper bound is certain.
+func compressedNorm(s Settings, in, out int) (low, high float64) {
+	_, high = deepNorm(s, in, out)
+	if in == out {
+		low = high
+	}
+	return low, high
+}

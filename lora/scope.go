@@ -1,0 +1,187 @@
+package lora
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// ErrNoMatch: a scope or a pattern selects no kernel of the model.
+var ErrNoMatch = errors.New("no kernel matches")
+
+// Shape is a kernel as a scope sees it: its Hugging Face name without ".weight" and K's shape [In, Out].
+type Shape struct {
+	Name    string
+	In, Out int
+}
+
+// scopes are matched on Hugging Face names, with or without a prefix such as "bert.". A nil pattern is
+// every kernel: all-dense picks by size alone, embeddings and pooler included (method.md 2.2).
+var scopes = []struct {
+	name    string
+	pattern *regexp.Regexp
+}{
+	{"only-query-value", regexp.MustCompile(`(^|\.)attention\.self\.(query|value)$`)},
+	{"attention-mlp", regexp.MustCompile(`(^|\.)(attention\.self\.(query|key|value)|attention\.output\.dense|layer\.\d+\.(intermediate|output)\.dense)$`)},
+	{"all-dense", nil},
+}
+
+// allDenseMinDim is the reference's bound on a kernel's shorter side in all-dense.
+const allDenseMinDim = 512
+
+// Scopes returns the names of the scopes.
+func Scopes() []string {
+	var names []string
+	for _, s := range scopes {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// Scope says which kernels get an adapter.
+type Scope struct {
+	Name     string   // one of Scopes; unused if there are Patterns
+	Patterns []string // regular expressions found anywhere in a kernel's name; a kernel needs one of them
+	// MinDim leaves out kernels whose shorter side is below it. 0 is no bound, except in all-dense: 512
+	// there, or the model's hidden size where that is smaller.
+	MinDim int
+}
+
+// Selection is what a scope picked.
+type Selection struct {
+	Kernels []Shape // in the order they were given in
+	MinDim  int     // the bound that was applied, 0 for none
+	Notice  string  // for the user, or empty: a bound that was lowered
+}
+
+// Select picks the kernels of a model of that hidden size. It is an error, joined from all that apply, if
+// a pattern is no regular expression, or if it or the scope as a whole matches nothing (ErrNoMatch).
+func (s Scope) Select(kernels []Shape, hidden int) (Selection, error) {
+	picked := Selection{MinDim: s.MinDim}
+	var err error
+	if len(s.Patterns) > 0 {
+		picked.Kernels, err = matching(s.Patterns, kernels)
+	} else {
+		picked.Kernels, err = named(s.Name, kernels)
+		if s.Name == "all-dense" && s.MinDim == 0 {
+			picked.MinDim = allDenseMinDim
+			if 0 < hidden && hidden < allDenseMinDim {
+				picked.MinDim = hidden
+				picked.Notice = fmt.Sprintf("all-dense: min dimension lowered from %d to the model's hidden size, %d", allDenseMinDim, hidden)
+			}
+		}
+	}
+	if err != nil {
+		return Selection{}, err
+	}
+	return picked.bounded()
+}
+
+// bounded drops the kernels below the bound.
+func (p Selection) bounded() (Selection, error) {
+	var kept []Shape
+	largest := 0
+	for _, k := range p.Kernels {
+		short := min(k.In, k.Out)
+		largest = max(largest, short)
+		if short >= p.MinDim {
+			kept = append(kept, k)
+		}
+	}
+	if len(kept) == 0 {
+		return Selection{}, fmt.Errorf("%w a min dimension of %d; the largest found among %d kernels is %d: lower the bound", ErrNoMatch, p.MinDim, len(p.Kernels), largest)
+	}
+	p.Kernels = kept
+	return p, nil
+}
+
+func named(scope string, kernels []Shape) ([]Shape, error) {
+	for _, known := range scopes {
+		if known.name != scope {
+			continue
+		}
+		if known.pattern == nil && len(kernels) > 0 {
+			return kernels, nil
+		}
+		picked := filter(known.pattern, kernels)
+		if len(picked) == 0 {
+			return nil, fmt.Errorf("%w scope %s%s", ErrNoMatch, scope, example(kernels))
+		}
+		return picked, nil
+	}
+	return nil, fmt.Errorf("unknown scope %q; nearest: %s (known: %s)", scope, nearest(scope, Scopes()), strings.Join(Scopes(), " "))
+}
+
+// matching returns the kernels that one of the patterns matches, each once. Every pattern has to match:
+// one that does not is a typing error, however much the others find.
+func matching(patterns []string, kernels []Shape) ([]Shape, error) {
+	var faults []error
+	wanted := map[string]bool{}
+	for _, p := range patterns {
+		expression, err := regexp.Compile(p)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("pattern %q: %w", p, err))
+			continue
+		}
+		found := filter(expression, kernels)
+		if len(found) == 0 {
+			faults = append(faults, fmt.Errorf("%w pattern %q%s", ErrNoMatch, p, nearby(p, kernels)))
+		}
+		for _, k := range found {
+			wanted[k.Name] = true
+		}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return slices.DeleteFunc(slices.Clone(kernels), func(k Shape) bool { return !wanted[k.Name] }), nil
+}
+
+func filter(expression *regexp.Regexp, kernels []Shape) []Shape {
+	var picked []Shape
+	for _, k := range kernels {
+		if expression != nil && expression.MatchString(k.Name) {
+			picked = append(picked, k)
+		}
+	}
+	return picked
+}
+
+// example names a kernel, so that one sees how the model calls them.
+func example(kernels []Shape) string {
+	if len(kernels) == 0 {
+		return "; the model has none"
+	}
+	return fmt.Sprintf("; the model's %d are named like %s", len(kernels), kernels[len(kernels)/2].Name)
+}
+
+// nearby names the kernels that hold something closest to the pattern's letters.
+func nearby(pattern string, kernels []Shape) string {
+	const shown = 3
+	if len(kernels) == 0 {
+		return "; the model has none"
+	}
+	plain := strings.Map(func(r rune) rune {
+		if strings.ContainsRune(`^$\()[]{}?*+|`, r) {
+			return -1
+		}
+		return r
+	}, pattern)
+	type candidate struct {
+		name     string
+		distance int
+	}
+	var all []candidate
+	for _, k := range kernels {
+		all = append(all, candidate{k.Name, distance(plain, k.Name, 1)})
+	}
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.distance, b.distance) })
+	var names []string
+	for _, c := range all[:min(shown, len(all))] {
+		names = append(names, c.name)
+	}
+	return "; nearest: " + strings.Join(names, ", ")
+}
