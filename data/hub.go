@@ -1,0 +1,370 @@
+package data
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/gomlx/go-huggingface/hub"
+
+	"github.com/deeplora/deeplora/internal/atomicfile"
+)
+
+// GLUERepo is the data set on the hub that has every GLUE task as parquet.
+const GLUERepo = "nyu-mll/glue"
+
+// HubOptions are the settings of Resolve. Empty ones come from the environment that Hugging Face's own
+// programs use, whose cache this shares: same folders, same names, links into blobs.
+type HubOptions struct {
+	CacheDir string // in the place of $HF_HOME: files go to CacheDir/hub. Else $HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub
+	Endpoint string // the hub's address. Else $HF_ENDPOINT, https://huggingface.co
+	Token    string // for private and gated repositories, sent to Endpoint alone. Else $HF_TOKEN
+	Offline  bool   // never open a socket; also if $DEEPLORA_OFFLINE or $HF_HUB_OFFLINE is set and not 0
+
+	// Progress, if not nil, is told how many bytes of a file have come, out of total (0: not known).
+	Progress func(file string, done, total int64)
+}
+
+// HubInfo says what Resolve did.
+type HubInfo struct {
+	Local      bool     // the reference was a directory: nothing else is set
+	Repo       string   // org/name
+	Revision   string   // as asked for: a branch, a tag or a commit
+	Commit     string   // what it stands for
+	Files      []string // in the directory returned, with forward slashes
+	Downloaded int64    // bytes that came over the network
+	Notices    []string // what the user should know, such as a hub out of reach
+}
+
+// Want says which files of a repository are wanted, by patterns of path.Match. Everything else is
+// never fetched: pickles, other frameworks' weights.
+type Want struct {
+	Dataset  bool       // a data set's repository, not a model's
+	Required [][]string // of each list, the first pattern that some file matches
+	Optional []string
+}
+
+// ModelFiles wants a model: config.json, safetensors in one file or, by their index, in shards, and
+// the tokenizer's files as far as there are any.
+func ModelFiles() Want {
+	return Want{
+		Required: [][]string{{"config.json"}, {"model.safetensors", safetensorsIndex}},
+		Optional: []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"},
+	}
+}
+
+// TaskFiles wants the parquet files of a task's splits, as GLUERepo has them.
+func TaskFiles(t Task) Want {
+	w := Want{Dataset: true}
+	for _, split := range t.Splits() {
+		var patterns []string
+		for _, stem := range t.stems(split) {
+			patterns = append(patterns, t.hubFolder()+"/"+stem+"-00000-of-00001*.parquet")
+		}
+		w.Required = append(w.Required, patterns)
+	}
+	return w
+}
+
+const safetensorsIndex = "model.safetensors.index.json"
+
+// choose returns the wanted ones of a repository's files, each once, small files before the weights:
+// a cache that has the last has all.
+func (w Want) choose(files []string) ([]string, error) {
+	var chosen []string
+	for _, pattern := range w.Optional {
+		chosen = append(chosen, matches(files, pattern)...)
+	}
+	for _, alternatives := range w.Required {
+		i := slices.IndexFunc(alternatives, func(pattern string) bool { return len(matches(files, pattern)) > 0 })
+		if i < 0 {
+			return nil, w.missing(files, alternatives)
+		}
+		chosen = append(chosen, matches(files, alternatives[i])...)
+	}
+	return chosen, nil
+}
+
+func (w Want) missing(files, alternatives []string) error {
+	pickles := slices.Concat(matches(files, "*.bin"), matches(files, "*.pt"), matches(files, "*.ckpt"))
+	if len(pickles) > 0 && slices.Contains(alternatives, "model.safetensors") {
+		return fmt.Errorf("no model.safetensors, only %s: pickles can run code and are refused; convert it to safetensors first", pickles[0])
+	}
+	return fmt.Errorf("no %s", strings.Join(alternatives, " or "))
+}
+
+func matches(files []string, pattern string) []string {
+	var found []string
+	for _, f := range files {
+		if ok, _ := path.Match(pattern, f); ok {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// Resolve returns a directory with the wanted files of a reference: a local directory, which is
+// returned as it is, or org/name[@revision] on the hub, through the cache.
+//
+// The hub is asked once which commit the revision is, unless it is a full commit id; files that the
+// cache has are not fetched again. A file appears in the cache when all of it has come and has the
+// size and the hash that the hub states; a transfer that breaks off is taken up where it ended, by
+// this call or the next. If the hub cannot be reached the cache serves, with a notice. Offline, the
+// cache alone serves, and what it lacks is an error. Two processes may resolve the same at once.
+func Resolve(ctx context.Context, ref string, want Want, opt HubOptions) (string, HubInfo, error) {
+	if info, err := os.Stat(ref); err == nil && info.IsDir() {
+		return ref, HubInfo{Local: true}, nil
+	}
+	r, err := newHubRepo(ref, want, opt)
+	if err != nil {
+		return "", HubInfo{}, err
+	}
+	dir, err := r.resolve(ctx)
+	if err != nil {
+		return "", HubInfo{}, fmt.Errorf("hub: %s: %w", ref, err)
+	}
+	return dir, r.info, nil
+}
+
+// hubRepo is one repository at one revision, on the hub and in the cache.
+type hubRepo struct {
+	want     Want
+	opt      HubOptions
+	info     HubInfo
+	cacheDir string // the cache's root
+	dir      string // the repository's folder in the cache
+}
+
+var (
+	repoPattern   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+	commitPattern = regexp.MustCompile(`^[0-9a-f]{40}$`)
+)
+
+func newHubRepo(ref string, want Want, opt HubOptions) (*hubRepo, error) {
+	repo, revision, named := strings.Cut(ref, "@")
+	if !named {
+		revision = "main"
+	}
+	if !repoPattern.MatchString(repo) {
+		return nil, fmt.Errorf("%s: no such directory, and not a name on the hub (org/name[@revision])", ref)
+	}
+	if !safeName(revision) {
+		return nil, fmt.Errorf("hub: %s: %q is not a revision; want a branch, a tag or a commit", ref, revision)
+	}
+	kind := hub.RepoTypeModel
+	if want.Dataset {
+		kind = hub.RepoTypeDataset
+	}
+	opt = opt.withEnvironment()
+	if u, err := url.Parse(opt.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, errors.New("hub: the endpoint is not an address; want https://host (HF_ENDPOINT)")
+	}
+	cacheDir := opt.Cache()
+	folder := strings.Join([]string{string(kind), strings.ReplaceAll(repo, "/", hub.RepoIdSeparator)}, hub.RepoIdSeparator)
+	return &hubRepo{
+		want: want, opt: opt, info: HubInfo{Repo: repo, Revision: revision},
+		cacheDir: cacheDir, dir: filepath.Join(cacheDir, folder),
+	}, nil
+}
+
+// safeName reports whether a name with forward slashes stays inside the folder it is put into.
+func safeName(name string) bool {
+	return filepath.IsLocal(name) && path.Clean(name) == name && !strings.ContainsAny(name, "\\:\x00")
+}
+
+// Cache returns the folder of the hub's cache under these options.
+func (o HubOptions) Cache() string {
+	switch {
+	case o.CacheDir != "":
+		return filepath.Join(o.CacheDir, "hub")
+	case os.Getenv("HF_HUB_CACHE") != "":
+		return os.Getenv("HF_HUB_CACHE")
+	case os.Getenv("HF_HOME") != "":
+		return filepath.Join(os.Getenv("HF_HOME"), "hub")
+	default:
+		return hub.DefaultCacheDir()
+	}
+}
+
+func (o HubOptions) withEnvironment() HubOptions {
+	set := func(name string) bool { v := os.Getenv(name); return v != "" && v != "0" }
+	o.Offline = o.Offline || set("DEEPLORA_OFFLINE") || set("HF_HUB_OFFLINE")
+	if o.Endpoint == "" {
+		o.Endpoint = os.Getenv("HF_ENDPOINT")
+	}
+	if o.Endpoint == "" {
+		o.Endpoint = "https://huggingface.co"
+	}
+	o.Endpoint = strings.TrimSuffix(o.Endpoint, "/")
+	if o.Token == "" {
+		o.Token = os.Getenv("HF_TOKEN")
+	}
+	return o
+}
+
+func (r *hubRepo) resolve(ctx context.Context) (string, error) {
+	if r.opt.Offline {
+		dir, err := r.fromCache()
+		if err != nil {
+			return "", fmt.Errorf("offline, and not whole in the cache %s: %w; run once without --offline, or give a local directory", r.cacheDir, err)
+		}
+		return dir, nil
+	}
+	if commitPattern.MatchString(r.info.Revision) { // such a revision never changes
+		if dir, err := r.fromCache(); err == nil {
+			return dir, nil
+		}
+	}
+	dir, err := r.fromHub(ctx)
+	if unreachable := (*unreachableError)(nil); errors.As(err, &unreachable) && ctx.Err() == nil {
+		if dir, cacheErr := r.fromCache(); cacheErr == nil {
+			r.info.Notices = append(r.info.Notices, fmt.Sprintf("%v; using %s at %.12s from the cache", err, r.info.Repo, r.info.Commit))
+			return dir, nil
+		}
+	}
+	return dir, err
+}
+
+// fromCache finds the files in the cache alone.
+func (r *hubRepo) fromCache() (string, error) {
+	commit := r.info.Revision
+	if !commitPattern.MatchString(commit) {
+		content, err := os.ReadFile(r.refPath())
+		if err != nil {
+			return "", fmt.Errorf("no revision %s of %s", r.info.Revision, r.info.Repo)
+		}
+		if commit = strings.TrimSpace(string(content)); !commitPattern.MatchString(commit) {
+			return "", fmt.Errorf("%s holds no commit", r.refPath())
+		}
+	}
+	r.info.Commit = commit
+	files := filesBelow(r.snapshot())
+	chosen, err := r.want.choose(files)
+	if err != nil {
+		return "", err
+	}
+	shards, err := r.shards(chosen)
+	if err != nil {
+		return "", err
+	}
+	for _, shard := range shards {
+		if !slices.Contains(files, shard) {
+			return "", fmt.Errorf("no %s", shard)
+		}
+	}
+	r.info.Files = append(chosen, shards...)
+	return r.snapshot(), nil
+}
+
+func (r *hubRepo) refPath() string {
+	return filepath.Join(r.dir, "refs", filepath.FromSlash(r.info.Revision))
+}
+
+func (r *hubRepo) snapshot() string { return filepath.Join(r.dir, "snapshots", r.info.Commit) }
+
+// filesBelow lists the files of a folder with forward slashes, sorted. A link counts if what it points
+// to is there.
+func filesBelow(dir string) []string {
+	var files []string
+	_ = filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return nil // what cannot be read is not there
+		}
+		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() {
+			name, _ := filepath.Rel(dir, p)
+			files = append(files, filepath.ToSlash(name))
+		}
+		return nil
+	})
+	return files
+}
+
+// shards returns the files that the index among the chosen ones names, sorted. The index must be in
+// the snapshot already.
+func (r *hubRepo) shards(chosen []string) ([]string, error) {
+	if !slices.Contains(chosen, safetensorsIndex) {
+		return nil, nil
+	}
+	content, err := os.ReadFile(filepath.Join(r.snapshot(), safetensorsIndex))
+	if err != nil {
+		return nil, err
+	}
+	var index struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(content, &index); err != nil {
+		return nil, fmt.Errorf("%s: %w", safetensorsIndex, err)
+	}
+	var shards []string
+	for _, shard := range index.WeightMap {
+		if !safeName(shard) || strings.Contains(shard, "/") || !strings.HasSuffix(shard, ".safetensors") {
+			return nil, fmt.Errorf("%s: %q is not the name of a shard", safetensorsIndex, shard)
+		}
+		shards = append(shards, shard)
+	}
+	slices.Sort(shards)
+	return slices.Compact(shards), nil
+}
+
+// fromHub asks the hub and fetches what the cache lacks.
+func (r *hubRepo) fromHub(ctx context.Context) (string, error) {
+	c := newHubClient(r)
+	defer c.close()
+	listing, err := c.list(ctx)
+	if err != nil {
+		return "", err
+	}
+	r.info.Commit = listing.Commit
+	var names []string
+	for _, f := range listing.Files {
+		names = append(names, f.Name)
+	}
+	chosen, err := r.want.choose(names)
+	if err != nil {
+		return "", err
+	}
+	if err := c.fetchAll(ctx, listing, chosen); err != nil {
+		return "", err
+	}
+	shards, err := r.shards(chosen)
+	if err != nil {
+		return "", err
+	}
+	if err := c.fetchAll(ctx, listing, shards); err != nil {
+		return "", err
+	}
+	r.info.Files = append(chosen, shards...)
+	r.remember()
+	return r.snapshot(), nil
+}
+
+// remember writes down which commit the revision is. It comes last: what a reference in the cache
+// points to is whole.
+func (r *hubRepo) remember() {
+	if commitPattern.MatchString(r.info.Revision) {
+		return
+	}
+	if content, err := os.ReadFile(r.refPath()); err == nil && string(content) == r.info.Commit {
+		return
+	}
+	err := os.MkdirAll(filepath.Dir(r.refPath()), 0o755)
+	if err == nil {
+		err = atomicfile.Write(r.refPath(), func(w io.Writer) error {
+			_, err := io.WriteString(w, r.info.Commit)
+			return err
+		})
+	}
+	if err != nil { // a cache that others keep may be read-only; the files are there
+		r.info.Notices = append(r.info.Notices, fmt.Sprintf("the cache does not take note of the revision, so --offline will not find it: %v", err))
+	}
+}
