@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -26,14 +27,17 @@ import (
 // are our own, since its own take a broken one for a whole one (docs/decisions/0010-hub.md).
 
 const (
-	maxListing = 64 << 20         // bytes of a repository's listing
-	stallAfter = 60 * time.Second // without a byte, a transfer counts as broken
-	tries      = 5                // of a transfer; each goes on where the last one ended
+	maxListing  = 64 << 20 // bytes of a repository's listing
+	tries       = 5        // of a transfer; each goes on where the last one ended
+	dialTimeout = 15 * time.Second
 )
+
+// stallAfter is how long nothing may come before a transfer counts as broken; shorter in tests.
+var stallAfter = 60 * time.Second
 
 var errTooLong = errors.New("too long")
 
-// firstPause is the pause before the second try; it doubles from one to the next.
+// firstPause is the pause before the second try; it doubles from one to the next. Shorter in tests.
 var firstPause = time.Second
 
 // unreachableError says that no answer came at all.
@@ -59,8 +63,13 @@ type hubClient struct {
 }
 
 func newHubClient(r *hubRepo) *hubClient {
-	transport := http.DefaultTransport.(*http.Transport).Clone() // proxies and HTTP/2 as usual
-	transport.ResponseHeaderTimeout = stallAfter
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSHandshakeTimeout:   dialTimeout,
+		ResponseHeaderTimeout: stallAfter,
+		ForceAttemptHTTP2:     true,
+	}
 	return &hubClient{r, http.Client{Transport: transport, CheckRedirect: checkRedirect}}
 }
 

@@ -36,6 +36,7 @@ type fakeHub struct {
 	unstated  bool            // a mirror that lists names alone
 	noRanges  bool
 	breakAt   map[string]int // bytes after which a file's transfer breaks, once
+	hang      bool           // it does not break but stops
 	wrong     map[string]string
 	status    int    // of every reply, if not 0
 	redirect  string // where files are
@@ -127,6 +128,10 @@ func (h *fakeHub) send(w http.ResponseWriter, r *http.Request, name, content str
 	h.mu.Unlock()
 	if breaks {
 		_, _ = io.WriteString(w, content[start:stop])
+		if h.hang {
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}
 		panic(http.ErrAbortHandler) // cuts the connection
 	}
 	_, _ = io.WriteString(w, content[start:])
@@ -394,6 +399,26 @@ func TestHubToken(t *testing.T) {
 	}
 }
 
+func TestHubRedirects(t *testing.T) {
+	request := func(address string) *http.Request {
+		r := httptest.NewRequest(http.MethodGet, address, nil)
+		r.Header.Set("Authorization", "Bearer hf_secret")
+		return r
+	}
+	from := []*http.Request{request("https://hub/a")}
+	same, other := request("https://hub/b"), request("https://store/a")
+	for _, r := range []*http.Request{same, other} {
+		if err := checkRedirect(r, from); err != nil {
+			t.Error(err)
+		}
+	}
+	if same.Header.Get("Authorization") == "" || other.Header.Get("Authorization") != "" {
+		t.Error("the token belongs to the hub and to nobody else")
+	}
+	wantError(t, checkRedirect(request("http://hub/a"), from), "redirected from https to http")
+	wantError(t, checkRedirect(same, slices.Repeat(from, 10)), "ten redirects")
+}
+
 func TestHubGoesOn(t *testing.T) {
 	const weights = "model.safetensors"
 	ranges := func(h *fakeHub) []string {
@@ -414,6 +439,21 @@ func TestHubGoesOn(t *testing.T) {
 		}
 		if info.Downloaded > 400_000+200 { // 400,000 bytes of weights, and the small files, once
 			t.Errorf("%d bytes came", info.Downloaded)
+		}
+	})
+	t.Run("after a stall", func(t *testing.T) {
+		h := newFakeHub(t, modelRepo())
+		h.breakAt, h.hang = map[string]int{weights: 100_000}, true
+		stall := stallAfter
+		stallAfter = 200 * time.Millisecond
+		defer func() { stallAfter = stall }()
+		dir, _, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantFiles(t, dir, h.files, wanted...)
+		if asked := ranges(h); len(asked) != 2 || asked[1] != path+" bytes=100000-" {
+			t.Errorf("asked for %q", asked)
 		}
 	})
 	t.Run("from a server without ranges", func(t *testing.T) {

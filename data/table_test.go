@@ -95,6 +95,75 @@ func TestParquetFaults(t *testing.T) {
 	}
 }
 
+func parquetOf[T any](t *testing.T, rows ...T) *fstest.MapFile {
+	t.Helper()
+	var file bytes.Buffer
+	w := parquet.NewGenericWriter[T](&file)
+	if _, err := w.Write(rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &fstest.MapFile{Data: file.Bytes()}
+}
+
+// Labels come as every type that a writer may choose.
+func TestParquetLabelTypes(t *testing.T) {
+	type base struct {
+		Sentence string `parquet:"sentence"`
+	}
+	type int32s struct {
+		base
+		Label int32 `parquet:"label"`
+	}
+	type doubles struct {
+		base
+		Label float64 `parquet:"label"`
+	}
+	type optional struct {
+		base
+		Label *int64 `parquet:"label"`
+	}
+	type booleans struct {
+		base
+		Label bool `parquet:"label"`
+	}
+	type lists struct {
+		base
+		Label []int64 `parquet:"label"`
+	}
+	type bytesOnly struct {
+		Sentence int64 `parquet:"sentence"`
+		Label    int64 `parquet:"label"`
+	}
+	one, a := int64(1), base{"a"}
+	for _, c := range []struct {
+		name string
+		file *fstest.MapFile
+		want string // "" for label 1
+	}{
+		{"int32", parquetOf(t, int32s{a, 1}), ""},
+		{"double", parquetOf(t, doubles{a, 1}), ""},
+		{"optional", parquetOf(t, optional{a, &one}), ""},
+		{"null", parquetOf(t, optional{a, &one}, optional{a, nil}), `row 1: column "label": no label (null); only a test split may lack labels`},
+		{"boolean", parquetOf(t, booleans{a, true}), "a label of kind BOOLEAN; want an integer, a float or a class name"},
+		{"list", parquetOf(t, lists{a, []int64{1}}), `column "label" is a list; want one value a row`},
+		{"no label", parquetOf(t, a), `no column "label"`},
+		{"text of numbers", parquetOf(t, bytesOnly{1, 1}), `column "sentence" is INT(64,true); want strings`},
+		{"not UTF-8", parquetOf(t, int32s{base{"\xff"}, 1}), `row 0: column "sentence": not valid UTF-8`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := LoadFS(fstest.MapFS{"train.parquet": c.file}, lookup(t, "sst2"), Train)
+			if c.want != "" {
+				wantError(t, err, c.want)
+			} else if err != nil || s.Examples[0].Label != 1 || s.Examples[0].Text != "a" {
+				t.Errorf("%+v, %v", s, err)
+			}
+		})
+	}
+}
+
 // A kilobyte of parquet can claim a billion rows: the library would give them all.
 func TestParquetRowBomb(t *testing.T) {
 	type row struct {
