@@ -1,0 +1,220 @@
+package train
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/safetensors"
+	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/model"
+)
+
+// Files of the native adapter format.
+const (
+	adapterJSON    = "adapter.json"
+	adapterTensors = "adapter.safetensors"
+	adapterVersion = 1
+)
+
+// ErrCorrupt is wrapped by errors about files of ours that are not as they were written.
+var ErrCorrupt = errors.New("file is damaged")
+
+// ErrOtherBase is wrapped by errors about an adapter that was trained on another checkpoint.
+var ErrOtherBase = errors.New("adapter belongs to another base model")
+
+// AdapterInfo is adapter.json: what the tensors beside it are and what they were trained on.
+type AdapterInfo struct {
+	Version   int             `json:"version"`
+	Method    string          `json:"method"`
+	Rank      int             `json:"rank"`
+	Depth     int             `json:"depth"`
+	InitScale float64         `json:"init_scale"`
+	Gamma     float64         `json:"gamma"`
+	Init      string          `json:"init"`
+	Alpha     float64         `json:"alpha"`
+	Kernels   []AdaptedKernel `json:"kernels"`
+
+	Task        string   `json:"task"`
+	Labels      []string `json:"labels"` // class names in id order; one for a regression
+	ProblemType string   `json:"problem_type"`
+	HeadTrained bool     `json:"head_trained"`
+	MaxLength   int      `json:"max_length"` // tokens, of the examples it was trained on
+
+	Base      string          `json:"base"` // as the run named it
+	BaseFiles []model.FileSum `json:"base_files"`
+	Tensors   string          `json:"tensors_sha256"` // of adapter.safetensors
+}
+
+// AdaptedKernel is a kernel that has factors: ΔK is [In, Out].
+type AdaptedKernel struct {
+	Name string `json:"name"`
+	In   int    `json:"in"`
+	Out  int    `json:"out"`
+}
+
+func (a *AdapterInfo) settings() lora.Settings {
+	return lora.Settings{Rank: a.Rank, Depth: a.Depth, InitScale: a.InitScale, Gamma: a.Gamma, Init: a.Init, Alpha: a.Alpha}
+}
+
+// namedTensor is a tensor on its way to or from a file.
+type namedTensor struct {
+	name  string
+	value *tensors.Tensor
+}
+
+// writeAdapter writes adapter.safetensors and adapter.json into dir. values are factors as trained, and
+// tensors of the model (the head) in the graph's orientation.
+func writeAdapter(dir string, info AdapterInfo, values []namedTensor) error {
+	sum, err := writeTensors(filepath.Join(dir, adapterTensors), values)
+	if err != nil {
+		return err
+	}
+	info.Version, info.Tensors = adapterVersion, sum
+	return writeJSON(filepath.Join(dir, adapterJSON), info)
+}
+
+// readAdapter reads what writeAdapter wrote and verifies it.
+func readAdapter(dir string) (AdapterInfo, map[string]*tensors.Tensor, error) {
+	var info AdapterInfo
+	if err := readJSON(filepath.Join(dir, adapterJSON), &info); err != nil {
+		return info, nil, err
+	}
+	if info.Version != adapterVersion {
+		return info, nil, fmt.Errorf("%s: version %d; this program reads version %d", filepath.Join(dir, adapterJSON), info.Version, adapterVersion)
+	}
+	values, err := readTensors(filepath.Join(dir, adapterTensors), info.Tensors)
+	return info, values, err
+}
+
+// denseHead are the tensors of the model that may travel with an adapter and that Hugging Face's files hold
+// as [out, in]: ours do too.
+var denseHead = []string{model.HeadWeight, model.PoolerWeight}
+
+// writeTensors writes float tensors to a safetensors file and returns its sha256.
+func writeTensors(path string, values []namedTensor) (sum string, err error) {
+	entries := make([]safetensors.Entry, len(values))
+	for i, v := range values {
+		if entries[i], err = entryOf(v); err != nil {
+			return "", fmt.Errorf("write %s: %w", path, err)
+		}
+	}
+	h := sha256.New()
+	err = atomicfile.Write(path, func(w io.Writer) error {
+		return safetensors.Write(io.MultiWriter(w, h), entries, map[string]string{"format": "pt"})
+	})
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+func entryOf(v namedTensor) (safetensors.Entry, error) {
+	e := safetensors.Entry{Name: v.name, Shape: slices.Clone(v.value.Shape().Dimensions)}
+	turn := slices.Contains(denseHead, v.name)
+	if turn {
+		slices.Reverse(e.Shape)
+	}
+	switch v.value.DType() {
+	case dtypes.Float64:
+		values, err := tensors.CopyFlatData[float64](v.value)
+		if err != nil {
+			return e, fmt.Errorf("tensor %s: %w", v.name, err)
+		}
+		if e.Data = values; turn {
+			e.Data = model.Transposed(values, e.Shape[1], e.Shape[0])
+		}
+	default:
+		values, err := tensors.CopyFlatData[float32](v.value)
+		if err != nil {
+			return e, fmt.Errorf("tensor %s: %w", v.name, err)
+		}
+		if e.Data = values; turn {
+			e.Data = model.Transposed(values, e.Shape[1], e.Shape[0])
+		}
+	}
+	return e, nil
+}
+
+// readTensors reads every tensor of a file that writeTensors wrote, once its sha256 is verified.
+func readTensors(path, sum string) (map[string]*tensors.Tensor, error) {
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	defer f.Close()
+	is, err := f.Sum()
+	if err != nil {
+		return nil, err
+	}
+	if is != sum {
+		return nil, fmt.Errorf("%s: %w: its sha256 is %s, the one noted when it was written is %s", path, ErrCorrupt, is, sum)
+	}
+	values := map[string]*tensors.Tensor{}
+	for _, name := range f.Names() {
+		if values[name], err = tensorOf(f, name); err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
+func tensorOf(f *safetensors.File, name string) (*tensors.Tensor, error) {
+	info, _ := f.Info(name)
+	turn := slices.Contains(denseHead, name) && len(info.Shape) == 2
+	if info.DType == "F64" {
+		values, err := f.Float64(name)
+		return shaped(values, info.Shape, turn), err
+	}
+	values, err := f.Float32(name)
+	return shaped(values, info.Shape, turn), err
+}
+
+// shaped makes a tensor of what a file holds, from [out, in] to [in, out] where turn is set.
+func shaped[T float32 | float64](values []T, shape []int, turn bool) *tensors.Tensor {
+	switch {
+	case values == nil:
+		return nil
+	case turn:
+		return tensors.FromFlatDataAndDimensions(model.Transposed(values, shape[0], shape[1]), shape[1], shape[0])
+	default:
+		return tensors.FromFlatDataAndDimensions(values, shape...)
+	}
+}
+
+// writeJSON writes v, indented, as a whole file.
+func writeJSON(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(append(text, '\n'))
+		return err
+	})
+}
+
+// readJSON reads a file of ours; unknown fields and trailing text are damage.
+func readJSON(path string, v any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("%s: %w: %w", path, ErrCorrupt, err)
+	}
+	if d.More() {
+		return fmt.Errorf("%s: %w: text after the JSON value", path, ErrCorrupt)
+	}
+	return nil
+}

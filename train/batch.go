@@ -1,0 +1,48 @@
+package train
+
+import (
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/model"
+)
+
+// batchNodes are a batch in a graph: inputs [rows, len], labels and weights [rows].
+type batchNodes struct {
+	inputs          model.Inputs
+	labels, weights *Node
+}
+
+// inputArgs are the encoder's inputs of a batch as a graph's arguments. Their buffers are donated: the
+// engine frees them after the call, instead of the garbage collector when it happens to run.
+func inputArgs(backend compute.Backend, b data.Batch) []any {
+	matrix := func(values []int32) any {
+		return must(DonateTensorBuffer(tensors.FromFlatDataAndDimensions(values, b.Rows, b.Len), backend, 0))
+	}
+	return []any{matrix(b.IDs), matrix(b.Types), matrix(b.Mask)}
+}
+
+// batchArgs are a batch with its labels as a graph's arguments, in the order splitBatch takes them.
+func batchArgs(backend compute.Backend, b data.Batch, dtype dtypes.DType) []any {
+	vector := func(values []float32) any {
+		if dtype == dtypes.Float64 {
+			wide := make([]float64, len(values))
+			for i, v := range values {
+				wide[i] = float64(v)
+			}
+			return wide
+		}
+		return values
+	}
+	return append(inputArgs(backend, b), vector(b.Labels), vector(b.Weights))
+}
+
+func splitBatch(in []*Node) (b batchNodes, rest []*Node) {
+	return batchNodes{model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]}, in[3], in[4]}, in[5:]
+}
+
+func makeShape(dtype dtypes.DType, dims ...int) shapes.Shape { return shapes.Make(dtype, dims...) }

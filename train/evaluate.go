@@ -1,0 +1,145 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/atomicfile"
+)
+
+// merged gives the model's weights with every adapter folded in, in the order of weightsOf.
+func (t *trainer) merged() (namedTensors, error) {
+	return mergeState(t.Backend, t.program.adapter, t.in.checkpoint, t.program.state)
+}
+
+// evaluateStep evaluates in the middle of a run and remembers what early stopping and selection need.
+func (t *trainer) evaluateStep(ctx context.Context) error {
+	m, err := t.evaluate(ctx)
+	if err != nil {
+		return err
+	}
+	t.progress.Evaluated = t.progress.Step
+	best := t.isBest(m)
+	if best {
+		value := m[t.in.task.Primary]
+		t.progress.Best, t.progress.BestStep, t.progress.SinceBest = &value, t.progress.Step, 0
+	} else {
+		t.progress.SinceBest++
+	}
+	t.emit(Evaluated{t.progress.Step, m, best})
+	return t.metrics.evaluation(t.progress.Step, m)
+}
+
+// isBest reports whether an evaluation beats every one before it; an undefined metric beats none.
+func (t *trainer) isBest(m Metrics) bool {
+	value := m[t.in.task.Primary]
+	return !math.IsNaN(value) && (t.progress.Best == nil || value > *t.progress.Best)
+}
+
+// evaluate measures the adapter as it stands on the validation split, with merged weights.
+func (t *trainer) evaluate(ctx context.Context) (Metrics, error) {
+	weights, err := t.merged()
+	if err != nil {
+		return nil, fmt.Errorf("evaluate: %w", err)
+	}
+	p, err := newPredictor(t.Backend, t.in.checkpoint.Config, weights)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	c := &t.config
+	layout := Layout{Batch: c.EvalBatch, Padding: data.Padding(c.Pad), MaxLength: c.MaxLength}
+	logits, err := p.Logits(ctx, t.in.validation.rows, layout, t.phase("evaluate"))
+	if err != nil {
+		return nil, fmt.Errorf("evaluate: %w", err)
+	}
+	return measure(t.in.task, logits, t.in.validation.labels)
+}
+
+// finish evaluates what is kept, writes the adapter and then result.json, which makes the run finished.
+func (t *trainer) finish(ctx context.Context) (*Result, error) {
+	m, selected, err := t.keep(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.metrics.sync(); err != nil {
+		return nil, err
+	}
+	err = atomicfile.WriteDir(t.dir.file(adapterDir), func(tmp string) error {
+		return writeAdapter(tmp, t.adapterInfo(), append(t.program.state.values(), t.frozenHead()...))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write adapter: %w", err)
+	}
+	r := t.result(m, selected)
+	return &r, writeJSON(t.dir.file(resultJSON), r)
+}
+
+// keep evaluates the last step, goes back to the best checkpoint where that is asked for and was better, and
+// returns the metrics of what it left in memory and its step.
+func (t *trainer) keep(ctx context.Context) (Metrics, int, error) {
+	m, err := t.evaluate(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	step := t.progress.Step
+	best := t.isBest(m)
+	if t.progress.Evaluated < step {
+		t.emit(Evaluated{step, m, best})
+		if err := t.metrics.evaluation(step, m); err != nil {
+			return nil, 0, err
+		}
+	}
+	if t.config.Select != SelectBest || best || t.progress.Best == nil || t.progress.BestStep == step {
+		return m, step, nil
+	}
+	step = t.progress.BestStep
+	if _, err := loadCheckpoint(checkpointPath(t.Out, step), t.program.state); err != nil {
+		return nil, 0, fmt.Errorf("select best: %w", err)
+	}
+	m, err = t.evaluate(ctx)
+	return m, step, err
+}
+
+func (t *trainer) adapterInfo() AdapterInfo {
+	c, config := &t.config, t.in.checkpoint.Config
+	info := AdapterInfo{
+		Method: c.Method, Rank: c.Rank, Depth: c.Depth, InitScale: c.InitScale, Gamma: c.Gamma, Init: c.Init, Alpha: c.Alpha,
+		Task: c.Task, Labels: config.Labels(), ProblemType: config.ProblemType, HeadTrained: c.TrainHead, MaxLength: c.MaxLength,
+		Base: c.Model, BaseFiles: t.in.checkpoint.Files,
+	}
+	for _, s := range t.program.state.sites {
+		info.Kernels = append(info.Kernels, AdaptedKernel{s.kernel.Name, s.kernel.In, s.kernel.Out})
+	}
+	return info
+}
+
+func (t *trainer) result(m Metrics, selected int) Result {
+	c, s := &t.config, t.program.state
+	r := Result{
+		Task: c.Task, Split: data.Validation, Metrics: m, PrimaryMetric: t.in.task.Primary,
+		Examples: len(t.in.validation.rows), Dropped: t.in.validation.dropped,
+		Method: c.Method, Rank: c.Rank, Depth: c.Depth, Scope: c.Scope, Seed: c.Seed, Shots: len(t.in.train.rows),
+		Steps: t.progress.Step, Selected: selected, Parameters: s.trained(), Kernels: len(s.sites),
+		WallSeconds: time.Since(t.started).Seconds(), TrainSeconds: t.progress.TrainSeconds, PeakRSS: peakRSS(),
+		Backend: t.Provenance.Backend, Threads: t.Provenance.Threads, FinalLoss: t.progress.LastLoss,
+	}
+	if t.progress.TrainSeconds > 0 {
+		r.TokensPerSecond = float64(t.progress.Tokens) / t.progress.TrainSeconds
+	}
+	return r
+}
+
+// peakRSS is the largest resident memory of this process so far, in bytes; 0 where it is not known.
+func peakRSS() int64 {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return usage.Maxrss * maxrssUnit
+}

@@ -1,0 +1,261 @@
+package train
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/safetensors"
+	"github.com/deeplora/deeplora/internal/testbackend"
+	"github.com/deeplora/deeplora/internal/testshared"
+	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/model"
+)
+
+// goldenRun is one of the 20-step trainings of tiny_bert.json, made with PyTorch in float64.
+type goldenRun struct {
+	Kind        string             `json:"kind"`
+	LossKind    string             `json:"loss_kind"`
+	LR          float64            `json:"lr"`
+	Gamma       float64            `json:"gamma"`
+	WeightDecay float64            `json:"weight_decay"`
+	Warmup      int                `json:"warmup"`
+	Steps       int                `json:"total_steps"`
+	DecayRatio  float64            `json:"decay_ratio"`
+	Rates       []float64          `json:"lr_inner"`
+	Loss        []float64          `json:"loss"`
+	GradNorm    []float64          `json:"grad_norm_all"`
+	Delta       map[string]float64 `json:"final_delta_fro"`
+}
+
+type golden struct {
+	Kernels []struct{ Name string } `json:"kernels"`
+	Rank    int                     `json:"rank"`
+	Runs    map[string]goldenRun    `json:"runs"`
+}
+
+func readGolden(t *testing.T) golden {
+	t.Helper()
+	var g golden
+	text, err := os.ReadFile(testshared.Path(t, "reference", "tiny_bert.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &g); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// goldenProgram is the program of one golden run, its factors set to the stored ones.
+func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype dtypes.DType) *program {
+	t.Helper()
+	c, err := model.Load(os.DirFS(testshared.Path(t, "reference", "tiny_bert")), model.LoadOptions{DType: dtype})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.LossKind == "mse" {
+		c.Config.ProblemType = model.Regression
+	}
+	method := map[string]string{"vanilla": "vanilla", "narrow": "deep-narrow", "compressed": "deep-compressed"}[r.Kind]
+	settings := lora.Defaults()
+	settings.Rank, settings.Gamma = g.Rank, r.Gamma
+	adapter, err := lora.New(method, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, k := range g.Kernels {
+		names = append(names, "^"+k.Name+"$")
+	}
+	kernels, _, err := SelectKernels(c.Config, "", names, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sites []lora.Site
+	for _, k := range kernels {
+		sites = append(sites, lora.Site{Name: k.Name, In: k.In, Out: k.Out})
+	}
+	p := &program{
+		backend: b, config: c.Config, adapter: adapter, weights: weightsOf(c),
+		loss: lossOf(c.Config.ProblemType), decay: r.WeightDecay, dtype: dtype,
+	}
+	if r.LossKind == "mse" { // the golden model has three outputs and regresses the first
+		p.loss = firstOutputSquared
+	}
+	if p.state, err = newState(adapter, sites, kernels, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.state.restore(goldenFactors(t, r.Kind, "tiny_bert_adapters.safetensors", dtype), nil); err != nil {
+		t.Fatal(err)
+	}
+	p.state.zeroMoments(dtype)
+	if err := p.compile(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.finalize)
+	return p
+}
+
+// goldenFactors reads the factors of one kind, by our names.
+func goldenFactors(t *testing.T, kind, file string, dtype dtypes.DType) map[string]*tensors.Tensor {
+	t.Helper()
+	f, err := safetensors.Open(testshared.Path(t, "reference", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	factors := map[string]*tensors.Tensor{}
+	for _, name := range f.Names() {
+		ours, ok := strings.CutPrefix(name, kind+".")
+		if !ok {
+			continue
+		}
+		values, err := f.Float64(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, _ := f.Info(name)
+		if factors[ours], err = ownDType(tensors.FromFlatDataAndDimensions(values, info.Shape...), dtype); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return factors
+}
+
+func goldenBatch(t *testing.T, lossKind string) data.Batch {
+	t.Helper()
+	f, err := safetensors.Open(testshared.Path(t, "reference", "tiny_bert_inputs.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	read := func(name string) []int32 {
+		values, err := f.Int64(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		narrow := make([]int32, len(values))
+		for i, v := range values {
+			narrow[i] = int32(v)
+		}
+		return narrow
+	}
+	b := data.Batch{Rows: 4, Len: 16, IDs: read("input_ids"), Types: read("token_type_ids"), Mask: read("attention_mask"), Weights: []float32{1, 1, 1, 1}}
+	for _, l := range read("labels") {
+		b.Labels = append(b.Labels, float32(l))
+	}
+	if lossKind == "mse" {
+		if b.Labels, err = f.Float32("labels_regression"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+func TestT23GoldenTraining(t *testing.T) {
+	g := readGolden(t)
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		for name, r := range g.Runs {
+			for _, p := range []struct {
+				dtype dtypes.DType
+				rel   float64
+			}{{dtypes.Float32, 1e-3}, {dtypes.Float64, 1e-8}} {
+				t.Run(name+"/"+p.dtype.String(), func(t *testing.T) { trainGolden(t, b, g, r, p.dtype, p.rel) })
+			}
+		}
+	})
+}
+
+// trainGolden replays a golden run and compares losses, gradient norms, ‖ΔK‖ and final factors.
+func trainGolden(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype dtypes.DType, rel float64) {
+	p := goldenProgram(t, b, g, r, dtype)
+	batch := goldenBatch(t, r.LossKind)
+	before := bitsOf(t, p.weights.list)
+	for step := range r.Steps {
+		u := update{number: step + 1, lr: rate(step, r.Steps, r.Warmup, r.LR, r.DecayRatio), total: 4, dropout: [][2]uint32{{1, 2}}}
+		if math.Abs(u.lr-r.Rates[step]) > 1e-15 {
+			t.Fatalf("step %d: rate %g, want %g", step, u.lr, r.Rates[step])
+		}
+		loss, norm, err := p.run([]data.Batch{batch}, u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		agrees(t, "loss", step, loss, r.Loss[step], rel)
+		if r.Gamma != 0 { // the golden norm counts frozen factors too, ours what moves
+			agrees(t, "gradient norm", step, norm, r.GradNorm[step], rel)
+		}
+	}
+	m, err := newMerger(b, p.adapter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.finalize()
+	for _, s := range p.state.sites {
+		agrees(t, "‖ΔK‖ of "+s.kernel.Name, r.Steps, deltaNorm(t, m, p, s), r.Delta[s.kernel.Name], rel)
+	}
+	if !slices.Equal(before, bitsOf(t, p.weights.list)) {
+		t.Error("frozen weights changed") // T24
+	}
+	if r.Gamma == 0 {
+		start := goldenFactors(t, r.Kind, "tiny_bert_adapters.safetensors", dtype)
+		for _, q := range p.state.params {
+			moved := !q.value.Equal(start[q.name])
+			if outer := strings.HasSuffix(q.name, ".left") || strings.HasSuffix(q.name, ".right"); moved == outer {
+				t.Errorf("γ = 0: %s moved: %v", q.name, moved) // T10
+			}
+		}
+	}
+}
+
+// deltaNorm is ‖ΔK‖, from merging into a kernel of zeros.
+func deltaNorm(t *testing.T, m *merger, p *program, s site) float64 {
+	t.Helper()
+	var factors []*tensors.Tensor
+	for _, q := range p.state.params[s.first : s.first+s.factors] {
+		factors = append(factors, q.value)
+	}
+	delta, err := m.merge(tensors.FromShape(makeShape(dtypes.Float64, s.kernel.In, s.kernel.Out)), factors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, v := range tensors.MustCopyFlatData[float64](delta) {
+		sum += v * v
+	}
+	return math.Sqrt(sum)
+}
+
+func agrees(t *testing.T, what string, step int, got, want, rel float64) {
+	t.Helper()
+	if !(math.Abs(got-want) <= rel*math.Max(math.Abs(want), 1e-12)) {
+		t.Errorf("step %d: %s %.12g, want %.12g within %g", step, what, got, want, rel)
+	}
+}
+
+// bitsOf copies tensors, to see later whether one changed.
+func bitsOf(t *testing.T, list []*tensors.Tensor) []byte {
+	t.Helper()
+	var all []byte
+	for _, x := range list {
+		if err := x.ConstBytes(func(b []byte) { all = append(all, b...) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+// firstOutputSquared regresses the first of several outputs, as the golden mse run does.
+func firstOutputSquared(logits, labels *Node) *Node {
+	first := Reshape(Slice(logits, AxisRange(), AxisElem(0)), -1)
+	return Square(Sub(first, labels))
+}

@@ -1,0 +1,111 @@
+package train
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/graphx"
+	"github.com/deeplora/deeplora/model"
+)
+
+// Predictor computes logits with plain, merged weights: the model as it is after export. It is not safe
+// for concurrent use.
+type Predictor struct {
+	backend compute.Backend
+	config  *model.Config
+	weights namedTensors
+	exec    *Exec
+}
+
+// NewPredictor serves a checkpoint as it is.
+func NewPredictor(backend compute.Backend, c *model.Checkpoint) (*Predictor, error) {
+	return newPredictor(backend, c.Config, weightsOf(c))
+}
+
+// weightsOf lists every tensor of a checkpoint in the order of its Specs.
+func weightsOf(c *model.Checkpoint) namedTensors {
+	var n namedTensors
+	for _, spec := range c.Config.Specs() {
+		n.names = append(n.names, spec.Name)
+		n.list = append(n.list, c.Tensors[spec.Name])
+	}
+	return n
+}
+
+func newPredictor(backend compute.Backend, config *model.Config, weights namedTensors) (*Predictor, error) {
+	p := &Predictor{backend: backend, config: config, weights: weights}
+	exec, err := NewExec(backend, func(in []*Node) []*Node {
+		weights, in := split(in, len(p.weights.list))
+		bert := &model.BERT{Config: p.config, Weights: p.weights.lookup(weights, nil), Hook: model.Frozen}
+		return []*Node{bert.Logits(model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]})}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("predict: %w", err)
+	}
+	p.exec = exec.WithName("predict").SetMaxCache(maxGraphs)
+	return p, nil
+}
+
+// Close frees the compiled graphs.
+func (p *Predictor) Close() { p.exec.Finalize() }
+
+// Config is the model's configuration: labels, lengths, vocabulary.
+func (p *Predictor) Config() *model.Config { return p.config }
+
+// Layout says how rows are put into batches.
+type Layout struct {
+	Batch     int          // rows a batch
+	Padding   data.Padding // and MaxLength, in tokens: what batches are padded to
+	MaxLength int
+}
+
+// Logits returns a row of logits [labels] for every encoded example, in their order. Examples of similar
+// length are computed together. progress may be nil.
+func (p *Predictor) Logits(ctx context.Context, rows []data.Encoded, layout Layout, progress func(done, total int)) ([][]float32, error) {
+	logits := make([][]float32, len(rows))
+	done := 0
+	for _, index := range data.EvalBatches(rows, layout.Batch) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		length := layout.Padding.Length(data.Longest(rows, index), layout.MaxLength)
+		b, err := data.Assemble(rows, nil, index, min(layout.Batch, len(rows)), length, p.config.PadTokenID)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.config.Check(b.IDs, b.Types, b.Len); err != nil {
+			return nil, err
+		}
+		out, err := p.logits(b)
+		if err != nil {
+			return nil, err
+		}
+		for r, i := range index {
+			logits[i] = out[r*p.config.NumLabels() : (r+1)*p.config.NumLabels()]
+		}
+		if done += len(index); progress != nil {
+			progress(done, len(rows))
+		}
+	}
+	return logits, nil
+}
+
+// logits computes one batch, flat [rows·labels].
+func (p *Predictor) logits(b data.Batch) (flat []float32, err error) {
+	err = graphx.Try("predict", func() {
+		out := must(p.exec.Exec(append(p.weights.args(), inputArgs(p.backend, b)...)...))
+		defer out[0].MustFinalizeAll()
+		t := out[0]
+		if t.DType() == dtypes.Float64 {
+			t = must(convert[float64, float32](t))
+		}
+		flat = must(tensors.CopyFlatData[float32](t))
+	})
+	return flat, err
+}

@@ -1,0 +1,299 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/builtin"
+	"github.com/deeplora/deeplora/internal/testbackend"
+)
+
+// smallData is a folder with the first rows of the embedded data, so that evaluations are short.
+var smallData = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "deeplora-test-*")
+	if err != nil {
+		panic(err)
+	}
+	task, _ := data.LookupTask("stsb")
+	for split, rows := range map[string]int{data.Train: 60, data.Validation: 40} {
+		s, err := data.LoadFS(builtin.Data(), task, split)
+		if err != nil {
+			panic(err)
+		}
+		var text []byte
+		for _, e := range s.Examples[:rows] {
+			line, err := json.Marshal(map[string]any{"sentence1": e.Text, "sentence2": e.Pair, "label": e.Label})
+			if err != nil {
+				panic(err)
+			}
+			text = append(append(text, line...), '\n')
+		}
+		if err := os.WriteFile(filepath.Join(dir, split+".jsonl"), text, 0o644); err != nil {
+			panic(err)
+		}
+	}
+	return dir
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(smallData())
+	os.Exit(code)
+}
+
+// small is a run of a few seconds on the embedded model.
+func small() Config {
+	c := Default()
+	c.Data = smallData()
+	c.Rank, c.Shots, c.Batch, c.MaxLength, c.Steps, c.Warmup = 4, 20, 8, 32, 6, 2
+	c.Pad = string(data.PadFixed) // one graph
+	c.Overlong = OverlongDrop
+	return c
+}
+
+func trainSmall(t *testing.T, b compute.Backend, c Config, out string, more ...func(*Options)) *Result {
+	t.Helper()
+	o := Options{Backend: b, Out: out, Provenance: Provenance{Backend: b.Name(), Threads: 1}}
+	for _, f := range more {
+		f(&o)
+	}
+	r, err := Train(t.Context(), c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func fileBytes(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func sameAdapter(t *testing.T, a, b string) {
+	t.Helper()
+	for _, name := range []string{adapterJSON, adapterTensors} {
+		if !bytes.Equal(fileBytes(t, filepath.Join(a, adapterDir, name)), fileBytes(t, filepath.Join(b, adapterDir, name))) {
+			t.Errorf("%s differs between %s and %s", name, filepath.Base(a), filepath.Base(b))
+		}
+	}
+}
+
+// metricLines are the lines of metrics.jsonl without the clock.
+func metricLines(t *testing.T, run string) []string {
+	t.Helper()
+	var lines []string
+	for line := range strings.Lines(string(fileBytes(t, filepath.Join(run, metricsJSONL)))) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatal(err)
+		}
+		delete(fields, "tokens_per_s")
+		text, err := json.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, string(text))
+	}
+	return lines
+}
+
+func TestResumeGivesSameBits(t *testing.T) {
+	variants := []struct {
+		name  string
+		stops []int
+		set   func(*Config)
+	}{
+		{"evaluate and select", []int{1, 4, 5}, func(c *Config) { c.EvalEvery, c.SaveEvery, c.Select = 2, 3, SelectBest }},
+		{"buckets", []int{3}, func(c *Config) { c.Pad, c.Method = string(data.PadBucket), "vanilla" }},
+		{"accumulate and head", []int{2}, func(c *Config) {
+			c.Accumulate, c.TrainHead, c.Clip, c.WeightDecay = 2, true, 0.5, 0.01
+		}},
+	}
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		for _, v := range variants {
+			t.Run(v.name, func(t *testing.T) {
+				c := small()
+				v.set(&c)
+				whole := filepath.Join(t.TempDir(), "whole")
+				trainSmall(t, b, c, whole)
+				for _, stop := range v.stops {
+					parts := filepath.Join(t.TempDir(), "parts")
+					interruptAt(t, b, c, parts, stop)
+					trainSmall(t, b, c, parts, func(o *Options) { o.Resume = true })
+					sameAdapter(t, whole, parts)
+					if a, b := strings.Join(metricLines(t, whole), "\n"), strings.Join(metricLines(t, parts), "\n"); a != b {
+						t.Errorf("stopped at %d, metrics differ:\n%s\nwant\n%s", stop, b, a)
+					}
+				}
+			})
+		}
+	})
+}
+
+// interruptAt trains until step stop is done and cancels.
+func interruptAt(t *testing.T, b compute.Backend, c Config, out string, stop int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err := Train(ctx, c, Options{Backend: b, Out: out, OnEvent: func(e Event) {
+		if s, ok := e.(Step); ok && s.Step == stop {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, ErrInterrupted) || !errors.Is(err, context.Canceled) {
+		t.Fatalf("cancelled at step %d: error %v", stop, err)
+	}
+	if _, err := os.Stat(checkpointPath(out, stop)); err != nil {
+		t.Fatalf("cancelled at step %d: %v", stop, err)
+	}
+	if _, err := ReadResult(out); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("an interrupted run has a result: %v", err)
+	}
+}
+
+func TestSameSeedSameBits(t *testing.T) {
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		for _, method := range []string{"vanilla", "deep-narrow", "deep-compressed"} {
+			c := small()
+			c.Method, c.Steps, c.Scope = method, 3, "all-dense"
+			dir := t.TempDir()
+			trainSmall(t, b, c, filepath.Join(dir, "a"))
+			trainSmall(t, b, c, filepath.Join(dir, "b"))
+			sameAdapter(t, filepath.Join(dir, "a"), filepath.Join(dir, "b"))
+			c.Seed = 1
+			trainSmall(t, b, c, filepath.Join(dir, "c"))
+			if bytes.Equal(fileBytes(t, filepath.Join(dir, "a", adapterDir, adapterTensors)), fileBytes(t, filepath.Join(dir, "c", adapterDir, adapterTensors))) {
+				t.Errorf("%s: another seed gives the same adapter", method)
+			}
+		}
+	})
+}
+
+// Two batches of four make the step that one of eight makes, also where the last is short.
+func TestAccumulationIsOneLargerBatch(t *testing.T) {
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		losses := func(batch, accumulate int) (list []float64) {
+			c := small()
+			c.Method, c.Dropout, c.Shots, c.Warmup, c.LR = "vanilla", 0, 7, 0, 1e-2
+			c.Batch, c.Accumulate, c.Steps, c.Clip = batch, accumulate, 3, 1
+			trainSmall(t, b, c, filepath.Join(t.TempDir(), "run"), func(o *Options) {
+				o.OnEvent = func(e Event) {
+					if s, ok := e.(Step); ok {
+						list = append(list, s.Loss)
+					}
+				}
+			})
+			return list
+		}
+		one, two := losses(7, 1), losses(4, 2)
+		for i := range one {
+			agrees(t, "loss", i, two[i], one[i], 1e-4)
+		}
+		if one[2] >= one[0] {
+			t.Errorf("the loss does not fall: %v", one)
+		}
+	})
+}
+
+func TestTrainingFitsAFewExamples(t *testing.T) {
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		for _, method := range []string{"vanilla", "deep-compressed"} {
+			c := small()
+			c.Method, c.Shots, c.Batch, c.Steps, c.Warmup, c.TrainHead, c.Dropout, c.LR = method, 8, 8, 60, 0, true, 0, 1e-2
+			first := math.NaN()
+			r := trainSmall(t, b, c, filepath.Join(t.TempDir(), "run"), func(o *Options) {
+				o.OnEvent = func(e Event) {
+					if s, ok := e.(Step); ok && s.Step == 1 {
+						first = s.Loss
+					}
+				}
+			})
+			if !(r.FinalLoss < first/2) {
+				t.Errorf("%s: loss %.3f after %d steps, %.3f at the first", method, r.FinalLoss, r.Steps, first)
+			}
+		}
+	})
+}
+
+// A reopened run evaluates to the very metrics of its result.
+func TestOpenedRunIsTheTrainedOne(t *testing.T) {
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		for _, method := range []string{"vanilla", "deep-wide", "deep-narrow", "deep-compressed"} {
+			c := small()
+			c.Method, c.TrainHead, c.Steps = method, method == "vanilla", 3
+			dir := filepath.Join(t.TempDir(), "run")
+			r := trainSmall(t, b, c, dir)
+			saved, err := Open(t.Context(), dir, b, data.HubOptions{Offline: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer saved.Close()
+			split, err := LoadSplit(t.Context(), c.Data, saved.Task, data.Validation, data.HubOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := saved.Evaluate(t.Context(), split, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Examples != r.Examples || e.Dropped != r.Dropped {
+				t.Errorf("%s: %d examples and %d dropped, want %d and %d", method, e.Examples, e.Dropped, r.Examples, r.Dropped)
+			}
+			for name, want := range r.Metrics {
+				if got := e.Metrics[name]; got != want {
+					t.Errorf("%s: %s %v after reopening, %v at the end of the run", method, name, got, want)
+				}
+			}
+		}
+	})
+}
+
+// T28: the compression gradient sees no dropout, so its seed does not matter; the batch does.
+func TestT28CompressionGradient(t *testing.T) {
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		outer := func(set func(*Config)) []byte {
+			c := small()
+			c.Gamma, c.Steps, c.Warmup = 0, 1, 0 // left and right stay as they began
+			set(&c)
+			dir := filepath.Join(t.TempDir(), "run")
+			trainSmall(t, b, c, dir)
+			_, values, err := readAdapter(filepath.Join(dir, adapterDir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			kernel := "bert.encoder.layer.1.output.dense"
+			return bytes.Join([][]byte{rawBytes(t, values[kernel+".left"]), rawBytes(t, values[kernel+".right"])}, nil)
+		}
+		plain := outer(func(c *Config) { c.Dropout = 0 })
+		if !bytes.Equal(plain, outer(func(c *Config) { c.Dropout = 0.5 })) {
+			t.Error("dropout reaches the compression gradient")
+		}
+		if bytes.Equal(plain, outer(func(c *Config) { c.Dropout = 0; c.Batch = 6 })) {
+			t.Error("another batch gives the same left and right")
+		}
+	})
+}
+
+func rawBytes(t *testing.T, x *tensors.Tensor) []byte {
+	t.Helper()
+	if x == nil {
+		t.Fatal("no such factor")
+	}
+	return bitsOf(t, []*tensors.Tensor{x})
+}

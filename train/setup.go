@@ -1,0 +1,285 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/model"
+)
+
+// create prepares a new run: reads everything, makes the run directory, draws the adapter. The directory is
+// made only once settings, model and data have proved sound.
+func (t *trainer) create(ctx context.Context) error {
+	if err := t.config.Validate(); err != nil {
+		return configError{err}
+	}
+	if err := checkVacant(t.Out); err != nil {
+		return err
+	}
+	if err := t.read(ctx); err != nil {
+		return err
+	}
+	if err := t.build(); err != nil {
+		return err
+	}
+	var err error
+	if t.dir, err = createRun(t.Out); err != nil {
+		return err
+	}
+	if err := t.describe(); err != nil {
+		return err
+	}
+	return t.start()
+}
+
+// reopen prepares to go on with a run. It returns the result of one that has finished.
+func (t *trainer) reopen(ctx context.Context) (*Result, error) {
+	var err error
+	if t.dir, err = openRun(t.Out); err != nil {
+		return nil, err
+	}
+	then, err := ReadRunConfig(t.Out)
+	if err != nil {
+		return nil, err
+	}
+	t.config = then.Config
+	result, err := ReadResult(t.Out)
+	if err == nil {
+		t.notice("%s has finished already", t.Out)
+		return &result, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := t.read(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.unchanged(then.Provenance); err != nil {
+		return nil, err
+	}
+	if err := t.build(); err != nil {
+		return nil, err
+	}
+	return nil, t.restore()
+}
+
+// unchanged holds model, data and engine against those the run began with.
+func (t *trainer) unchanged(then Provenance) error {
+	now := t.Provenance
+	if err := sameFiles("model", then.Model, now.Model); err != nil {
+		return fmt.Errorf("resume %s: %w", t.Out, err)
+	}
+	if err := sameFiles("data", then.Data, now.Data); err != nil {
+		return fmt.Errorf("resume %s: %w", t.Out, err)
+	}
+	if then.Backend != now.Backend || then.PluginSHA256 != now.PluginSHA256 || then.Threads != now.Threads {
+		t.notice("the run began on %s with %d threads, plugin %.12s; it goes on with %s, %d threads, plugin %.12s: the last bits may differ",
+			then.Backend, then.Threads, then.PluginSHA256, now.Backend, now.Threads, now.PluginSHA256)
+	}
+	return nil
+}
+
+// read loads model and data and resolves the settings that depend on them.
+func (t *trainer) read(ctx context.Context) error {
+	var err error
+	if t.in, err = load(ctx, &t.config, t.Hub, t.notice); err != nil {
+		return err
+	}
+	if t.config.Dropout == CheckpointDropout {
+		t.config.Dropout = t.in.checkpoint.Config.HiddenDropout
+	}
+	t.Provenance.Model, t.Provenance.Data, t.Provenance.ModelRevision = t.in.checkpoint.Files, t.in.sources, t.in.hub.Commit
+	if err := t.config.resolve(len(t.in.train.rows)); err != nil {
+		return configError{err}
+	}
+	return nil
+}
+
+// build lists the parameters and compiles nothing yet.
+func (t *trainer) build() error {
+	c := &t.config
+	kernels, err := t.scope()
+	if err != nil {
+		return err
+	}
+	adapter, err := lora.New(c.Method, c.AdapterSettings())
+	if err != nil {
+		return configError{err}
+	}
+	if t.order, err = data.NewOrder(c.Seed, len(t.in.train.rows), c.Batch, c.DropLast); err != nil {
+		return configError{err}
+	}
+	frozen := t.frozenWeights()
+	p := &program{
+		backend: t.Backend, config: t.in.checkpoint.Config, adapter: adapter, weights: frozen,
+		loss: lossOf(t.in.checkpoint.Config.ProblemType), decay: c.WeightDecay, clip: c.Clip, dtype: trainDType,
+	}
+	sites, err := t.sites(kernels)
+	if err != nil {
+		return err
+	}
+	if p.state, err = newState(adapter, sites, kernels, t.trainedHead()); err != nil {
+		return configError{err}
+	}
+	t.program = p
+	return p.compile()
+}
+
+// scope resolves scope or patterns to kernels, in the encoder's order.
+func (t *trainer) scope() ([]model.Kernel, error) {
+	c, config := &t.config, t.in.checkpoint.Config
+	kernels, notice, err := SelectKernels(config, c.Scope, c.Target, c.MinDim)
+	if err != nil {
+		return nil, err
+	}
+	if notice != "" {
+		t.notice("%s", notice)
+	}
+	return kernels, nil
+}
+
+// SelectKernels returns the kernels of a model that a scope, or else patterns, adapt, in the encoder's
+// order; notice is a line for the user, or empty.
+func SelectKernels(config *model.Config, scope string, patterns []string, minDim int) (selected []model.Kernel, notice string, err error) {
+	kernels := config.Kernels()
+	shapes := make([]lora.Shape, len(kernels))
+	for i, k := range kernels {
+		shapes[i] = lora.Shape{Name: k.Name, In: k.In, Out: k.Out}
+	}
+	chosen, err := lora.Scope{Name: scope, Patterns: patterns, MinDim: minDim}.Select(shapes, config.HiddenSize)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, k := range kernels {
+		if slices.ContainsFunc(chosen.Kernels, func(s lora.Shape) bool { return s.Name == k.Name }) {
+			selected = append(selected, k)
+		}
+	}
+	return selected, chosen.Notice, nil
+}
+
+// sites gives each kernel what an adapter may see of it. Gradients are computed on the first training
+// batch, the same that the first step sees again.
+func (t *trainer) sites(kernels []model.Kernel) ([]lora.Site, error) {
+	first, err := t.batch(0)
+	if err != nil {
+		return nil, err
+	}
+	gradients := &kernelGradients{
+		backend: t.Backend, config: t.in.checkpoint.Config, weights: weightsOf(t.in.checkpoint),
+		loss: lossOf(t.in.checkpoint.Config.ProblemType), batch: first, total: realExamples(first), kernels: kernels,
+	}
+	sites := make([]lora.Site, len(kernels))
+	for i, k := range kernels {
+		sites[i] = lora.Site{
+			Name: k.Name, In: k.In, Out: k.Out,
+			RNG:      rng.New(t.config.Seed, "init", k.Name),
+			Gradient: func() (*tensors.Tensor, error) { return gradients.of(k.Name) },
+			Weight:   func() (*tensors.Tensor, error) { return t.in.checkpoint.Kernel(k.Name), nil },
+		}
+	}
+	return sites, nil
+}
+
+// headNames are the tensors of the classification head.
+var headNames = []string{model.HeadWeight, model.HeadBias}
+
+// trainedHead are the head's parameters, where it is trained.
+func (t *trainer) trainedHead() []param {
+	if !t.config.TrainHead {
+		return nil
+	}
+	var head []param
+	for _, name := range headNames {
+		value := t.in.checkpoint.Tensors[name]
+		head = append(head, param{name: name, shape: value.Shape().Dimensions, rate: 1, draw: value.LocalClone})
+	}
+	return head
+}
+
+// frozenWeights are the tensors of the checkpoint that are not trained themselves.
+func (t *trainer) frozenWeights() namedTensors {
+	all := weightsOf(t.in.checkpoint)
+	if !t.config.TrainHead {
+		return all
+	}
+	var n namedTensors
+	for i, name := range all.names {
+		if name != model.HeadWeight && name != model.HeadBias {
+			n.names, n.list = append(n.names, name), append(n.list, all.list[i])
+		}
+	}
+	return n
+}
+
+// frozenHead are the tensors that travel with the adapter although they are not trained: the head, and
+// whatever else the checkpoint lacked.
+func (t *trainer) frozenHead() []namedTensor {
+	var extra []namedTensor
+	for _, name := range append(headNames, model.PoolerWeight, model.PoolerBias) {
+		isHead := name == model.HeadWeight || name == model.HeadBias
+		if isHead && t.config.TrainHead || !isHead && !slices.Contains(t.in.checkpoint.Fresh, name) {
+			continue
+		}
+		extra = append(extra, namedTensor{name, t.in.checkpoint.Tensors[name]})
+	}
+	return extra
+}
+
+// describe writes what the run is before it begins: the manifest, then config.json, which makes the
+// directory a run.
+func (t *trainer) describe() error {
+	err := atomicfile.Write(t.dir.file(manifestJSON), func(w io.Writer) error { return t.in.manifest.Encode(w) })
+	if err != nil {
+		return err
+	}
+	return writeJSON(t.dir.file(configJSON), RunConfig{t.config, t.Provenance})
+}
+
+// start draws the adapter and opens an empty log.
+func (t *trainer) start() error {
+	if err := t.program.state.initialise(trainDType, t.phase("initialise "+t.config.Method)); err != nil {
+		return err
+	}
+	return t.begin(0)
+}
+
+// restore continues from the newest checkpoint, or from the beginning where there is none yet.
+func (t *trainer) restore() error {
+	steps, err := checkpointSteps(t.Out)
+	if err != nil {
+		return err
+	}
+	if len(steps) == 0 {
+		return t.start()
+	}
+	path := checkpointPath(t.Out, steps[0])
+	if t.progress, err = loadCheckpoint(path, t.program.state); err != nil {
+		return fmt.Errorf("resume: %w; remove %s to go on from the one before", err, path)
+	}
+	t.saved = t.progress.Step
+	return t.begin(t.progress.MetricsBytes)
+}
+
+func (t *trainer) begin(metricsBytes int64) (err error) {
+	if t.metrics, err = openMetrics(t.dir.file(metricsJSONL), metricsBytes); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(t.dir.file(adapterDir)); err != nil { // of a run that died between it and result.json
+		return fmt.Errorf("remove unfinished adapter: %w", err)
+	}
+	s := t.program.state
+	t.emit(Ready{Kernels: len(s.sites), Parameters: s.trained(), Examples: len(t.in.train.rows), Steps: t.config.Steps, From: t.progress.Step})
+	return nil
+}

@@ -1,0 +1,262 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/builtin"
+	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/model"
+)
+
+// BuiltinModel and BuiltinData name what is embedded in the program.
+const (
+	BuiltinModel = "builtin:tiny"
+	BuiltinData  = "builtin"
+	HubData      = "hub"
+)
+
+// OpenModel gives the files of a model: the embedded encoder, a directory, or a model of the hub. No file is
+// parsed.
+func OpenModel(ctx context.Context, ref string, hub data.HubOptions) (fs.FS, data.HubInfo, error) {
+	if ref == BuiltinModel {
+		return builtin.Model(), data.HubInfo{Local: true}, nil
+	}
+	dir, info, err := data.Resolve(ctx, ref, data.ModelFiles(), hub)
+	if err != nil {
+		return nil, info, fmt.Errorf("model: %w", err)
+	}
+	return os.DirFS(dir), info, nil
+}
+
+// LoadModel reads a checkpoint for prediction, its own head included, with its tokenizer.
+func LoadModel(ctx context.Context, ref string, hub data.HubOptions) (*model.Checkpoint, data.Tokenizer, error) {
+	files, _, err := OpenModel(ctx, ref, hub)
+	if err != nil {
+		return nil, nil, err
+	}
+	checkpoint, err := model.Load(files, model.LoadOptions{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("model %s: %w", ref, err)
+	}
+	tok, err := data.OpenTokenizerFS(files, ".")
+	if err != nil {
+		return nil, nil, fmt.Errorf("model %s: %w", ref, err)
+	}
+	return checkpoint, tok, nil
+}
+
+// LoadSplit reads a split of a task from the embedded data, a directory or the hub.
+func LoadSplit(ctx context.Context, from string, task data.Task, split string, hub data.HubOptions) (*data.Split, error) {
+	switch from {
+	case BuiltinData:
+		if task.Name != "stsb" {
+			return nil, fmt.Errorf("data builtin holds stsb only, not %s; give --data a directory, or hub", task.Name)
+		}
+		return data.LoadFS(builtin.Data(), task, split)
+	case HubData:
+		dir, info, err := data.Resolve(ctx, data.GLUERepo, data.TaskFiles(task), hub)
+		if err != nil {
+			return nil, fmt.Errorf("data: %w", err)
+		}
+		s, err := data.Load(dir, task, split)
+		if err != nil {
+			return nil, err
+		}
+		s.Notices = append(s.Notices, info.Notices...)
+		return s, nil
+	}
+	return data.Load(from, task, split)
+}
+
+// examples are encoded examples of a split, with their labels.
+type examples struct {
+	split   *data.Split
+	rows    []data.Encoded
+	labels  []float64
+	dropped int // overlong ones left out
+	cut     int // overlong ones truncated
+}
+
+// encodeSplit tokenizes a split. Overlong examples are truncated or dropped, as the settings say.
+func encodeSplit(tok data.Tokenizer, s *data.Split, maxLength int, overlong string) (*examples, error) {
+	limit := maxLength
+	if overlong == OverlongDrop {
+		limit = 0
+	}
+	e := &examples{split: s, rows: make([]data.Encoded, len(s.Examples))}
+	for i, x := range s.Examples {
+		row, cut, err := data.EncodePair(tok, x.Text, x.Pair, x.HasPair, limit)
+		if err != nil {
+			return nil, fmt.Errorf("%s: data row %d: %w", s.Source.File, x.Row, err)
+		}
+		if e.rows[i] = row; cut > 0 {
+			e.cut++
+		}
+	}
+	if overlong == OverlongDrop {
+		var err error
+		if e.split, e.rows, e.dropped, err = data.DropOverlong(s, e.rows, maxLength); err != nil {
+			return nil, err
+		}
+	}
+	e.labels = e.split.Labels()
+	return e, nil
+}
+
+// inputs are everything a run reads.
+type inputs struct {
+	checkpoint *model.Checkpoint
+	hub        data.HubInfo // of the model
+	task       data.Task
+	train      *examples
+	validation *examples
+	manifest   *data.Manifest
+	sources    []model.FileSum
+}
+
+// load reads model, tokenizer and data as the settings say, and reports what the user should know.
+func load(ctx context.Context, c *Config, hub data.HubOptions, notice func(format string, args ...any)) (*inputs, error) {
+	task, err := data.LookupTask(c.Task)
+	if err != nil {
+		return nil, err
+	}
+	in := &inputs{task: task}
+	files, info, err := OpenModel(ctx, c.Model, hub)
+	if err != nil {
+		return nil, err
+	}
+	in.hub = info
+	if in.checkpoint, err = loadCheckpointFor(files, c, task); err != nil {
+		return nil, fmt.Errorf("model %s: %w", c.Model, err)
+	}
+	tok, err := data.OpenTokenizerFS(files, ".")
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", c.Model, err)
+	}
+	if err := checkVocabulary(tok, in.checkpoint.Config, c); err != nil {
+		return nil, fmt.Errorf("model %s: %w", c.Model, err)
+	}
+	if err := in.read(ctx, c, tok, hub); err != nil {
+		return nil, err
+	}
+	in.notices(c, notice)
+	return in, nil
+}
+
+// loadCheckpointFor reads a checkpoint with the head that a task needs, new unless the files have one.
+func loadCheckpointFor(files fs.FS, c *Config, task data.Task) (*model.Checkpoint, error) {
+	labels, problem := task.Labels, model.SingleLabel
+	if task.Regression() {
+		labels, problem = []string{"LABEL_0"}, model.Regression
+	}
+	checkpoint, err := model.Load(files, model.LoadOptions{
+		Labels: labels, ProblemType: problem,
+		Head: rng.New(headSeed(c), "head"), NewHead: c.FreshHead,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c.Dropout != CheckpointDropout {
+		checkpoint.Config.SetDropout(c.Dropout)
+	}
+	return checkpoint, nil
+}
+
+func headSeed(c *Config) uint64 {
+	if c.HeadSeed == SeedOfRun {
+		return c.Seed
+	}
+	return uint64(c.HeadSeed)
+}
+
+// checkVocabulary refuses a tokenizer whose ids the model has no rows for, and lengths beyond its positions.
+func checkVocabulary(tok data.Tokenizer, config *model.Config, c *Config) error {
+	if size := data.VocabSize(tok); size > config.VocabSize {
+		return fmt.Errorf("its tokenizer gives ids up to %d, the word embeddings have %d rows: they are not of one model", size-1, config.VocabSize)
+	}
+	if c.MaxLength > config.MaxPositionEmbeddings {
+		return fmt.Errorf("max-length is %d, the model has %d positions; lower --max-length", c.MaxLength, config.MaxPositionEmbeddings)
+	}
+	return nil
+}
+
+// read loads both splits, draws the training examples and tokenizes.
+func (in *inputs) read(ctx context.Context, c *Config, tok data.Tokenizer, hub data.HubOptions) error {
+	train, err := LoadSplit(ctx, c.Data, in.task, data.Train, hub)
+	if err != nil {
+		return err
+	}
+	validation, err := LoadSplit(ctx, c.Data, in.task, data.Validation, hub)
+	if err != nil {
+		return err
+	}
+	dropped := 0
+	if c.Overlong == OverlongDrop { // before the draw, as the reference does
+		all, err := encodeSplit(tok, train, c.MaxLength, c.Overlong)
+		if err != nil {
+			return err
+		}
+		train, dropped = all.split, all.dropped
+	}
+	drawn, err := in.draw(c, train)
+	if err != nil {
+		return err
+	}
+	if in.train, err = encodeSplit(tok, drawn, c.MaxLength, c.Overlong); err != nil {
+		return err
+	}
+	in.train.dropped = dropped
+	if in.validation, err = encodeSplit(tok, validation, c.MaxLength, c.Overlong); err != nil {
+		return err
+	}
+	for _, s := range []*data.Split{train, validation} {
+		in.sources = append(in.sources, model.FileSum{File: s.Source.File, SHA256: s.Source.SHA256})
+	}
+	return nil
+}
+
+// draw takes the training examples that the settings ask for.
+func (in *inputs) draw(c *Config, all *data.Split) (drawn *data.Split, err error) {
+	if c.Manifest != "" {
+		if in.manifest, err = data.ReadManifest(c.Manifest); err != nil {
+			return nil, err
+		}
+		return in.manifest.Replay(all)
+	}
+	drawn, in.manifest, err = data.Sample(all, data.DrawOptions{
+		Shots: c.Shots, PerClass: c.ShotsPerClass, Replace: c.Sample == "with-replacement" && c.Shots > 0, Seed: c.Seed,
+	})
+	return drawn, err
+}
+
+func (in *inputs) notices(c *Config, notice func(format string, args ...any)) {
+	if fresh := in.checkpoint.Fresh; len(fresh) > 0 {
+		state := "frozen"
+		if c.TrainHead {
+			state = "trained"
+		}
+		notice("%s not in the checkpoint: drawn from N(0, %g²) with seed %d, %s", strings.Join(fresh, ", "), in.checkpoint.Config.InitializerRange, headSeed(c), state)
+	}
+	if ignored := in.checkpoint.Ignored; len(ignored) > 0 {
+		notice("%d tensors of the checkpoint not needed for classification: %s", len(ignored), strings.Join(ignored, ", "))
+	}
+	for _, n := range in.hub.Notices {
+		notice("%s", n)
+	}
+	for _, e := range []*examples{in.train, in.validation} {
+		for _, n := range e.split.Notices {
+			notice("%s", n)
+		}
+		if e.dropped > 0 {
+			notice("%s: %d examples longer than %d tokens dropped", e.split.Name, e.dropped, c.MaxLength)
+		}
+		if e.cut > 0 {
+			notice("%s: %d examples truncated to %d tokens", e.split.Name, e.cut, c.MaxLength)
+		}
+	}
+}

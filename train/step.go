@@ -1,0 +1,285 @@
+package train
+
+import (
+	"fmt"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/graphx"
+	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/model"
+)
+
+// program is what is compiled: the model, its adapter and the optimizer, for one set of shapes at a time.
+//
+// Everything a graph needs comes in as an argument and everything it changes goes out as a result, in one
+// fixed order, so that the same program is compiled in every process and frozen weights are passed, never
+// copied.
+type program struct {
+	backend compute.Backend
+	config  *model.Config
+	adapter lora.Adapter
+	state   *state
+	weights namedTensors // frozen
+	loss    lossFunc
+	decay   float64
+	clip    float64
+	dtype   dtypes.DType
+
+	whole, partial, apply *Exec // a step of one batch; a batch of several; the update after them
+}
+
+// namedTensors are tensors in the order they are passed to a graph.
+type namedTensors struct {
+	names []string
+	list  []*tensors.Tensor
+}
+
+func (n namedTensors) args() []any {
+	args := make([]any, len(n.list))
+	for i, t := range n.list {
+		args[i] = t
+	}
+	return args
+}
+
+// lookup gives the graph's nodes by name; in are the nodes of args.
+func (n namedTensors) lookup(in []*Node, more map[string]*Node) model.Weights {
+	byName := make(map[string]*Node, len(n.names)+len(more))
+	for i, name := range n.names {
+		byName[name] = in[i]
+	}
+	for name, node := range more {
+		byName[name] = node
+	}
+	return func(name string) *Node {
+		node, ok := byName[name]
+		if !ok {
+			panic(fmt.Errorf("the encoder asks for tensor %q, which was not loaded", name))
+		}
+		return node
+	}
+}
+
+// compiled graphs an Exec may hold: one a padded length.
+const maxGraphs = 64
+
+func (p *program) compile() error {
+	for _, e := range []struct {
+		exec **Exec
+		name string
+		fn   func(in []*Node) []*Node
+	}{
+		{&p.whole, "train step", p.wholeGraph},
+		{&p.partial, "accumulate", p.partialGraph},
+		{&p.apply, "update", p.applyGraph},
+	} {
+		exec, err := NewExec(p.backend, e.fn)
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+		*e.exec = exec.WithName(e.name).SetMaxCache(maxGraphs)
+	}
+	return nil
+}
+
+func (p *program) finalize() {
+	for _, e := range []*Exec{p.whole, p.partial, p.apply} {
+		if e != nil {
+			e.Finalize()
+		}
+	}
+}
+
+// update is what a step needs beside its batches.
+type update struct {
+	number  int     // from 1, for the bias corrections
+	lr      float64 // of this update
+	total   float64 // real examples in all its batches
+	dropout [][2]uint32
+}
+
+// run makes one optimizer step over batches and returns the loss before it, the mean over their real
+// examples, and the gradient's norm before clipping. After an error the state is lost: the caller ends the
+// run, and its last checkpoint stands.
+func (p *program) run(batches []data.Batch, u update) (loss, norm float64, err error) {
+	err = graphx.Try(fmt.Sprintf("step %d", u.number), func() {
+		if len(batches) == 1 {
+			loss, norm = p.runWhole(batches[0], u)
+			return
+		}
+		loss, norm = p.runAccumulated(batches, u)
+	})
+	return loss, norm, err
+}
+
+func (p *program) runWhole(b data.Batch, u update) (loss, norm float64) {
+	args := append(p.weights.args(), must(p.state.args(p.backend))...)
+	args = append(args, batchArgs(p.backend, b, p.dtype)...)
+	args = append(args, u.dropout[0][:], scalar(u.total, p.dtype))
+	out := must(p.whole.Exec(append(args, p.rates(u)...)...))
+	p.state.take(out[2:])
+	return scalarOf(out[0]), scalarOf(out[1])
+}
+
+// runAccumulated sums the gradients of the batches, then updates once: the same as one batch of them all,
+// but for the order of additions.
+func (p *program) runAccumulated(batches []data.Batch, u update) (loss, norm float64) {
+	var sums []*tensors.Tensor
+	for _, q := range p.state.params {
+		if q.rate != 0 {
+			sums = append(sums, tensors.FromShape(makeShape(p.dtype, q.shape...)))
+		}
+	}
+	for i, b := range batches {
+		args := p.weights.args()
+		for _, q := range p.state.params {
+			args = append(args, q.value)
+		}
+		for _, s := range sums {
+			args = append(args, must(DonateTensorBuffer(s, p.backend, 0)))
+		}
+		args = append(args, batchArgs(p.backend, b, p.dtype)...)
+		out := must(p.partial.Exec(append(args, u.dropout[i][:], scalar(u.total, p.dtype))...))
+		loss += scalarOf(out[0])
+		sums = out[1:]
+	}
+	args := must(p.state.args(p.backend))
+	for _, s := range sums {
+		args = append(args, must(DonateTensorBuffer(s, p.backend, 0)))
+	}
+	out := must(p.apply.Exec(append(args, p.rates(u)...)...))
+	p.state.take(out[1:])
+	return loss, scalarOf(out[0])
+}
+
+// wholeGraph: weights, state, batch, key, total, rates -> loss, norm, state.
+func (p *program) wholeGraph(in []*Node) []*Node {
+	weights, in := split(in, len(p.weights.list))
+	n, taken := p.state.nodes(in)
+	loss, gradients, in := p.gradients(weights, n.values, in[taken:])
+	norm, updated := p.update(n, gradients, in)
+	return append([]*Node{loss, norm}, updated...)
+}
+
+// partialGraph: weights, values, sums, batch, key, total -> loss, sums.
+func (p *program) partialGraph(in []*Node) []*Node {
+	weights, in := split(in, len(p.weights.list))
+	values, in := split(in, len(p.state.params))
+	sums, in := split(in, p.state.moving())
+	loss, gradients, _ := p.gradients(weights, values, in)
+	for i := range gradients {
+		gradients[i] = Add(sums[i], gradients[i])
+	}
+	return append([]*Node{loss}, gradients...)
+}
+
+// applyGraph: state, gradients, rates -> norm, state.
+func (p *program) applyGraph(in []*Node) []*Node {
+	n, taken := p.state.nodes(in)
+	gradients, in := split(in[taken:], p.state.moving())
+	norm, updated := p.update(n, gradients, in)
+	return append([]*Node{norm}, updated...)
+}
+
+// gradients is forward and backward: the loss and its gradients by every moving parameter, in their order.
+func (p *program) gradients(weights, values, in []*Node) (loss *Node, gradients, rest []*Node) {
+	batch, in := splitBatch(in)
+	bert := &model.BERT{
+		Config: p.config, Weights: p.weights.lookup(weights, p.head(values)), Hook: adapted(p.deltas(values)),
+		Dropout: &model.Dropout{Key: in[0]},
+	}
+	losses := p.loss(bert.Logits(batch.inputs), batch.labels)
+	loss = weightedMean(losses, batch.weights, in[1])
+	var moving []*Node
+	for i, q := range p.state.params {
+		if q.rate != 0 {
+			moving = append(moving, values[i])
+		}
+	}
+	return loss, Gradient(loss, moving...), in[2:]
+}
+
+// update is clipping and AdamW: the gradient's norm, and the new state in the order of state.args.
+func (p *program) update(n nodes, gradients, rates []*Node) (norm *Node, updated []*Node) {
+	lr, c1, c2 := rates[0], rates[1], rates[2]
+	norm = globalNorm(gradients)
+	if p.clip > 0 {
+		gradients = clipped(gradients, norm, p.clip)
+	}
+	for i, q := range p.state.params {
+		if q.rate == 0 {
+			continue
+		}
+		value, m, v := adamW(n.values[i], gradients[0], n.m[i], n.v[i], MulScalar(lr, q.rate), c1, c2, p.decay)
+		updated = append(updated, value, m, v)
+		gradients = gradients[1:]
+	}
+	return norm, updated
+}
+
+// deltas are the updates ΔK by kernel name.
+func (p *program) deltas(values []*Node) map[string]lora.Delta {
+	deltas := make(map[string]lora.Delta, len(p.state.sites))
+	for _, s := range p.state.sites {
+		deltas[s.kernel.Name] = p.adapter.Delta(values[s.first : s.first+s.factors])
+	}
+	return deltas
+}
+
+// head are the trained tensors that stand for tensors of the model itself.
+func (p *program) head(values []*Node) map[string]*Node {
+	more := map[string]*Node{}
+	for i, q := range p.state.params {
+		if q.name == model.HeadWeight || q.name == model.HeadBias {
+			more[q.name] = values[i]
+		}
+	}
+	return more
+}
+
+// moving counts the parameters that are trained.
+func (s *state) moving() int {
+	n := 0
+	for _, p := range s.params {
+		if p.rate != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *program) rates(u update) []any {
+	c1, c2 := biasCorrections(u.number)
+	return []any{scalar(u.lr, p.dtype), scalar(c1, p.dtype), scalar(c2, p.dtype)}
+}
+
+// scalar is a number as a graph's argument.
+func scalar(v float64, dtype dtypes.DType) any {
+	if dtype == dtypes.Float64 {
+		return v
+	}
+	return float32(v)
+}
+
+func scalarOf(t *tensors.Tensor) float64 {
+	defer t.MustFinalizeAll()
+	if t.DType() == dtypes.Float64 {
+		return tensors.ToScalar[float64](t)
+	}
+	return float64(tensors.ToScalar[float32](t))
+}
+
+func split(in []*Node, n int) (first, rest []*Node) { return in[:n], in[n:] }
+
+// must turns an error into the panic that graphx.Try turns back: inside one Try, GoMLX does both.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
