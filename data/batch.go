@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/internal/rng"
 )
 
@@ -129,7 +130,7 @@ var buckets = []int{16, 32, 48, 64, 96, 128, 192, 256, 384, 512}
 func ParsePadding(name string) (Padding, error) {
 	known := []string{string(PadFixed), string(PadBucket)}
 	if !slices.Contains(known, name) {
-		return "", fmt.Errorf("unknown padding %q; nearest: %s (known: fixed bucket)", name, nearest(name, known))
+		return "", fmt.Errorf("unknown padding %q; nearest: %s (known: fixed bucket)", name, nearest.Of(name, known))
 	}
 	return Padding(name), nil
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/deeplora/deeplora/internal/nearest"
 )
 
 // The rules by which a manifest's rows were chosen.
@@ -98,7 +100,7 @@ func (m *Manifest) check() error {
 	case m.Rows < 1:
 		return fmt.Errorf("rows %d; want at least 1", m.Rows)
 	case !slices.Contains(rules, m.Rule):
-		return fmt.Errorf("unknown rule %.40q; nearest: %s", m.Rule, nearest(m.Rule, rules))
+		return fmt.Errorf("unknown rule %.40q; nearest: %s", m.Rule, nearest.Of(m.Rule, rules))
 	case m.N < 1:
 		return fmt.Errorf("n %d; want at least 1", m.N)
 	case m.Rule == RuleAll && m.Indices != nil:

@@ -9,6 +9,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/deeplora/deeplora/internal/nearest"
 )
 
 // This file reads tables whose columns have Hugging Face's names: those of Task.Columns, and "label".
@@ -130,7 +132,7 @@ func (o object) names() []string {
 func (o object) onlyKnown(known []string) error {
 	for _, f := range o {
 		if !slices.Contains(known, f.name) {
-			return fmt.Errorf("unknown field %.60q; nearest: %s (known: %s)", f.name, nearest(f.name, known), strings.Join(known, " "))
+			return fmt.Errorf("unknown field %.60q; nearest: %s (known: %s)", f.name, nearest.Of(f.name, known), strings.Join(known, " "))
 		}
 	}
 	return nil

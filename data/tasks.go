@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/deeplora/deeplora/internal/nearest"
 )
 
 // The splits of every task. MNLI's mismatched half is a task of its own, mnli-mm.
@@ -141,7 +143,7 @@ func LookupTask(name string) (Task, error) {
 		}
 		names[i] = t.Name
 	}
-	return Task{}, fmt.Errorf("unknown task %q; nearest: %s (known: %s)", name, nearest(name, names), strings.Join(names, " "))
+	return Task{}, fmt.Errorf("unknown task %q; nearest: %s (known: %s)", name, nearest.Of(name, names), strings.Join(names, " "))
 }
 
 // Regression reports whether labels are scores (STS-B) and not classes.
@@ -181,7 +183,7 @@ func (t Task) checkSplit(split string) error {
 	case slices.Contains([]string{Train, Validation, Test}, split):
 		return fmt.Errorf("%s has no %s split, only %s; its models are trained on mnli", t.Name, split, strings.Join(known, ", "))
 	default:
-		return fmt.Errorf("unknown split %q; nearest: %s (known: %s)", split, nearest(split, known), strings.Join(known, " "))
+		return fmt.Errorf("unknown split %q; nearest: %s (known: %s)", split, nearest.Of(split, known), strings.Join(known, " "))
 	}
 }
 
@@ -230,45 +232,5 @@ func (t Task) noColumn(what, name string, have []string) error {
 	if len(others) == 0 {
 		return fmt.Errorf("no %s %q (is this a file of %s?)", what, name, t.Name)
 	}
-	return fmt.Errorf("no %s %q; nearest: %.60q (is this a file of %s?)", what, name, nearest(name, others), t.Name)
-}
-
-// nearest returns the known name with the smallest edit distance to name, the first of equals. What
-// merely lacks its end counts as one edit away: "valid" is validation, not train.
-func nearest(name string, known []string) string {
-	best, bestDistance := "", math.MaxInt
-	name = strings.ToLower(name)
-	for _, k := range known {
-		d := editDistance(name, strings.ToLower(k))
-		if len(name) >= 3 && strings.HasPrefix(strings.ToLower(k), name) {
-			d = min(d, 1)
-		}
-		if d < bestDistance {
-			best, bestDistance = k, d
-		}
-	}
-	return best
-}
-
-// editDistance counts the insertions, deletions and replacements that turn a into b. Long names are
-// cut: they are nobody's typing error, and hostile files must not make it slow.
-func editDistance(a, b string) int {
-	a, b = a[:min(len(a), 64)], b[:min(len(b), 64)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return fmt.Errorf("no %s %q; nearest: %.60q (is this a file of %s?)", what, name, nearest.Of(name, others), t.Name)
 }

@@ -72,8 +72,8 @@ func TestUnknownNames(t *testing.T) {
 	wantError(t, err, `unknown task "STS-B"; nearest: stsb (known: cola sst2`)
 	_, err = LookupTask("mnli_mm")
 	wantError(t, err, "nearest: mnli-mm")
-	_, err = LoadFS(fstest.MapFS{}, lookup(t, "rte"), "valid")
-	wantError(t, err, `unknown split "valid"; nearest: validation`)
+	_, err = LoadFS(fstest.MapFS{}, lookup(t, "rte"), "validaton")
+	wantError(t, err, `unknown split "validaton"; nearest: validation`)
 	_, err = LoadFS(fstest.MapFS{}, lookup(t, "ax"), Train)
 	wantError(t, err, "ax has no train split, only test; its models are trained on mnli")
 }
@@ -113,23 +113,6 @@ func TestLabels(t *testing.T) {
 	}
 	if _, err := lookup(t, "stsb").numberLabel(math.NaN()); err == nil {
 		t.Error("NaN is a score")
-	}
-}
-
-func TestNearest(t *testing.T) {
-	known := strings.Fields("cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax")
-	for name, want := range map[string]string{"sst-2": "sst2", "RTE": "rte", "mnli_mm": "mnli-mm", "sts": "stsb", "qql": "qqp", "": "ax"} {
-		if got := nearest(name, known); got != want {
-			t.Errorf("nearest to %q: %q, want %q", name, got, want)
-		}
-	}
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"same", "same", 0}} {
-		if got := editDistance(c.a, c.b); got != c.want || editDistance(c.b, c.a) != got {
-			t.Errorf("distance of %q and %q: %d, want %d", c.a, c.b, got, c.want)
-		}
 	}
 }
 
