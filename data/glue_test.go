@@ -307,11 +307,13 @@ func BenchmarkLoadSST2(b *testing.B) {
 	dir := testshared.Path(b, "glue", "SST-2")
 	task := lookup(b, "sst2")
 	b.ReportAllocs()
+	rows := 0
 	for b.Loop() {
 		s, err := Load(dir, task, Train)
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.ReportMetric(float64(len(s.Examples)*b.N)/b.Elapsed().Seconds(), "rows/s")
+		rows += len(s.Examples)
 	}
+	b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
 }
