@@ -253,7 +253,7 @@ func TestHubLocalDirectory(t *testing.T) {
 	if err != nil || got != dir || !info.Local {
 		t.Errorf("%s, %+v, %v", got, info, err)
 	}
-	for _, ref := range []string{"missing", "./org/name", dir + "/missing", "a/b/c", "../model", "org/na me", "-org/name", "org/..", "builtin:tiny"} {
+	for _, ref := range []string{"missing", "./org/name", dir + "/missing", "a/b/c", "../no/such/model", "org/na me", "-org/name", "org/..", "builtin:tiny"} {
 		_, _, err := Resolve(t.Context(), ref, ModelFiles(), HubOptions{Offline: true})
 		if err == nil {
 			t.Fatalf("%s was resolved", ref)
