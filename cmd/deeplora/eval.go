@@ -1,0 +1,74 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/train"
+)
+
+func evalCommand(s *shared) *cobra.Command {
+	var run, split, from string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "eval",
+		Short:   "Evaluate a finished run",
+		Long:    "Evaluate a finished run on a labelled split of its task, with the adapter merged into the model.",
+		Example: "  deeplora eval --run run\n  deeplora eval --run run --data ./glue/STS-B --split validation --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if run == "" {
+				return usagef("--run is required: the directory of a finished run")
+			}
+			e, err := s.evaluate(cmd, run, split, from)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return s.ui.json(e)
+			}
+			return s.ui.table([][]string{
+				{"task", e.Task}, {"evaluated", fmt.Sprintf("%d %s examples", e.Examples, e.Split)}, {"metrics", metricText(e.Metrics)},
+			})
+		},
+	}
+	cmd.Flags().StringVar(&run, "run", "", "directory of a finished run")
+	cmd.Flags().StringVar(&split, "split", data.Validation, "split: train, validation or test")
+	cmd.Flags().StringVar(&from, "data", "", "directory with the task's files, hub, or builtin (default the run's)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (s *shared) evaluate(cmd *cobra.Command, run, split, from string) (*train.Evaluation, error) {
+	saved, err := s.openRun(cmd, run)
+	if err != nil {
+		return nil, err
+	}
+	defer saved.Close()
+	if from == "" {
+		from = saved.Run.Data
+	}
+	examples, err := train.LoadSplit(cmd.Context(), from, saved.Task, split, s.hub())
+	if err != nil {
+		return nil, err
+	}
+	return saved.Evaluate(cmd.Context(), examples, s.ui.phaseFunc("evaluate"))
+}
+
+// openRun opens a finished run on the backend that the flags ask for.
+func (s *shared) openRun(cmd *cobra.Command, run string) (*train.Saved, error) {
+	if _, err := train.ReadRunConfig(run); err != nil { // before an engine is started for nothing
+		return nil, err
+	}
+	backend, _, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	return train.Open(cmd.Context(), run, backend, s.hub())
+}
+
+// phaseFunc shows progress of a part that is not training.
+func (u *ui) phaseFunc(name string) func(done, total int) {
+	return func(done, total int) { u.progress(name, done, total, "") }
+}

@@ -1,0 +1,336 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/nearest"
+	"github.com/deeplora/deeplora/train"
+)
+
+// shared are the flags that every command has.
+type shared struct {
+	backend string
+	threads int
+	offline bool
+	cache   string
+	config  string
+	quiet   bool
+	verbose bool
+
+	ui *ui
+}
+
+func (s *shared) bind(f *pflag.FlagSet) {
+	f.StringVar(&s.backend, "backend", "auto", "where tensors are computed: auto, xla:cpu, xla:cuda or go")
+	f.IntVar(&s.threads, "threads", 0, "CPU cores used; 0: all")
+	f.BoolVar(&s.offline, "offline", false, "never open a socket (also DEEPLORA_OFFLINE=1)")
+	f.StringVar(&s.cache, "cache", "", "download cache (default $HF_HOME or the platform's cache directory)")
+	f.StringVar(&s.config, "config", "", "JSON file with any of the flags by their long names; flags on the line win")
+	f.BoolVarP(&s.quiet, "quiet", "q", false, "print results and errors only")
+	f.BoolVarP(&s.verbose, "verbose", "v", false, "print more")
+}
+
+// prepare runs before each command: the config file, the environment, the display.
+func (s *shared) prepare(cmd *cobra.Command) error {
+	if s.config != "" {
+		if err := applyConfig(cmd.Flags(), s.config); err != nil {
+			return usageError{err}
+		}
+	}
+	if v := os.Getenv("DEEPLORA_OFFLINE"); v != "" && v != "0" {
+		s.offline = true
+	}
+	if s.threads < 0 {
+		return usagef("--threads: %d is negative; 0 means all cores", s.threads)
+	}
+	s.ui = newUI(cmd.OutOrStdout(), cmd.ErrOrStderr(), s.quiet, s.verbose)
+	return nil
+}
+
+func (s *shared) hub() data.HubOptions {
+	return data.HubOptions{CacheDir: s.cache, Offline: s.offline, Progress: s.ui.download}
+}
+
+// applyConfig sets flags from a JSON object. Flags given on the line stay as they are; unknown and repeated
+// names are errors.
+func applyConfig(flags *pflag.FlagSet, path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	fields, err := objectFields(text)
+	if err != nil {
+		return fmt.Errorf("--config %s: %w", path, err)
+	}
+	for _, field := range fields {
+		// A run's own config.json may be given again; where it came from is no setting.
+		if field.name == "provenance" {
+			continue
+		}
+		if err := applyField(flags, field); err != nil {
+			return fmt.Errorf("--config %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+type jsonField struct {
+	name  string
+	value json.RawMessage
+}
+
+// objectFields reads a JSON object's fields in their order; encoding/json alone would keep the last of two
+// fields of one name without a word.
+func objectFields(text []byte) ([]jsonField, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return nil, fmt.Errorf("not a JSON object%s", because(err))
+	}
+	var fields []jsonField
+	seen := map[string]bool{}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		field := jsonField{name: key.(string)}
+		if err := d.Decode(&field.value); err != nil {
+			return nil, fmt.Errorf("field %q: %w", field.name, err)
+		}
+		if seen[field.name] {
+			return nil, fmt.Errorf("field %q is given twice", field.name)
+		}
+		seen[field.name] = true
+		fields = append(fields, field)
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, fmt.Errorf("text after the JSON object")
+	}
+	return fields, nil
+}
+
+func because(err error) string {
+	if err == nil {
+		return ""
+	}
+	return ": " + err.Error()
+}
+
+// applyField sets one flag from a JSON value, unless the line has set it.
+func applyField(flags *pflag.FlagSet, field jsonField) error {
+	flag := flags.Lookup(field.name)
+	if flag == nil || field.name == "config" || field.name == "help" {
+		return fmt.Errorf("unknown field %q; nearest: %s", field.name, nearest.Of(field.name, flagNames(flags)))
+	}
+	if flag.Changed {
+		return nil
+	}
+	var value any
+	d := json.NewDecoder(bytes.NewReader(field.value))
+	d.UseNumber()
+	if err := d.Decode(&value); err != nil {
+		return fmt.Errorf("field %q: %w", field.name, err)
+	}
+	if err := setFlag(flags, flag, value); err != nil {
+		return fmt.Errorf("field %q: %w", field.name, err)
+	}
+	return nil
+}
+
+func setFlag(flags *pflag.FlagSet, flag *pflag.Flag, value any) error {
+	list, isList := flag.Value.(pflag.SliceValue)
+	switch v := value.(type) {
+	case []any:
+		if !isList {
+			return fmt.Errorf("a list where one value is wanted")
+		}
+		items := make([]string, len(v))
+		for i, item := range v {
+			text, ok := item.(string)
+			if !ok {
+				return fmt.Errorf("item %d is not a string", i)
+			}
+			items[i] = text
+		}
+		flag.Changed = true
+		return list.Replace(items)
+	case nil:
+		if isList { // how Go writes an empty list
+			return nil
+		}
+		return fmt.Errorf("null is no value")
+	case map[string]any:
+		return fmt.Errorf("an object where a value is wanted")
+	default:
+		text := fmt.Sprint(v)
+		if _, isText := value.(string); isText != (flag.Value.Type() == "string") && !isList {
+			return fmt.Errorf("%s where a %s is wanted", field(value), flag.Value.Type())
+		}
+		return flags.Set(flag.Name, text)
+	}
+}
+
+// field names the JSON type of a value.
+func field(value any) string {
+	switch value.(type) {
+	case string:
+		return fmt.Sprintf("the string %q", value)
+	case bool:
+		return fmt.Sprintf("the boolean %v", value)
+	default:
+		return fmt.Sprintf("the number %v", value)
+	}
+}
+
+func flagNames(flags *pflag.FlagSet) []string {
+	var names []string
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name != "config" && f.Name != "help" {
+			names = append(names, f.Name)
+		}
+	})
+	return names
+}
+
+// flagError makes cobra's flag errors usage errors, with the nearest flag for an unknown one.
+func flagError(cmd *cobra.Command, err error) error {
+	if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok {
+		return usagef("%s has no flag --%s; nearest: --%s", cmd.CommandPath(), name, nearest.Of(name, flagNames(cmd.Flags())))
+	}
+	return usageError{err}
+}
+
+// bindTrain binds every setting of a run to its flag.
+func bindTrain(f *pflag.FlagSet, c *train.Config) {
+	bindModel(f, &c.Model)
+	f.StringVar(&c.Task, "task", c.Task, "GLUE task: "+taskNames())
+	f.StringVar(&c.Data, "data", c.Data, "directory with the task's files, hub, or builtin")
+	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of every random stream")
+
+	f.StringVar(&c.Method, "method", c.Method, "adapter: "+methodNames())
+	f.IntVar(&c.Rank, "rank", c.Rank, "rank of the adapter")
+	f.IntVar(&c.Depth, "depth", c.Depth, "factors of the deep methods")
+	f.Float64Var(&c.InitScale, "init-scale", c.InitScale, "initial scale ε of the deep methods' factors")
+	f.Float64Var(&c.Gamma, "gamma", c.Gamma, "learning-rate multiple γ of deep-compressed's outer factors")
+	f.StringVar(&c.Init, "init", c.Init, "initialisation of vanilla: reference or peft")
+	f.Float64Var(&c.Alpha, "alpha", c.Alpha, "scale of vanilla with peft's initialisation; 0: the rank")
+	f.StringVar(&c.Scope, "scope", c.Scope, "kernels adapted: "+scopeNames())
+	f.StringArrayVar(&c.Target, "target", c.Target, "pattern of kernel names, instead of a scope (repeatable)")
+	f.IntVar(&c.MinDim, "min-dim", c.MinDim, "smallest side of a kernel in all-dense; 0: 512, or the hidden size where smaller")
+
+	f.IntVar(&c.Shots, "shots", c.Shots, "training examples drawn; 0: all")
+	f.IntVar(&c.ShotsPerClass, "shots-per-class", c.ShotsPerClass, "training examples drawn of each class; 0: off")
+	f.StringVar(&c.Sample, "sample", c.Sample, "how shots are drawn: without or with-replacement")
+	f.StringVar(&c.Manifest, "manifest", c.Manifest, "draw to replay: the manifest.json of another run")
+	f.IntVar(&c.MaxLength, "max-length", c.MaxLength, "longest example, in tokens")
+	f.StringVar(&c.Pad, "pad", c.Pad, "padding of batches: fixed or bucket")
+	f.StringVar(&c.Overlong, "overlong", c.Overlong, "what becomes of longer examples: drop or truncate")
+
+	f.IntVar(&c.Steps, "steps", c.Steps, "optimizer steps; 0: by --epochs")
+	f.Float64Var(&c.Epochs, "epochs", c.Epochs, "passes over the training examples (default 3 without --steps)")
+	f.IntVar(&c.Batch, "batch", c.Batch, "examples a batch")
+	f.IntVar(&c.Accumulate, "accumulate", c.Accumulate, "batches a step")
+	f.IntVar(&c.EvalBatch, "eval-batch", c.EvalBatch, "examples a batch in evaluation")
+	f.BoolVar(&c.DropLast, "drop-last", c.DropLast, "leave out each epoch's incomplete batch")
+
+	f.Float64Var(&c.LR, "lr", c.LR, "peak learning rate; 0: the method's")
+	f.IntVar(&c.Warmup, "warmup", c.Warmup, "steps of linear warm-up")
+	f.Float64Var(&c.DecayRatio, "decay-ratio", c.DecayRatio, "last learning rate over the peak; 1: constant")
+	f.Float64Var(&c.WeightDecay, "weight-decay", c.WeightDecay, "decoupled weight decay")
+	f.Float64Var(&c.Clip, "clip", c.Clip, "largest norm of the gradient; 0: off")
+	f.Float64Var(&c.Dropout, "dropout", c.Dropout, "dropout probability; -1: the checkpoint's")
+
+	f.BoolVar(&c.TrainHead, "train-head", c.TrainHead, "train the classification head too")
+	f.BoolVar(&c.FreshHead, "fresh-head", c.FreshHead, "draw a new head even where the checkpoint has one")
+	f.Int64Var(&c.HeadSeed, "head-seed", c.HeadSeed, "seed of a new head; -1: --seed")
+
+	f.IntVar(&c.EvalEvery, "eval-every", c.EvalEvery, "steps between evaluations; 0: at the end only")
+	f.IntVar(&c.SaveEvery, "save-every", c.SaveEvery, "steps between checkpoints; 0: at the end only")
+	f.IntVar(&c.Keep, "keep", c.Keep, "newest checkpoints kept")
+	f.IntVar(&c.EarlyStop, "early-stop", c.EarlyStop, "evaluations without a better one before stopping; 0: off")
+	f.StringVar(&c.Select, "select", c.Select, "adapter kept at the end: last or best (default last; best with --early-stop)")
+	f.BoolVar(&c.Reference, "reference", c.Reference, "every default of the paper's code: fixed padding, overlong dropped, drawn with replacement, constant rate")
+}
+
+func bindModel(f *pflag.FlagSet, model *string) {
+	f.StringVar(model, "model", *model, "checkpoint: a directory, a hub id org/name[@revision], or "+train.BuiltinModel)
+}
+
+// settings returns the settings that parsed flags stand for: with --reference, the flags that were not given
+// have the reference's defaults.
+func settings(parsed *pflag.FlagSet, c train.Config) (train.Config, error) {
+	if !c.Reference {
+		return c, nil
+	}
+	reference := train.Reference()
+	flags := pflag.NewFlagSet("reference", pflag.ContinueOnError)
+	bindTrain(flags, &reference)
+	var err error
+	parsed.Visit(func(f *pflag.Flag) {
+		to := flags.Lookup(f.Name)
+		if to == nil || err != nil {
+			return
+		}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			err = to.Value.(pflag.SliceValue).Replace(list.GetSlice())
+			return
+		}
+		err = flags.Set(f.Name, f.Value.String())
+	})
+	return reference, err
+}
+
+// absolute makes relative paths absolute, so that a run finds its files from anywhere.
+func absolute(paths ...*string) error {
+	for _, p := range paths {
+		if _, err := os.Stat(*p); err != nil || *p == "" {
+			continue // a name, or a fault that is reported where it is used
+		}
+		full, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = full
+	}
+	return nil
+}
+
+// version is the program's version as the build recorded it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return info.Main.Version
+}
+
+// libraries are the versions of the modules whose arithmetic a run's bits depend on.
+func libraries() map[string]string {
+	versions := map[string]string{}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return versions
+	}
+	versions["go"] = info.GoVersion
+	for _, m := range info.Deps {
+		switch m.Path {
+		case "github.com/gomlx/gomlx", "github.com/gomlx/compute", "github.com/gomlx/go-xla", "github.com/gomlx/go-huggingface", "gonum.org/v1/gonum":
+			versions[m.Path] = m.Version
+		}
+	}
+	return versions
+}

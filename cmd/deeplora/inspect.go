@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train"
+)
+
+func inspectCommand(s *shared) *cobra.Command {
+	c := train.Default()
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "inspect",
+		Short: "Show a model's kernels and what an adapter adds to them",
+		Long: `Show the kernels of a model, which of them each scope adapts, and how many parameters an
+adapter has on them. Nothing is trained and no weight is read.`,
+		Example: "  deeplora inspect --model ./bert-base-uncased --scope all-dense --method deep-compressed --rank 8",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			files, _, err := train.OpenModel(cmd.Context(), c.Model, s.hub())
+			if err != nil {
+				return err
+			}
+			config, err := model.ReadConfig(files, "config.json")
+			if err != nil {
+				return fmt.Errorf("model %s: %w", c.Model, err)
+			}
+			report, err := inspect(config, c)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return s.ui.json(report)
+			}
+			return s.ui.table(report.rows())
+		},
+	}
+	f := cmd.Flags()
+	bindModel(f, &c.Model)
+	f.StringVar(&c.Scope, "scope", c.Scope, "kernels adapted: "+scopeNames())
+	f.StringArrayVar(&c.Target, "target", nil, "pattern of kernel names, instead of a scope (repeatable)")
+	f.IntVar(&c.MinDim, "min-dim", 0, "smallest side of a kernel in all-dense; 0: 512, or the hidden size where smaller")
+	f.StringVar(&c.Method, "method", c.Method, "adapter: "+methodNames())
+	f.IntVar(&c.Rank, "rank", c.Rank, "rank of the adapter")
+	f.IntVar(&c.Depth, "depth", c.Depth, "factors of the deep methods")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// inspection is what inspect prints.
+type inspection struct {
+	Model      int                `json:"model_parameters"`
+	Method     string             `json:"method"`
+	Rank       int                `json:"rank"`
+	Scope      string             `json:"scope"`
+	Adapted    int                `json:"adapted_kernels"`
+	Parameters int                `json:"adapter_parameters"`
+	Kernels    []inspectedKernel  `json:"kernels"`
+	Scopes     map[string]scopeOf `json:"scopes"` // every scope with this method and rank
+}
+
+type inspectedKernel struct {
+	Name       string `json:"name"`
+	In         int    `json:"in"`
+	Out        int    `json:"out"`
+	Parameters int    `json:"adapter_parameters"` // 0: not adapted
+}
+
+type scopeOf struct {
+	Kernels    int `json:"kernels"`
+	Parameters int `json:"parameters"`
+}
+
+func inspect(config *model.Config, c train.Config) (*inspection, error) {
+	adapter, err := lora.New(c.Method, c.AdapterSettings())
+	if err != nil {
+		return nil, usageError{err}
+	}
+	r := &inspection{Method: c.Method, Rank: c.Rank, Scope: c.Scope, Scopes: map[string]scopeOf{}}
+	if len(c.Target) > 0 {
+		r.Scope = strings.Join(c.Target, " ")
+	}
+	for _, spec := range config.Specs() {
+		size := 1
+		for _, n := range spec.Shape {
+			size *= n
+		}
+		r.Model += size
+	}
+	selected, _, err := train.SelectKernels(config, c.Scope, c.Target, c.MinDim)
+	if err != nil {
+		return nil, err
+	}
+	adapted := map[string]int{}
+	for _, k := range selected {
+		if adapted[k.Name], err = lora.Count(adapter, shapesOf(k)); err != nil {
+			return nil, err
+		}
+	}
+	for _, k := range config.Kernels() {
+		r.Kernels = append(r.Kernels, inspectedKernel{k.Name, k.In, k.Out, adapted[k.Name]})
+		r.Parameters += adapted[k.Name]
+	}
+	r.Adapted = len(selected)
+	for _, scope := range lora.Scopes() {
+		kernels, _, err := train.SelectKernels(config, scope, nil, c.MinDim)
+		if err != nil {
+			continue // a scope that does not fit this model is not this one's fault
+		}
+		if n, err := lora.Count(adapter, shapesOf(kernels...)); err == nil {
+			r.Scopes[scope] = scopeOf{len(kernels), n}
+		}
+	}
+	return r, nil
+}
+
+func shapesOf(kernels ...model.Kernel) []lora.Shape {
+	var shapes []lora.Shape
+	for _, k := range kernels {
+		shapes = append(shapes, lora.Shape{Name: k.Name, In: k.In, Out: k.Out})
+	}
+	return shapes
+}
+
+func (r *inspection) rows() [][]string {
+	rows := [][]string{{"kernel", "in", "out", r.Method + " r=" + strconv.Itoa(r.Rank)}}
+	for _, k := range r.Kernels {
+		parameters := "-"
+		if k.Parameters > 0 {
+			parameters = strconv.Itoa(k.Parameters)
+		}
+		rows = append(rows, []string{k.Name, strconv.Itoa(k.In), strconv.Itoa(k.Out), parameters})
+	}
+	rows = append(rows, []string{}, []string{"scope", "kernels", "", "parameters"})
+	for _, name := range lora.Scopes() {
+		if scope, ok := r.Scopes[name]; ok {
+			rows = append(rows, []string{name, strconv.Itoa(scope.Kernels), "", strconv.Itoa(scope.Parameters)})
+		}
+	}
+	return append(rows, []string{}, []string{"model", "", "", strconv.Itoa(r.Model)})
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train"
+)
+
+func predictCommand(s *shared) *cobra.Command {
+	p := &predictor{shared: s}
+	cmd := &cobra.Command{
+		Use:   "predict",
+		Short: "Predict with a run or a checkpoint",
+		Long: `Predict labels or scores. Input is JSONL, {"text": …}, {"text": …, "pair": …} or
+{"input_ids": […], "token_type_ids": […]}, or a GLUE TSV; output is JSONL in the same
+order: logits, and label and probabilities, or score.`,
+		Example: `  echo '{"text": "A man is playing a flute.", "pair": "Someone plays."}' | deeplora predict --run run`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if (p.run == "") == (p.model == "") {
+				return usagef("give one of --run, a finished run, and --model, a checkpoint with a classifier")
+			}
+			return p.predict(cmd)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&p.run, "run", "", "directory of a finished run")
+	f.StringVar(&p.model, "model", "", "checkpoint with a classifier: a directory or hub id")
+	f.StringVar(&p.input, "input", "-", "file to read, - for standard input")
+	f.StringVar(&p.output, "output", "-", "file to write, - for standard output")
+	f.StringVar(&p.task, "task", "", "GLUE task of a TSV (default the run's)")
+	f.IntVar(&p.maxLength, "max-length", 0, "longest input, in tokens (default the run's, or 128)")
+	f.IntVar(&p.batch, "eval-batch", 32, "inputs a batch")
+	return cmd
+}
+
+// predictor is the predict command.
+type predictor struct {
+	*shared
+	run, model, input, output, task string
+	maxLength, batch                int
+
+	*train.Predictor
+	tokenizer data.Tokenizer
+	known     *data.Task // of the inputs, or nil
+}
+
+// chunk is how many inputs are held at once: sorted by length within, so that batches are even.
+const chunk = 1024
+
+func (p *predictor) predict(cmd *cobra.Command) error {
+	if err := p.open(cmd); err != nil {
+		return err
+	}
+	defer p.Close()
+	in, err := openInput(cmd, p.input)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	rows := data.ReadInputs(in, p.input, p.known)
+	if p.output == "-" {
+		return p.copy(cmd.Context(), rows, cmd.OutOrStdout())
+	}
+	return atomicfile.Write(p.output, func(w io.Writer) error { return p.copy(cmd.Context(), rows, w) })
+}
+
+// open loads the run or the checkpoint.
+func (p *predictor) open(cmd *cobra.Command) error {
+	var err error
+	if p.known, err = optionalTask(p.task); err != nil {
+		return err
+	}
+	if p.run != "" {
+		saved, err := p.openRun(cmd, p.run)
+		if err != nil {
+			return err
+		}
+		p.Predictor, p.tokenizer = saved.Predictor, saved.Tokenizer
+		if p.known == nil {
+			p.known = &saved.Task
+		}
+		if p.maxLength == 0 {
+			p.maxLength = saved.Run.MaxLength
+		}
+		return nil
+	}
+	checkpoint, tok, err := train.LoadModel(cmd.Context(), p.model, p.hub())
+	if err != nil {
+		return err
+	}
+	backend, _, err := p.shared.open()
+	if err != nil {
+		return err
+	}
+	p.tokenizer = tok
+	if p.maxLength == 0 {
+		p.maxLength = min(128, checkpoint.Config.MaxPositionEmbeddings)
+	}
+	p.Predictor, err = train.NewPredictor(backend, checkpoint)
+	return err
+}
+
+// copy predicts rows, a chunk at a time, and writes them in their order.
+func (p *predictor) copy(ctx context.Context, rows iter.Seq2[data.Input, error], w io.Writer) error {
+	buffered := bufio.NewWriter(w)
+	out := json.NewEncoder(buffered)
+	var encoded []data.Encoded
+	flush := func() error {
+		if len(encoded) == 0 {
+			return nil
+		}
+		logits, err := p.Logits(ctx, encoded, train.Layout{Batch: p.batch, Padding: data.PadBucket, MaxLength: p.maxLength}, nil)
+		if err != nil {
+			return err
+		}
+		for _, row := range logits {
+			if err := out.Encode(predictionOf(p.Config(), row)); err != nil {
+				return err
+			}
+		}
+		encoded = encoded[:0]
+		return buffered.Flush()
+	}
+	for row, err := range rows {
+		if err != nil {
+			return err
+		}
+		e, err := encodeInput(p.tokenizer, row, p.maxLength)
+		if err != nil {
+			return fmt.Errorf("%s:%d: %w", p.input, row.Line, err)
+		}
+		if encoded = append(encoded, e); len(encoded) == chunk {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// prediction is a line of output: label and probabilities of a classifier, or the score of a regression.
+type prediction struct {
+	Label         *string   `json:"label,omitempty"`
+	Probabilities []float64 `json:"probabilities,omitempty"` // in the order of the model's labels
+	Score         *float64  `json:"score,omitempty"`
+	Logits        []float32 `json:"logits"`
+}
+
+func predictionOf(c *model.Config, logits []float32) prediction {
+	p := prediction{Logits: logits}
+	if c.ProblemType == model.Regression || c.ProblemType == "" && c.NumLabels() == 1 {
+		score := float64(logits[0])
+		p.Score = &score
+		return p
+	}
+	label := c.Labels()[train.Argmax(logits)]
+	p.Label, p.Probabilities = &label, softmax(logits)
+	return p
+}
+
+// softmax in float64, from the largest logit down.
+func softmax(logits []float32) []float64 {
+	largest := float64(logits[train.Argmax(logits)])
+	p, sum := make([]float64, len(logits)), 0.0
+	for i, l := range logits {
+		p[i] = math.Exp(float64(l) - largest)
+		sum += p[i]
+	}
+	for i := range p {
+		p[i] /= sum
+	}
+	return p
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/train"
+)
+
+func trainCommand(s *shared) *cobra.Command {
+	c := train.Default()
+	var out string
+	var resume, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "train",
+		Short: "Train an adapter on a GLUE task",
+		Long: `Train an adapter on a GLUE task, evaluate it, and write a run directory: config.json,
+manifest.json, metrics.jsonl, checkpoints/, adapter/ and, last, result.json. A run that
+was stopped, by whatever, goes on with --resume and ends with the same adapter to the bit.`,
+		Example: "  deeplora train --task stsb --shots 256 --steps 200 --out run\n" +
+			"  deeplora train --model ./bert-base-uncased --task rte --data ./glue/RTE --method deep-compressed --rank 8 --out rte",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if out == "" {
+				return usagef("--out is required: the run directory")
+			}
+			result, err := s.train(cmd, c, out, resume)
+			if err != nil {
+				return hintResume(err, out)
+			}
+			if asJSON {
+				return s.ui.json(result)
+			}
+			return s.ui.table(resultRows(*result))
+		},
+	}
+	bindTrain(cmd.Flags(), &c)
+	cmd.Flags().StringVarP(&out, "out", "o", "", "run directory")
+	cmd.Flags().BoolVar(&resume, "resume", false, "go on with the run in --out, with its settings")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print result.json")
+	return cmd
+}
+
+// train runs one training into out.
+func (s *shared) train(cmd *cobra.Command, parsed train.Config, out string, resume bool) (*train.Result, error) {
+	c, err := settings(cmd.Flags(), parsed)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if err := absolute(&c.Model, &c.Data, &c.Manifest); err != nil {
+		return nil, err
+	}
+	if err := c.Validate(); err != nil {
+		return nil, usageError{err}
+	}
+	if resume {
+		if err := sameSettings(cmd.Flags(), c, out); err != nil {
+			return nil, err
+		}
+	}
+	backend, provenance, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	return train.Train(cmd.Context(), c, train.Options{
+		Backend: backend, Out: out, Resume: resume, Hub: s.hub(), Provenance: provenance, OnEvent: s.ui.event,
+	})
+}
+
+// sameSettings refuses settings on the line that differ from those of the run that is resumed: a resumed run
+// keeps its own.
+func sameSettings(parsed *pflag.FlagSet, given train.Config, out string) error {
+	saved, err := train.ReadRunConfig(out)
+	if errors.Is(err, os.ErrNotExist) || err != nil && !exists(out) {
+		return nil // nothing there yet: the run begins
+	}
+	if err != nil {
+		return err
+	}
+	then, now := pflag.NewFlagSet("then", pflag.ContinueOnError), pflag.NewFlagSet("now", pflag.ContinueOnError)
+	bindTrain(then, &saved.Config)
+	bindTrain(now, &given)
+	var faults []error
+	parsed.Visit(func(f *pflag.Flag) {
+		before, after := then.Lookup(f.Name), now.Lookup(f.Name)
+		if before != nil && before.Value.String() != after.Value.String() {
+			faults = append(faults, usagef("--%s %s: the run in %s has %s; a resumed run keeps its settings", f.Name, after.Value, out, before.Value))
+		}
+	})
+	return errors.Join(faults...)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// hintResume adds the command that goes on with an interrupted run.
+func hintResume(err error, out string) error {
+	if !errors.Is(err, train.ErrInterrupted) {
+		return err
+	}
+	return fmt.Errorf("%w; go on with: deeplora train --resume --out %s", err, shellQuote(out))
+}
+
+func shellQuote(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./+:@") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// resultRows is a result as a table of two columns.
+func resultRows(r train.Result) [][]string {
+	rows := [][]string{
+		{"task", fmt.Sprintf("%s, %d training examples", r.Task, r.Shots)},
+		{"method", fmt.Sprintf("%s, rank %d, %d kernels, %d parameters", r.Method, r.Rank, r.Kernels, r.Parameters)},
+		{"steps", fmt.Sprintf("%d in %.1f s, %.0f tokens/s on %s", r.Steps, r.TrainSeconds, r.TokensPerSecond, r.Backend)},
+	}
+	if r.Selected != r.Steps {
+		rows = append(rows, []string{"selected", fmt.Sprintf("step %d, the best", r.Selected)})
+	}
+	examples := fmt.Sprintf("%d %s examples", r.Examples, r.Split)
+	if r.Dropped > 0 {
+		examples += fmt.Sprintf(", %d overlong dropped", r.Dropped)
+	}
+	return append(rows, []string{"evaluated", examples}, []string{"metrics", metricText(r.Metrics)})
+}
+
+func taskNames() string {
+	var names []string
+	for _, t := range data.Tasks() {
+		names = append(names, t.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func methodNames() string {
+	var names []string
+	for _, m := range lora.Methods() {
+		names = append(names, m.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func scopeNames() string { return strings.Join(lora.Scopes(), " ") }
