@@ -1,0 +1,71 @@
+//go:build daulet
+
+package data
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"strings"
+
+	tokenizers "github.com/daulet/tokenizers"
+)
+
+// rustTokenizer is Hugging Face's own library behind cgo, in the build tag daulet. It needs
+// libtokenizers.a: see scripts/build_tokenizers.sh.
+type rustTokenizer struct {
+	*vocabulary
+	library *tokenizers.Tokenizer
+}
+
+var _ Tokenizer = (*rustTokenizer)(nil)
+
+// newTokenizer makes the tokenizer that OpenTokenizer returns.
+func newTokenizer(v *vocabulary) (Tokenizer, error) { return newRustTokenizer(v) }
+
+func newRustTokenizer(v *vocabulary) (*rustTokenizer, error) {
+	content, err := json.Marshal(v.document())
+	if err != nil {
+		return nil, err
+	}
+	library, err := tokenizers.FromBytes(content)
+	if err != nil {
+		return nil, err
+	}
+	t := &rustTokenizer{vocabulary: v, library: library}
+	runtime.AddCleanup(t, func(library *tokenizers.Tokenizer) { library.Close() }, library)
+	return t, nil
+}
+
+func (t *rustTokenizer) Encode(text string) ([]int32, error) {
+	if err := checkText(text); err != nil {
+		return nil, err
+	}
+	// The text crosses as a C string. Another control character fares as a NUL would: it is dropped in
+	// cleaning, and without cleaning it is in no vocabulary.
+	text = strings.ReplaceAll(text, "\x00", "\x01")
+	encoded, err := t.library.EncodeWithOptionsErr(text, false)
+	runtime.KeepAlive(t)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizers library: %w", err)
+	}
+	ids := make([]int32, len(encoded.IDs))
+	for i, id := range encoded.IDs {
+		ids[i] = int32(id)
+	}
+	return ids, nil
+}
+
+// document is a tokenizer.json for v, without truncation, padding and special tokens around a text.
+func (v *vocabulary) document() map[string]any {
+	return map[string]any{
+		"version": "1.0", "truncation": nil, "padding": nil, "post_processor": nil, "decoder": nil,
+		"added_tokens": append([]addedToken{}, v.added...),
+		"normalizer": map[string]any{
+			"type": "BertNormalizer", "clean_text": v.clean.Clean, "handle_chinese_chars": v.clean.Chinese,
+			"strip_accents": v.clean.Strip, "lowercase": v.clean.Lower,
+		},
+		"pre_tokenizer": map[string]any{"type": "BertPreTokenizer"},
+		"model":         v.model(),
+	}
+}

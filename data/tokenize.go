@@ -1,0 +1,113 @@
+package data
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+// Tokenizer turns text into the token ids of one BERT vocabulary. Implementations are safe for
+// concurrent use and give the same ids for the same text always.
+type Tokenizer interface {
+	// Encode returns the WordPiece ids of one text, without [CLS] and [SEP]. Text that spells a special
+	// token, as in "the [MASK] sat", gives that token's id. An error means text is not valid UTF-8.
+	Encode(text string) ([]int32, error)
+	// Token returns the token with this id as the vocabulary spells it ("##ing"), or "" if there is none.
+	Token(id int32) string
+	// Special returns the ids of the special tokens.
+	Special() Special
+}
+
+// Special holds the ids of a vocabulary's special tokens. MASK is -1 where the vocabulary has none;
+// the others always exist.
+type Special struct{ CLS, SEP, PAD, UNK, MASK int32 }
+
+// VocabSize returns one more than the largest id tok can give, to be held against the rows of a model's
+// word embedding, or 0 if tok cannot tell. Tokenizers from OpenTokenizer always can.
+func VocabSize(tok Tokenizer) int {
+	if sized, ok := tok.(interface{ size() int }); ok {
+		return sized.size()
+	}
+	return 0
+}
+
+// EncodePair assembles a model's input as BERT was trained on it: [CLS] text [SEP], and with hasPair
+// pair [SEP] behind. Types are 0 up to and including the first [SEP], then 1. An empty pair is a pair.
+//
+// Inputs longer than maxLength tokens, special ones included, are cut on the right, the longer text
+// first; 0 sets no limit. Cut is the number of tokens lost. Ids, types and cuts are those of the
+// tokenizers library under Hugging Face's fast tokenizers (formats.md 5).
+func EncodePair(tok Tokenizer, text, pair string, hasPair bool, maxLength int) (enc Encoded, cut int, err error) {
+	specials := 2
+	if hasPair {
+		specials = 3
+	}
+	if maxLength != 0 && maxLength < specials {
+		return Encoded{}, 0, fmt.Errorf("max length is %d; want at least %d, the special tokens alone, or 0 for no limit", maxLength, specials)
+	}
+	a, err := tok.Encode(text)
+	if err != nil {
+		return Encoded{}, 0, err
+	}
+	var b []int32
+	if hasPair {
+		if b, err = tok.Encode(pair); err != nil {
+			return Encoded{}, 0, fmt.Errorf("pair: %w", err)
+		}
+	}
+	whole := len(a) + len(b)
+	if maxLength != 0 {
+		na, nb := longestFirst(len(a), len(b), maxLength-specials, hasPair)
+		a, b = a[:na], b[:nb]
+	}
+	return assemble(tok.Special(), a, b, hasPair), whole - len(a) - len(b), nil
+}
+
+// longestFirst shares a budget of tokens between texts of a and b tokens: the longer is cut first. When
+// both are cut, each gets half, and the odd token goes to the longer, which on a tie is the second. (Cutting
+// token by token, as the older tokenizers do, gives that one to the first.)
+func longestFirst(a, b, budget int, pair bool) (na, nb int) {
+	if !pair {
+		return min(a, budget), 0
+	}
+	if a+b <= budget {
+		return a, b
+	}
+	short := min(a, b, budget/2)
+	if a > b {
+		return budget - short, short
+	}
+	return short, budget - short
+}
+
+func assemble(s Special, a, b []int32, pair bool) Encoded {
+	ids := make([]int32, 0, len(a)+len(b)+3)
+	ids = append(ids, s.CLS)
+	ids = append(ids, a...)
+	ids = append(ids, s.SEP)
+	first := len(ids)
+	if pair {
+		ids = append(ids, b...)
+		ids = append(ids, s.SEP)
+	}
+	types := make([]int32, len(ids))
+	for i := first; i < len(types); i++ {
+		types[i] = 1
+	}
+	return Encoded{IDs: ids, Types: types}
+}
+
+// checkText refuses what is not text: an invalid byte would otherwise become U+FFFD and vanish in cleaning.
+func checkText(text string) error {
+	if utf8.ValidString(text) {
+		return nil
+	}
+	at := 0
+	for at < len(text) {
+		r, size := utf8.DecodeRuneInString(text[at:])
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		at += size
+	}
+	return fmt.Errorf("byte %#02x at offset %d is not valid UTF-8; convert the text first", text[at], at)
+}

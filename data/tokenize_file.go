@@ -1,0 +1,120 @@
+package data
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+const (
+	tokenizerFile = "tokenizer.json"
+	vocabFile     = "vocab.txt"
+	configFile    = "tokenizer_config.json"
+	specialsFile  = "special_tokens_map.json" // older checkpoints name special tokens only here
+	addedFile     = "added_tokens.json"
+
+	// maxTokenizerFile bounds memory. The largest BERT vocabularies, of a hundred languages, take 4 MB.
+	maxTokenizerFile = 64 << 20
+)
+
+// OpenTokenizer reads the tokenizer of a BERT checkpoint in dir.
+//
+// tokenizer.json is authoritative; truncation and padding it asks for are ignored, since the caller
+// decides both. Without it, vocab.txt and tokenizer_config.json are read. Where several are there they
+// must agree on vocabulary and case. Anything the files ask for that this package does not do, another
+// type of tokenizer above all, is an error that names it.
+func OpenTokenizer(dir string) (Tokenizer, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return openTokenizer(folder{os.DirFS(dir), dir})
+}
+
+// OpenTokenizerFS is OpenTokenizer on the directory name of fsys, as for a model inside the program.
+func OpenTokenizerFS(fsys fs.FS, name string) (Tokenizer, error) {
+	sub, err := fs.Sub(fsys, name)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return openTokenizer(folder{sub, name})
+}
+
+func openTokenizer(in folder) (Tokenizer, error) {
+	v, err := readVocabulary(in)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	tok, err := newTokenizer(v)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %s: %w", in.path("."), err)
+	}
+	return tok, nil
+}
+
+// readVocabulary reads what a folder says of its tokenizer, from whichever files are there.
+func readVocabulary(in folder) (*vocabulary, error) {
+	config, err := readTokenizerConfig(in)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := readVocabFile(in)
+	if err != nil {
+		return nil, err
+	}
+	content, err := readBounded(in, tokenizerFile)
+	switch {
+	case err != nil:
+		return nil, err
+	case content != nil:
+		v, err := parseTokenizerJSON(content, config, in.path(tokenizerFile))
+		if err != nil {
+			return nil, err
+		}
+		return v, v.agrees(in, config, lines)
+	case lines == nil || config.missing:
+		return nil, fmt.Errorf("%s has no tokenizer: looked for %s, and for %s with %s: %w",
+			in.path("."), tokenizerFile, vocabFile, configFile, fs.ErrNotExist)
+	}
+	return vocabularyFromLines(in, config, lines)
+}
+
+// readBounded returns a file's content, or nil if there is no such file.
+func readBounded(in folder, name string) ([]byte, error) {
+	f, err := in.fsys.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxTokenizerFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > maxTokenizerFile {
+		return nil, fmt.Errorf("%s is larger than %d MB; no BERT tokenizer is", in.path(name), maxTokenizerFile>>20)
+	}
+	return content, nil
+}
+
+// readVocabFile returns vocab.txt's tokens, one a line, the id being the line's number from 0; nil if
+// there is no such file.
+func readVocabFile(in folder) ([]string, error) {
+	content, err := readBounded(in, vocabFile)
+	if content == nil || err != nil {
+		return nil, err
+	}
+	lines := []string{}
+	for r := newLineReader(bytes.NewReader(content), in.path(vocabFile)); ; {
+		line, err := r.next()
+		if errors.Is(err, io.EOF) {
+			return lines, nil
+		} else if err != nil {
+			return nil, err
+		}
+		lines = append(lines, line)
+	}
+}
