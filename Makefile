@@ -1,0 +1,50 @@
+# What CI runs is what a person types. `make help` lists the targets.
+export GOEXPERIMENT := simd
+GO ?= go
+BIN := bin/deeplora
+
+.PHONY: help build engine demo test test-slow race fuzz bench lint check fmt goldens tiny
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+build: ## the program, bin/deeplora
+	$(GO) build -trimpath -o $(BIN) ./cmd/deeplora
+
+engine: build ## fetch and verify the XLA plugin; without a network, say so and go on
+	$(BIN) engine install --best-effort
+
+demo: engine ## the main job on embedded files
+	$(BIN) demo
+
+test: engine ## the tests, on both engines where the plugin is there
+	$(GO) test -timeout 20m ./...
+
+test-slow: engine ## the tests with those that take minutes
+	DEEPLORA_SLOW=1 $(GO) test -timeout 60m ./...
+
+race: ## the tests under the race detector; the Go engine's kernels need checkptr off
+	DEEPLORA_TEST_BACKENDS=go $(GO) test -race -gcflags=all=-d=checkptr=0 -timeout 60m ./internal/... ./lora ./data
+
+FUZZTIME ?= 1m
+fuzz: ## every fuzz target, FUZZTIME each (default 1m)
+	scripts/fuzz.sh $(FUZZTIME)
+
+bench: build ## benchmarks, and the side-by-side runner with the PyTorch peer
+	$(GO) test -run xxx -bench . ./internal/safetensors ./lora ./data
+	$(GO) run ./bench
+
+lint: ## vet, staticcheck, gofumpt, tidy
+	$(GO) vet ./...
+	$(GO) vet -tags noxla ./...
+	$(GO) tool staticcheck ./...
+	@test -z "$$($(GO) tool gofumpt -l .)" || { echo "not formatted (make fmt):"; $(GO) tool gofumpt -l .; exit 1; }
+	$(GO) mod tidy -diff
+
+check: lint test ## lint and test
+
+fmt: ## format the code
+	$(GO) tool gofumpt -w .
+
+tiny: ## make the embedded encoder again: make tiny GLUE=DIR
+	$(GO) run ./scripts/tinymodel --data $(GLUE)/STS-B --out internal/builtin/tiny
