@@ -126,7 +126,8 @@ func (t *trainer) result(m Metrics, selected int) Result {
 		Examples: len(t.in.validation.rows), Dropped: t.in.validation.dropped,
 		Method: c.Method, Rank: c.Rank, Depth: c.Depth, Scope: c.Scope, Seed: c.Seed, Shots: len(t.in.train.rows),
 		Steps: t.progress.Step, Selected: selected, Parameters: s.trained(), Kernels: len(s.sites),
-		WallSeconds: time.Since(t.started).Seconds(), TrainSeconds: t.progress.TrainSeconds, PeakRSS: peakRSS(),
+		WallSeconds: time.Since(t.started).Seconds(), TrainSeconds: t.progress.TrainSeconds,
+		StartSeconds: t.firstStep.Seconds(), InitSeconds: t.initialised.Seconds(), PeakRSS: peakRSS(),
 		Backend: t.Provenance.Backend, Threads: t.Provenance.Threads, FinalLoss: t.progress.LastLoss,
 	}
 	if t.progress.TrainSeconds > 0 {

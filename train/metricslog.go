@@ -32,8 +32,11 @@ func openMetrics(path string, length int64) (*metricsLog, error) {
 	return &metricsLog{f}, nil
 }
 
-func (l *metricsLog) step(step int, loss, lr, norm, tokensPerSecond float64) error {
-	return l.line(map[string]any{"step": step, "loss": loss, "lr": lr, "gradient_norm": norm, "tokens_per_s": math.Round(tokensPerSecond)})
+func (l *metricsLog) step(step int, loss, lr, norm float64, tokens int, seconds float64) error {
+	return l.line(map[string]any{
+		"step": step, "loss": loss, "lr": lr, "gradient_norm": norm,
+		"tokens_per_s": math.Round(float64(tokens) / seconds), "step_seconds": seconds,
+	})
 }
 
 func (l *metricsLog) evaluation(step int, m Metrics) error {

@@ -169,8 +169,10 @@ type Result struct {
 	Parameters int    `json:"trainable_parameters"`
 	Kernels    int    `json:"adapted_kernels"`
 
-	WallSeconds     float64 `json:"wall_seconds"`  // of this process
-	TrainSeconds    float64 `json:"train_seconds"` // in optimizer steps, of all processes
+	WallSeconds     float64 `json:"wall_seconds"`                // of this process
+	TrainSeconds    float64 `json:"train_seconds"`               // in optimizer steps, of all processes
+	StartSeconds    float64 `json:"start_to_first_step_seconds"` // of this process, until its first step was done
+	InitSeconds     float64 `json:"initialise_seconds"`          // drawing the adapter; 0 in a process that resumed
 	TokensPerSecond float64 `json:"tokens_per_second"`
 	PeakRSS         int64   `json:"peak_rss_bytes"`
 	Backend         string  `json:"backend"`

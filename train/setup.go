@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -249,9 +250,11 @@ func (t *trainer) describe() error {
 
 // start draws the adapter and opens an empty log.
 func (t *trainer) start() error {
+	began := time.Now()
 	if err := t.program.state.initialise(trainDType, t.phase("initialise "+t.config.Method)); err != nil {
 		return err
 	}
+	t.initialised = time.Since(began)
 	return t.begin(0)
 }
 

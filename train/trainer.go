@@ -39,6 +39,9 @@ type trainer struct {
 	saved    int // step of the newest checkpoint
 	metrics  *metricsLog
 	started  time.Time
+
+	initialised time.Duration // what drawing the adapter took
+	firstStep   time.Duration // from started until the first step was done
 }
 
 // Train trains an adapter as the settings say, into the run directory o.Out, and returns what it wrote to
@@ -122,9 +125,11 @@ func (t *trainer) step() error {
 	t.progress.LastLoss = loss
 	t.progress.Tokens += int64(tokens)
 	t.progress.TrainSeconds += seconds
-	perSecond := float64(tokens) / seconds
-	t.emit(Step{t.progress.Step, c.Steps, loss, u.lr, perSecond})
-	return t.metrics.step(t.progress.Step, loss, u.lr, norm, perSecond)
+	if t.firstStep == 0 {
+		t.firstStep = time.Since(t.started)
+	}
+	t.emit(Step{t.progress.Step, c.Steps, loss, u.lr, float64(tokens) / seconds})
+	return t.metrics.step(t.progress.Step, loss, u.lr, norm, tokens, seconds)
 }
 
 // plan says what step number n, from 0, computes: its batches, its rate and its dropout keys.
