@@ -29,7 +29,7 @@ func (d Delta) Apply(x *Node) *Node {
 	if shape.Rank() != 2 {
 		flat = Reshape(x, -1, in)
 	}
-	y := product(append([]*Node{flat}, d...)) // [rows, Out]
+	y := through(flat, d) // [rows, Out]
 	if shape.Rank() != 2 {
 		y = Reshape(y, append(slices.Clone(shape.Dimensions[:shape.Rank()-1]), out)...)
 	}
@@ -40,8 +40,11 @@ func (d Delta) Apply(x *Node) *Node {
 // read. Ids must lie in [0, In): a graph cannot check them, and clamps.
 func (d Delta) Rows(ids *Node) *Node {
 	_, out := d.dims()
-	picked := Gather(d[0], Reshape(ids, -1, 1))     // [rows, r]
-	y := product(append([]*Node{picked}, d[1:]...)) // [rows, Out]
+	picked := Gather(d[0], Reshape(ids, -1, 1)) // [rows, r]
+	y := picked
+	if len(d) > 1 {
+		y = through(picked, d[1:]) // [rows, Out]
+	}
 	return Reshape(y, append(slices.Clone(ids.Shape().Dimensions), out)...)
 }
 
@@ -77,8 +80,52 @@ func (d Delta) dims() (in, out int) {
 	return d[0].Shape().Dim(0), d[len(d)-1].Shape().Dim(1)
 }
 
+// through returns x·chain for activations x [rows, ·].
+func through(x *Node, chain []*Node) *Node {
+	u, b := halves(append([]*Node{x}, chain...)) // the last product, over the rank: u [rows, r], b [r, Out]
+	plain := func() *Node { return Dot(u, b).Product() }
+	if r := b.Shape().Dim(0); r > summedRank || x.Graph().Backend().Name() != "xla" {
+		return plain()
+	}
+	// The gradients are the plain product's, and so is the result up to rounding.
+	y, _ := InternalFusedOpCaller(func() *Node { return rankSum(u, b) }, plain, true)
+	return y
+}
+
+// summedRank is the largest rank at which the last product is taken as a sum on XLA. As a product it is a
+// pass of its own over a large array, which the addition to x·K then reads again; as a sum XLA fuses it
+// into the loop that adds the bias. A feed-forward block of BERT-base on 2,048 tokens, forward and backward
+// on two busy cores, alternated: about 4 % less CPU time at ranks 4 to 12, nothing or a loss at 16, 10 %
+// more at 32. An engine that runs one operation at a time would pay for every term, hence XLA alone.
+const summedRank = 12
+
+// rankSum is u·b as a sum over the rank of columns times rows: Σₖ u[:,k]·b[k,:].
+func rankSum(u, b *Node) *Node {
+	rows, out := u.Shape().Dim(0), b.Shape().Dim(1)
+	var sum *Node
+	for k := range b.Shape().Dim(0) {
+		column := BroadcastToDims(SliceAxis(u, 1, AxisElem(k)), rows, out)
+		row := BroadcastToDims(SliceAxis(b, 0, AxisElem(k)), rows, out)
+		if term := Mul(column, row); sum == nil {
+			sum = term
+		} else {
+			sum = Add(sum, term)
+		}
+	}
+	return sum
+}
+
 // product multiplies a chain of matrices in the cheapest order.
 func product(chain []*Node) *Node {
+	if len(chain) == 1 {
+		return chain[0]
+	}
+	a, b := halves(chain)
+	return Dot(a, b).Product()
+}
+
+// halves returns the two matrices of the last of a chain's products.
+func halves(chain []*Node) (a, b *Node) {
 	dims := []int{chain[0].Shape().Dim(0)}
 	for _, f := range chain {
 		dims = append(dims, f.Shape().Dim(1))
@@ -92,7 +139,9 @@ func product(chain []*Node) *Node {
 		k := split[i][j]
 		return Dot(multiply(i, k), multiply(k+1, j)).Product()
 	}
-	return multiply(0, len(chain)-1)
+	last := len(chain) - 1
+	k := split[0][last]
+	return multiply(0, k), multiply(k+1, last)
 }
 
 // cheapest plans the product of matrices i of shape [dims[i], dims[i+1]] by dynamic programming over its

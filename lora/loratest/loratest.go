@@ -389,12 +389,20 @@ func (s subject) hasOneDelta(t *testing.T, b compute.Backend) {
 					t.Errorf("%s %s: %s is not ΔK's: off by %g, relative", k.Name, dtype, what, off)
 				}
 			}
+			gradients := views[7:]
+			for j := range len(gradients) / 2 {
+				want := matrixOf(gradients[len(gradients)/2+j])
+				if off, tolerance := gap(matrixOf(gradients[j]), want), []float64{1e-12, 1e-5}[i]; !(off <= tolerance) {
+					t.Errorf("%s %s: gradient %d is not that through ΔK: off by %g, relative", k.Name, dtype, j, off)
+				}
+			}
 		}
 	}
 }
 
-// views returns Matrix, Apply of x as it is and in 4-D, Rows of ids as they are and in 2-D, and Pair. The
-// last two of in are x and ids.
+// views returns Matrix, Apply of x as it is and in 4-D, Rows of ids as they are and in 2-D, and Pair; then
+// gradients of a loss of Apply and of Rows, and the same ones through the multiplied-out ΔK. The last two
+// of in are x and ids.
 func (s subject) views(in []*Node, dtype dtypes.DType, out int) []*Node {
 	last := len(in) - 1
 	var f []*Node
@@ -403,12 +411,17 @@ func (s subject) views(in []*Node, dtype dtypes.DType, out int) []*Node {
 	}
 	delta, x, ids := s.adapter.Delta(f[:last-1]), f[last-1], in[last]
 	loraA, loraB := delta.Pair()
-	return []*Node{
+	var gradients []*Node
+	for _, y := range []*Node{delta.Apply(x), delta.Rows(ids), Dot(x, delta.Matrix()).Product(), Gather(delta.Matrix(), Reshape(ids, -1, 1))} {
+		loss := ReduceAllSum(Square(y))
+		gradients = append(gradients, Gradient(loss, f[:last-1]...)...)
+	}
+	return append([]*Node{
 		delta.Matrix(),
 		delta.Apply(x), Reshape(delta.Apply(Reshape(x, 2, 3, 2, -1)), -1, out),
 		delta.Rows(ids), Reshape(delta.Rows(Reshape(ids, 2, 2)), -1, out),
 		loraA, loraB,
-	}
+	}, gradients...)
 }
 
 func viewGaps(views []*tensors.Tensor, x *mat.Dense, ids []int32) map[string]float64 {
