@@ -9,6 +9,7 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/internal/rng"
 )
 
@@ -103,7 +104,7 @@ func LookupMethod(name string) (Method, error) {
 		}
 		names = append(names, m.Name)
 	}
-	return Method{}, fmt.Errorf("unknown method %q; nearest: %s (known: %s)", name, nearest(name, names), strings.Join(names, " "))
+	return Method{}, fmt.Errorf("unknown method %q; nearest: %s (known: %s)", name, nearest.Of(name, names), strings.Join(names, " "))
 }
 
 // New returns the adapter of a method. The error joins every fault of the settings.

@@ -1,12 +1,13 @@
 package lora
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/deeplora/deeplora/internal/nearest"
 )
 
 // ErrNoMatch: a scope or a pattern selects no kernel of the model.
@@ -112,7 +113,7 @@ func named(scope string, kernels []Shape) ([]Shape, error) {
 		}
 		return picked, nil
 	}
-	return nil, fmt.Errorf("unknown scope %q; nearest: %s (known: %s)", scope, nearest(scope, Scopes()), strings.Join(Scopes(), " "))
+	return nil, fmt.Errorf("unknown scope %q; nearest: %s (known: %s)", scope, nearest.Of(scope, Scopes()), strings.Join(Scopes(), " "))
 }
 
 // matching returns the kernels that one of the patterns matches, each once. Every pattern has to match:
@@ -170,18 +171,9 @@ func nearby(pattern string, kernels []Shape) string {
 		}
 		return r
 	}, pattern)
-	type candidate struct {
-		name     string
-		distance int
-	}
-	var all []candidate
-	for _, k := range kernels {
-		all = append(all, candidate{k.Name, distance(plain, k.Name, 1)})
-	}
-	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.distance, b.distance) })
 	var names []string
-	for _, c := range all[:min(shown, len(all))] {
-		names = append(names, c.name)
+	for _, k := range kernels {
+		names = append(names, k.Name)
 	}
-	return "; nearest: " + strings.Join(names, ", ")
+	return "; nearest: " + strings.Join(nearest.Inside(plain, names, shown), ", ")
 }

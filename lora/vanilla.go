@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/deeplora/deeplora/internal/linalg"
+	"github.com/deeplora/deeplora/internal/nearest"
 )
 
 // vanilla is LoRA: ΔK = W2·W1, W2 [in, r], W1 [r, out].
@@ -26,7 +27,7 @@ func newVanilla(s Settings) (Adapter, []error) {
 	var f faults
 	f.rank(s)
 	f.unless(s.Init == "" || s.Init == InitReference || s.Init == InitPEFT,
-		"unknown init %q; nearest: %s (known: %s %s)", s.Init, nearest(s.Init, []string{InitReference, InitPEFT}), InitReference, InitPEFT)
+		"unknown init %q; nearest: %s (known: %s %s)", s.Init, nearest.Of(s.Init, []string{InitReference, InitPEFT}), InitReference, InitPEFT)
 	v := &vanilla{rank: s.Rank, peft: s.Init == InitPEFT, scale: 1}
 	switch {
 	case !v.peft:
