@@ -66,6 +66,7 @@ type Method struct {
 	Name        string
 	Description string // one line, no full stop
 	Needs       string // what it asks of kernels and settings, one line
+	Depth       int    // default number of W factors; vanilla's two are all it can have
 
 	rate       func(s Settings) float64                          // default learning rate
 	build      func(s Settings) (Adapter, []error)               // the adapter, or every fault of the settings
@@ -75,19 +76,19 @@ type Method struct {
 
 var methods = []Method{
 	{
-		Name: "vanilla", Description: "LoRA: ΔK = W2·W1", Needs: "rank up to the kernel's smaller side",
+		Name: "vanilla", Depth: 2, Description: "LoRA: ΔK = W2·W1", Needs: "rank up to the kernel's smaller side",
 		rate: vanillaRate, build: newVanilla, parameters: vanillaParameters, norm: zeroNorm,
 	},
 	{
-		Name: "deep-wide", Description: "ΔK = WL···W1 as wide as the kernel's larger side", Needs: "depth 3 or more; memory for several kernels per kernel",
+		Name: "deep-wide", Depth: 3, Description: "ΔK = WL···W1 as wide as the kernel's larger side", Needs: "depth 3 or more; memory for several kernels per kernel",
 		rate: deepRate, build: newWide, parameters: deepParameters(wideWidth), norm: deepNorm,
 	},
 	{
-		Name: "deep-narrow", Description: "ΔK = WL···W1 of the width of the rank", Needs: "depth 3 or more; rank up to the kernel's smaller side",
+		Name: "deep-narrow", Depth: 3, Description: "ΔK = WL···W1 of the width of the rank", Needs: "depth 3 or more; rank up to the kernel's smaller side",
 		rate: deepRate, build: newNarrow, parameters: deepParameters(narrowWidth), norm: deepNorm,
 	},
 	{
-		Name: "deep-compressed", Description: "ΔK = left·WL···W1·rightᵀ, deep-wide's learning directions from the first gradient", Needs: "depth 3 or more; an even rank up to the kernel's smaller side; one gradient of each kernel",
+		Name: "deep-compressed", Depth: 3, Description: "ΔK = left·WL···W1·rightᵀ, deep-wide's learning directions from the first gradient", Needs: "depth 3 or more; an even rank up to the kernel's smaller side; one gradient of each kernel",
 		rate: compressedRate, build: newCompressed, parameters: compressedParameters, norm: compressedNorm,
 	},
 }
