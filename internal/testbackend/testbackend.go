@@ -1,66 +1,110 @@
-// Package testbackend gives tests the engines they compute on: the Go engine always, and XLA on the
-// CPU wherever a plugin is installed. It is for tests alone; the program takes its backend from
-// cmd/deeplora/backend.go.
 package testbackend
 
 import (
+	"fmt"
 	"os"
-	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/gomlx/compute"
 	_ "github.com/gomlx/compute/gobackend" // the Go engine
-	"github.com/gomlx/go-xla/compute/xla"  // XLA
+
+	"github.com/deeplora/deeplora/internal/engine"
 )
 
-type engine struct {
-	name    string
+// Env names the engines that tests must use, separated by commas.
+const Env = "DEEPLORA_TEST_BACKENDS"
+
+type namedBackend struct {
+	name    string // go, xla:cpu or xla:cuda
 	backend compute.Backend
 }
 
-// open starts each engine once a process: an XLA client is not cheap.
-var open = sync.OnceValues(func() ([]engine, error) {
-	xla.EnableAutoInstall(false)
-	// Parallel mode of the Go engine can deadlock (docs/decisions); sequential cannot.
-	goEngine, err := compute.NewWithConfig("go:ops_sequential")
+// opened starts each engine once a process: an XLA client is not cheap.
+var opened = sync.OnceValues(func() ([]namedBackend, error) {
+	names, err := wanted(os.Getenv(Env))
 	if err != nil {
 		return nil, err
 	}
-	engines := []engine{{"go", goEngine}}
-	plugin := filepath.Join(os.Getenv("HOME"), ".local/lib/go-xla/pjrt_c_api_cpu_plugin.so")
-	if _, err := os.Stat(plugin); err == nil {
-		b, err := compute.NewWithConfig("xla:" + plugin)
+	var engines []namedBackend
+	for _, name := range names {
+		b, err := open(name)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("testbackend: %s: %w", name, err)
 		}
-		engines = append(engines, engine{"xla", b})
+		engines = append(engines, namedBackend{name, b})
 	}
 	return engines, nil
 })
 
-// All returns the engines of this machine, the Go engine first.
+// All returns the engines that tests compute on, without DEEPLORA_TEST_BACKENDS the Go engine first. They
+// stay open for the other tests of the process: do not finalize them.
 func All(t testing.TB) []compute.Backend {
 	t.Helper()
-	engines, err := open()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var backends []compute.Backend
-	for _, e := range engines {
+	for _, e := range engines(t) {
 		backends = append(backends, e.backend)
 	}
 	return backends
 }
 
-// Each runs fn as a subtest on every engine of this machine.
+// Each runs fn as a subtest on every engine, named as --backend names it.
 func Each(t *testing.T, fn func(t *testing.T, b compute.Backend)) {
 	t.Helper()
-	engines, err := open()
+	for _, e := range engines(t) {
+		t.Run(e.name, func(t *testing.T) { fn(t, e.backend) })
+	}
+}
+
+func engines(t testing.TB) []namedBackend {
+	t.Helper()
+	engines, err := opened()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range engines {
-		t.Run(e.name, func(t *testing.T) { fn(t, e.backend) })
+	return engines
+}
+
+// wanted returns the names of the engines to open: what env asks for, or what there is.
+func wanted(env string) ([]string, error) {
+	if env != "" {
+		return strings.Split(env, ","), nil
 	}
+	plugins, err := engine.Find(engine.CPU)
+	if err != nil {
+		return nil, err
+	}
+	if len(plugins) == 0 || !xlaLinked {
+		return []string{"go"}, nil
+	}
+	return []string{"go", "xla:cpu"}, nil
+}
+
+func open(name string) (compute.Backend, error) {
+	switch name {
+	case "go":
+		// The parallel mode of the Go engine can deadlock; sequential cannot.
+		return compute.NewWithConfig("go:ops_sequential")
+	case "xla:cpu":
+		return openXLA(engine.CPU)
+	case "xla:cuda":
+		return openXLA(engine.CUDA)
+	default:
+		return nil, fmt.Errorf("no such engine; %s takes go, xla:cpu and xla:cuda, separated by commas", Env)
+	}
+}
+
+func openXLA(kind engine.Kind) (compute.Backend, error) {
+	plugins, err := engine.Find(kind)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := engine.First(plugins, kind)
+	if !ok {
+		return nil, fmt.Errorf("no plugin is installed, and %s asks for one; run: deeplora engine install", Env)
+	}
+	prepareXLA()
+	b, _, err := engine.Open(p)
+	return b, err
 }

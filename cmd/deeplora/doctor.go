@@ -1,0 +1,171 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deeplora/deeplora/internal/engine"
+)
+
+func doctorCommand(s *shared) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "doctor",
+		Short:   "Report what this machine computes with and what is missing",
+		Long:    "Report versions, the backends that open here, where downloads are kept, and how to install what is missing.",
+		Example: "  deeplora doctor\n  deeplora doctor --json",
+		RunE: func(*cobra.Command, []string) error {
+			report, err := diagnose(s.hub().Cache())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return s.ui.json(report)
+			}
+			if err := s.ui.table(report.rows()); err != nil {
+				return err
+			}
+			for _, b := range report.Backends {
+				if b.Remedy != "" {
+					s.ui.line("%s: %s", b.Name, b.Remedy)
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// diagnosis is what `doctor` reports.
+type diagnosis struct {
+	Version        string            `json:"version"`
+	Go             string            `json:"go"`
+	Platform       string            `json:"platform"`
+	SIMD           bool              `json:"simd"` // the Go engine's fast kernels were compiled in
+	Libraries      map[string]string `json:"libraries"`
+	Backends       []backendState    `json:"backends"`
+	DefaultBackend string            `json:"default_backend"`
+	CPUs           int               `json:"cpus"`         // that this process may use
+	MemoryBytes    uint64            `json:"memory_bytes"` // that it may use; 0 if the system does not tell
+	Cache          string            `json:"cache"`
+}
+
+type backendState struct {
+	Name      string `json:"name"`
+	Available bool   `json:"available"` // it was opened
+	Plugin    string `json:"plugin"`
+	SHA256    string `json:"sha256"`
+	Remedy    string `json:"remedy"` // what is wrong and what to do; empty if available
+}
+
+func diagnose(cache string) (diagnosis, error) {
+	plugins, err := engine.Find("")
+	if err != nil {
+		return diagnosis{}, err
+	}
+	d := diagnosis{
+		Version: version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		SIMD: builtWithSIMD(), Libraries: libraries(),
+		Backends: []backendState{goState(), xlaState(plugins, engine.CPU), xlaState(plugins, engine.CUDA)},
+		CPUs:     runtime.NumCPU(), MemoryBytes: memoryBytes(), Cache: cache,
+	}
+	for _, b := range d.Backends { // slowest first
+		if b.Available {
+			d.DefaultBackend = b.Name
+		}
+	}
+	return d, nil
+}
+
+func goState() backendState {
+	backend, _, err := openGo()
+	if err != nil {
+		return backendState{Name: backendGo, Remedy: err.Error()}
+	}
+	backend.Finalize()
+	return backendState{Name: backendGo, Available: true}
+}
+
+// xlaState opens the plugin that --backend xla:<kind> would open.
+func xlaState(plugins []engine.Plugin, kind engine.Kind) backendState {
+	state := backendState{Name: "xla:" + string(kind)}
+	p, found := engine.First(plugins, kind)
+	state.Plugin = p.Path
+	switch {
+	case !xlaLinked:
+		state.Remedy = "this program was built without XLA; build it without the tag noxla"
+		return state
+	case kind == engine.CUDA && !engine.GPUPresent():
+		state.Remedy = "no NVIDIA GPU is to be seen"
+		return state
+	case !found:
+		state.Remedy = "no plugin is installed; run: " + remedy(kind)
+		return state
+	}
+	backend, info, err := openPlugin(p)
+	if err != nil {
+		state.Remedy = oneLine(err)
+		return state
+	}
+	backend.Finalize()
+	state.Available, state.SHA256 = true, info.plugin.SHA256
+	return state
+}
+
+func builtWithSIMD() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool {
+		return s.Key == "GOEXPERIMENT" && slices.Contains(strings.Split(s.Value, ","), "simd")
+	})
+}
+
+func (d diagnosis) rows() [][]string {
+	simd := "yes"
+	if !d.SIMD {
+		simd = "no: build with GOEXPERIMENT=simd for a faster Go engine"
+	}
+	rows := [][]string{
+		{"deeplora", d.Version},
+		{"go", d.Go + " " + d.Platform},
+		{"simd", simd},
+		{"cpus", strconv.Itoa(d.CPUs)},
+		{"memory", fmt.Sprintf("%.1f GB", float64(d.MemoryBytes)/1e9)},
+		{"cache", d.Cache},
+	}
+	for _, module := range slices.Sorted(maps.Keys(d.Libraries)) {
+		if module == "go" { // stands above
+			continue
+		}
+		rows = append(rows, []string{strings.TrimPrefix(module, "github.com/"), d.Libraries[module]})
+	}
+	for _, b := range d.Backends {
+		rows = append(rows, []string{b.Name, b.text(d.DefaultBackend)})
+	}
+	return rows
+}
+
+func (b backendState) text(preferred string) string {
+	switch {
+	case !b.Available:
+		return "not available"
+	case b.Plugin == "":
+		return "available" + defaultMark(b.Name == preferred)
+	default:
+		return fmt.Sprintf("available%s, %s, sha256 %s", defaultMark(b.Name == preferred), b.Plugin, b.SHA256)
+	}
+}
+
+func defaultMark(preferred bool) string {
+	if preferred {
+		return " (default)"
+	}
+	return ""
+}

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package engine
+
+func captureStderr(fn func()) string {
+	fn()
+	return ""
+}

@@ -1,0 +1,7 @@
+//go:build noxla
+
+package testbackend
+
+const xlaLinked = false
+
+func prepareXLA() {}
