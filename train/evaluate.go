@@ -12,11 +12,6 @@ import (
 	"github.com/deeplora/deeplora/internal/atomicfile"
 )
 
-// merged gives the model's weights with every adapter folded in, in the order of weightsOf.
-func (t *trainer) merged() (namedTensors, error) {
-	return mergeState(t.Backend, t.program.adapter, t.in.checkpoint, t.program.state)
-}
-
 // evaluateStep evaluates in the middle of a run and remembers what early stopping and selection need.
 func (t *trainer) evaluateStep(ctx context.Context) error {
 	m, err := t.evaluate(ctx)
@@ -41,24 +36,45 @@ func (t *trainer) isBest(m Metrics) bool {
 	return !math.IsNaN(value) && (t.progress.Best == nil || value > *t.progress.Best)
 }
 
-// evaluate measures the adapter as it stands on the validation split, with merged weights.
+// evaluate measures the adapter as it stands on the validation split, with merged weights. The graphs are
+// compiled once a run; the merged kernels are freed again.
 func (t *trainer) evaluate(ctx context.Context) (Metrics, error) {
-	weights, err := t.merged()
+	if err := t.openPredictor(); err != nil {
+		return nil, err
+	}
+	weights, merged, err := t.merger.state(t.in.checkpoint, t.program.state)
+	defer func() {
+		for _, m := range merged {
+			m.MustFinalizeAll()
+		}
+	}()
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
-	p, err := newPredictor(t.Backend, t.in.checkpoint.Config, weights)
-	if err != nil {
-		return nil, err
-	}
-	defer p.Close()
-	c := &t.config
-	layout := Layout{Batch: c.EvalBatch, Padding: data.Padding(c.Pad), MaxLength: c.MaxLength}
-	logits, err := p.Logits(ctx, t.in.validation.rows, layout, t.phase("evaluate"))
+	t.predictor.weights = weights
+	layout := evaluationLayout(&t.config)
+	logits, err := t.predictor.Logits(ctx, t.in.validation.rows, layout, t.phase("evaluate"))
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
 	return measure(t.in.task, logits, t.in.validation.labels)
+}
+
+func (t *trainer) openPredictor() (err error) {
+	if t.predictor != nil {
+		return nil
+	}
+	if t.merger, err = newMerger(t.Backend, t.program.adapter); err != nil {
+		return err
+	}
+	t.predictor, err = newPredictor(t.Backend, t.in.checkpoint.Config, namedTensors{})
+	return err
+}
+
+// evaluationLayout pads evaluation batches to buckets, also where training pads to a fixed length: the mask
+// makes it the same model, in a third of the time on STS-B.
+func evaluationLayout(c *Config) Layout {
+	return Layout{Batch: c.EvalBatch, Padding: data.PadBucket, MaxLength: c.MaxLength}
 }
 
 // finish evaluates what is kept, writes the adapter and then result.json, which makes the run finished.

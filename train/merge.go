@@ -45,32 +45,30 @@ func (m *merger) merge(kernel *tensors.Tensor, factors []*tensors.Tensor) (merge
 
 func (m *merger) finalize() { m.exec.Finalize() }
 
-// mergeState folds a state's adapters, and its trained head, into a checkpoint's weights.
-func mergeState(backend compute.Backend, adapter lora.Adapter, c *model.Checkpoint, s *state) (namedTensors, error) {
-	weights := weightsOf(c)
+// state folds a state's adapters, and its trained head, into a checkpoint's weights. merged are the tensors
+// that were made for it; the others are the checkpoint's and the state's own.
+func (m *merger) state(c *model.Checkpoint, s *state) (weights namedTensors, merged []*tensors.Tensor, err error) {
+	weights = weightsOf(c)
 	at := make(map[string]int, len(weights.names))
 	for i, name := range weights.names {
 		at[name] = i
 	}
-	m, err := newMerger(backend, adapter)
-	if err != nil {
-		return weights, err
-	}
-	defer m.finalize()
 	for _, site := range s.sites {
 		var factors []*tensors.Tensor
 		for _, p := range s.params[site.first : site.first+site.factors] {
 			factors = append(factors, p.value)
 		}
 		i := at[site.kernel.Weight()]
-		if weights.list[i], err = m.merge(weights.list[i], factors); err != nil {
-			return weights, fmt.Errorf("%s: %w", site.kernel.Name, err)
+		kernel, err := m.merge(weights.list[i], factors)
+		if err != nil {
+			return weights, merged, fmt.Errorf("%s: %w", site.kernel.Name, err)
 		}
+		weights.list[i], merged = kernel, append(merged, kernel)
 	}
 	for _, p := range s.params {
 		if i, ok := at[p.name]; ok {
 			weights.list[i] = p.value
 		}
 	}
-	return weights, nil
+	return weights, merged, nil
 }

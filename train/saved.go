@@ -112,7 +112,13 @@ func mergeAdapter(backend compute.Backend, info AdapterInfo, values map[string]*
 	for _, name := range slices.Sorted(maps.Keys(left)) {
 		return namedTensors{}, fmt.Errorf("tensor %q is unexpected in a %s adapter", name, info.Method)
 	}
-	return mergeState(backend, adapter, c, state)
+	m, err := newMerger(backend, adapter)
+	if err != nil {
+		return namedTensors{}, err
+	}
+	defer m.finalize()
+	weights, _, err := m.state(c, state)
+	return weights, err
 }
 
 // sites are the adapter's kernels as the model has them.
@@ -129,11 +135,6 @@ func (a *AdapterInfo) sites(c *model.Config) ([]model.Kernel, []lora.Site, error
 		sites = append(sites, lora.Site{Name: k.Name, In: k.In, Out: k.Out})
 	}
 	return kernels, sites, nil
-}
-
-// Layout is how the run put examples into batches.
-func (s *Saved) Layout() Layout {
-	return Layout{Batch: s.Run.EvalBatch, Padding: data.Padding(s.Run.Pad), MaxLength: s.Run.MaxLength}
 }
 
 // Evaluation is what an evaluation found.
@@ -157,7 +158,7 @@ func (s *Saved) Evaluate(ctx context.Context, split *data.Split, progress func(d
 			return nil, fmt.Errorf("%s: data row %d has no label: it cannot be evaluated, only predicted", split.Source.File, e.split.Examples[i].Row)
 		}
 	}
-	logits, err := s.Logits(ctx, e.rows, s.Layout(), progress)
+	logits, err := s.Logits(ctx, e.rows, evaluationLayout(&s.Run.Config), progress)
 	if err != nil {
 		return nil, err
 	}

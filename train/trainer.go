@@ -30,15 +30,17 @@ type Options struct {
 // trainer is one run in memory.
 type trainer struct {
 	Options
-	config   Config
-	in       *inputs
-	dir      *runDir
-	program  *program
-	order    *data.Order
-	progress progress
-	saved    int // step of the newest checkpoint
-	metrics  *metricsLog
-	started  time.Time
+	config    Config
+	in        *inputs
+	dir       *runDir
+	program   *program
+	merger    *merger    // opened at the first evaluation, as
+	predictor *Predictor // this is
+	order     *data.Order
+	progress  progress
+	saved     int // step of the newest checkpoint
+	metrics   *metricsLog
+	started   time.Time
 
 	initialised time.Duration // what drawing the adapter took
 	firstStep   time.Duration // from started until the first step was done
@@ -60,7 +62,16 @@ func Train(ctx context.Context, c Config, o Options) (*Result, error) {
 	if err := t.loop(ctx); err != nil {
 		return nil, err
 	}
-	return t.finish(ctx)
+	r, err := t.finish(ctx)
+	return r, t.orInterrupted(ctx, err)
+}
+
+// orInterrupted is err or, where err says no more than that ctx was cancelled, what that means for the run.
+func (t *trainer) orInterrupted(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return fmt.Errorf("%w at step %d of %d: %w", ErrInterrupted, t.progress.Step, t.config.Steps, context.Cause(ctx))
 }
 
 // loop trains, evaluates and saves until the last step. What is due is derived from what has been done, so
@@ -81,7 +92,7 @@ func (t *trainer) loop(ctx context.Context) error {
 		}
 		switch {
 		case interrupted:
-			return fmt.Errorf("%w at step %d of %d: %w", ErrInterrupted, step, t.config.Steps, context.Cause(ctx))
+			return t.orInterrupted(ctx, ctx.Err())
 		case t.over():
 			return nil
 		}
@@ -201,6 +212,10 @@ func (t *trainer) phase(name string) func(done, total int) {
 func (t *trainer) close() {
 	if t.program != nil {
 		t.program.finalize()
+	}
+	if t.predictor != nil {
+		t.predictor.Close()
+		t.merger.finalize()
 	}
 	if t.metrics != nil {
 		t.metrics.close()
