@@ -3,6 +3,7 @@
 package engine_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,8 +43,7 @@ func wantError(t *testing.T, err error, parts ...string) {
 	}
 }
 
-// What passes every check and still is no plugin is an error too, not a crash, and nothing of it is written
-// to standard error.
+// What passes every check and still is no plugin is an error too, not a crash.
 func TestOpenBadPlugins(t *testing.T) {
 	dir := t.TempDir()
 	absent := compiled(t, filepath.Join(dir, "libabsent.so"), "int absent(void) { return 1; }")
@@ -98,5 +98,44 @@ func TestOpenFromAMisleadingPath(t *testing.T) {
 	defer b.Finalize()
 	if strings.Contains(b.Description(), "nvidia") || len(p.SHA256) != 64 || p.Path != path {
 		t.Errorf("%s, %+v", b.Description(), p)
+	}
+}
+
+// What go-xla logs goes to the debug log: standard error has nothing but our own words.
+func TestOpenIsQuiet(t *testing.T) {
+	if path := os.Getenv("ENGINE_TEST_OPEN"); path != "" {
+		_, _, err := engine.Open(engine.Plugin{Kind: engine.CPU, Path: path})
+		fmt.Println("opened:", err)
+		return
+	}
+	dir := t.TempDir()
+	absent := compiled(t, filepath.Join(dir, "libabsent.so"), "int absent(void) { return 1; }")
+	path := compiled(t, filepath.Join(dir, "needy_cpu.so"), "int absent(void); void *GetPjrtApi(void) { return absent() ? 0 : 0; }", "-L"+dir, "-labsent")
+	if err := os.Remove(absent); err != nil {
+		t.Fatal(err)
+	}
+	var out, errOut strings.Builder
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=TestOpenIsQuiet$")
+	cmd.Env = append(os.Environ(), "ENGINE_TEST_OPEN="+path)
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "cannot open shared object file") {
+		t.Fatalf("%v, %s", err, out.String())
+	}
+	if errOut.Len() > 0 {
+		t.Errorf("standard error: %q", errOut.String())
+	}
+}
+
+// go-xla complains of a missing /etc/ld.so.conf, as minimal images have none, before main begins: package
+// quiet comes before it.
+func TestStartIsQuiet(t *testing.T) {
+	if out, err := exec.Command("unshare", "-m", "true").CombinedOutput(); err != nil {
+		t.Skipf("hides /etc in a namespace, which needs root: %v: %s", err, out)
+	}
+	var errOut strings.Builder
+	cmd := exec.CommandContext(t.Context(), "unshare", "-m", "sh", "-c", `mount --bind "$1" /etc && exec "$0" -test.run='^TestParseName$'`, os.Args[0], t.TempDir())
+	cmd.Stderr = &errOut
+	if err := cmd.Run(); err != nil || errOut.Len() > 0 {
+		t.Errorf("%v, standard error: %q", err, errOut.String())
 	}
 }

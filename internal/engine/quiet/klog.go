@@ -1,6 +1,4 @@
-//go:build !noxla
-
-package engine
+package quiet
 
 import (
 	"flag"
@@ -10,9 +8,6 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// go-xla logs by klog to standard error, also what it returns as an error, and some of it while its packages
-// are initialised. That is why this is an init: this package comes before go-xla's in the order of
-// initialisation, a function called from main would come too late.
 func init() {
 	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(flags)
