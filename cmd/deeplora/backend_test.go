@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -49,6 +50,37 @@ func deeplora(t *testing.T, args ...string) (code int, out, errOut string) {
 	var o, e bytes.Buffer
 	code = run(args, strings.NewReader(""), &o, &e)
 	return code, o.String(), e.String()
+}
+
+// deeploraProcess runs the program in a process of its own: Go reads the proxy of the environment, which
+// stands for a network that does not answer, once a process.
+func deeploraProcess(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	line, err := json.Marshal(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o, e bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestProcess$")
+	cmd.Env = append(os.Environ(), "DEEPLORA_TEST_ARGS="+string(line))
+	cmd.Stdout, cmd.Stderr = &o, &e
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), o.String(), e.String()
+}
+
+// TestProcess is the program, where deeploraProcess starts it.
+func TestProcess(t *testing.T) {
+	line := os.Getenv("DEEPLORA_TEST_ARGS")
+	if line == "" {
+		t.Skip("for deeploraProcess")
+	}
+	var args []string
+	if err := json.Unmarshal([]byte(line), &args); err != nil {
+		t.Fatal(err)
+	}
+	os.Exit(run(args, os.Stdin, os.Stdout, os.Stderr))
 }
 
 func TestRequestedBackend(t *testing.T) {
@@ -208,7 +240,7 @@ func TestEngineInstallCannot(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			code, out, errOut := deeplora(t, append([]string{"engine", "install"}, test.args...)...)
+			code, out, errOut := deeploraProcess(t, append([]string{"engine", "install"}, test.args...)...)
 			if code != test.code || out != "" || !strings.Contains(errOut, test.want) {
 				t.Errorf("exit %d, out %q, err %q", code, out, errOut)
 			}
