@@ -61,30 +61,36 @@ func TestInstallFromIndex(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := Plugin{CPU, filepath.Join(dir, ownName), w.pluginSize, w.pluginSHA256, "wheel some-wheel", "1.2", true}
-			if got.Plugin != want || got.Already {
-				t.Errorf("%+v, want %+v", got, want)
-			}
-			if len(got.Notices) != 1 || !strings.Contains(got.Notices[0], "go-xla's release v0.114.0: ") || !strings.Contains(got.Notices[0], "403 Forbidden") {
-				t.Errorf("notices %q", got.Notices)
-			}
 			if want := []string{"ask for go-xla's release", "ask for some-wheel", "fetch " + w.file, "verify " + w.file, "install"}; !slices.Equal(phases, want) {
 				t.Errorf("phases %q, want %q", phases, want)
-			}
-			if names := files(t, dir); !slices.Equal(names, []string{ownName, ownName + ".json", goxlaCPU}) {
-				t.Errorf("folder %q", names)
 			}
 			if names := files(t, in.cache); len(names) != 0 {
 				t.Errorf("cache %q", names)
 			}
-			found, err := Find(CPU)
-			if err != nil || len(found) != 1 || found[0].Path != want.Path {
-				t.Errorf("found %+v, %v", found, err)
-			}
-			if p, err := found[0].Verify(false); err != nil || p != want {
-				t.Errorf("verified %+v, %v", p, err)
-			}
+			checkInstalled(t, dir, w, got)
 		})
+	}
+}
+
+// checkInstalled checks what installing w after a refusal of the release has left.
+func checkInstalled(t *testing.T, dir string, w wheel, got Installed) {
+	t.Helper()
+	want := Plugin{CPU, filepath.Join(dir, ownName), w.pluginSize, w.pluginSHA256, "wheel some-wheel", "1.2", true}
+	if got.Plugin != want || got.Already {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if len(got.Notices) != 1 || !strings.Contains(got.Notices[0], "go-xla's release v0.114.0: ") || !strings.Contains(got.Notices[0], "403 Forbidden") {
+		t.Errorf("notices %q", got.Notices)
+	}
+	if names := files(t, dir); !slices.Equal(names, []string{ownName, ownName + ".json", goxlaCPU}) {
+		t.Errorf("folder %q", names)
+	}
+	found, err := Find(CPU)
+	if err != nil || len(found) != 1 || found[0].Path != want.Path {
+		t.Fatalf("found %+v, %v", found, err)
+	}
+	if p, err := found[0].Verify(false); err != nil || p != want {
+		t.Errorf("verified %+v, %v", p, err)
 	}
 }
 
