@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/lora"
 )
 
@@ -107,12 +110,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	oneOf := func(setting, value string, want ...string) {
-		for _, w := range want {
-			if value == w {
-				return
-			}
+		if !slices.Contains(want, value) {
+			faults = append(faults, fmt.Errorf("%s: %q is unknown; nearest: %s (known: %s)", setting, value, nearest.Of(value, want), strings.Join(want, " ")))
 		}
-		faults = append(faults, fmt.Errorf("%s: %q is not one of %s", setting, value, strings.Join(want, ", ")))
 	}
 	atLeast := func(setting string, value, least int) {
 		check(value >= least, "%s: %d is less than %d", setting, value, least)
@@ -130,12 +130,18 @@ func (c *Config) Validate() error {
 	if len(c.Target) == 0 {
 		oneOf("scope", c.Scope, lora.Scopes()...)
 	}
+	for _, pattern := range c.Target {
+		_, err := regexp.Compile(pattern)
+		check(err == nil, "target: %q is no regular expression: %v", pattern, err)
+	}
 	oneOf("sample", c.Sample, "without", "with-replacement")
 	if _, err := data.ParsePadding(c.Pad); err != nil {
 		faults = append(faults, err)
 	}
 	oneOf("overlong", c.Overlong, OverlongDrop, OverlongTruncate)
-	oneOf("select", c.Select, "", SelectLast, SelectBest)
+	if c.Select != "" {
+		oneOf("select", c.Select, SelectLast, SelectBest)
+	}
 	check(c.Shots == 0 || c.ShotsPerClass == 0, "shots and shots-per-class: give one of them")
 	check(c.Manifest == "" || c.Shots == 0 && c.ShotsPerClass == 0, "manifest: a replayed draw takes no shots or shots-per-class")
 	check(c.Steps == 0 || c.Epochs == 0, "steps and epochs: give one of them")

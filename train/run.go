@@ -11,12 +11,16 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/model"
 )
 
 // ErrInUse is wrapped by errors about an output directory that another run owns or has filled.
 var ErrInUse = errors.New("output directory is in use")
+
+// ErrNoRun is wrapped by errors about a directory that holds no run.
+var ErrNoRun = errors.New("not a run directory")
 
 // Files of a run directory.
 const (
@@ -99,7 +103,7 @@ func isRun(path string) bool {
 // openRun locks an existing run directory and clears what an interrupted write left.
 func openRun(path string) (*runDir, error) {
 	if !isRun(path) {
-		return nil, fmt.Errorf("%s: not a run directory: it has no %s", path, configJSON)
+		return nil, fmt.Errorf("%s: %w: it has no %s", path, ErrNoRun, configJSON)
 	}
 	r, err := lockRun(path)
 	if err != nil {
@@ -144,9 +148,22 @@ func ReadRunConfig(run string) (RunConfig, error) {
 	path := filepath.Join(run, configJSON)
 	err := readJSON(path, &c)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%s: not a run directory: it has no %s", run, configJSON)
+		err = fmt.Errorf("%s: %w: it has no %s", run, ErrNoRun, configJSON)
 	}
 	return c, err
+}
+
+// Resolved returns given with its defaults replaced as the run in this directory replaced them, so that a
+// command line can be held against the settings it gave when the run began.
+func (c *RunConfig) Resolved(run string, given Config) (Config, error) {
+	manifest, err := data.ReadManifest(filepath.Join(run, manifestJSON))
+	if err != nil {
+		return given, err
+	}
+	if given.Dropout == CheckpointDropout {
+		given.Dropout = c.Dropout
+	}
+	return given, given.resolve(manifest.N)
 }
 
 // Result is a run's result.json.

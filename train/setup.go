@@ -41,7 +41,7 @@ func (t *trainer) create(ctx context.Context) error {
 	if err := t.describe(); err != nil {
 		return err
 	}
-	return t.start()
+	return t.start(ctx)
 }
 
 // reopen prepares to go on with a run. It returns the result of one that has finished.
@@ -55,6 +55,9 @@ func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	t.config = then.Config
+	if t.config.Manifest != "" { // the draw as it was, whatever has become of the file that it came from
+		t.config.Manifest = t.dir.file(manifestJSON)
+	}
 	result, err := ReadResult(t.Out)
 	if err == nil {
 		t.notice("%s has finished already", t.Out)
@@ -72,7 +75,7 @@ func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 	if err := t.build(); err != nil {
 		return nil, err
 	}
-	return nil, t.restore()
+	return nil, t.restore(ctx)
 }
 
 // unchanged holds model, data and engine against those the run began with.
@@ -245,27 +248,31 @@ func (t *trainer) describe() error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(t.dir.file(configJSON), RunConfig{t.config, t.Provenance})
+	if err := writeJSON(t.dir.file(configJSON), RunConfig{t.config, t.Provenance}); err != nil {
+		// A manifest alone is no run, and would keep the next one out.
+		return errors.Join(err, os.Remove(t.dir.file(manifestJSON)))
+	}
+	return nil
 }
 
 // start draws the adapter and opens an empty log.
-func (t *trainer) start() error {
+func (t *trainer) start(ctx context.Context) error {
 	began := time.Now()
-	if err := t.program.state.initialise(trainDType, t.phase("initialise "+t.config.Method)); err != nil {
-		return err
+	if err := t.program.state.initialise(ctx, trainDType, t.phase("initialise "+t.config.Method)); err != nil {
+		return t.orInterrupted(ctx, err)
 	}
 	t.initialised = time.Since(began)
 	return t.begin(0)
 }
 
 // restore continues from the newest checkpoint, or from the beginning where there is none yet.
-func (t *trainer) restore() error {
+func (t *trainer) restore(ctx context.Context) error {
 	steps, err := checkpointSteps(t.Out)
 	if err != nil {
 		return err
 	}
 	if len(steps) == 0 {
-		return t.start()
+		return t.start(ctx)
 	}
 	path := checkpointPath(t.Out, steps[0])
 	if t.progress, err = loadCheckpoint(path, t.program.state); err != nil {

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -55,9 +56,13 @@ func LoadSplit(ctx context.Context, from string, task data.Task, split string, h
 	switch from {
 	case BuiltinData:
 		if task.Name != "stsb" {
-			return nil, fmt.Errorf("data builtin holds stsb only, not %s; give --data a directory, or hub", task.Name)
+			return nil, configError{fmt.Errorf("data builtin holds stsb only, not %s; give --data a directory, or hub", task.Name)}
 		}
-		return data.LoadFS(builtin.Data(), task, split)
+		s, err := data.LoadFS(builtin.Data(), task, split)
+		if err != nil {
+			err = fmt.Errorf("data builtin: %w", err)
+		}
+		return s, err
 	case HubData:
 		dir, info, err := data.Resolve(ctx, data.GLUERepo, data.TaskFiles(task), hub)
 		if err != nil {
@@ -69,6 +74,9 @@ func LoadSplit(ctx context.Context, from string, task data.Task, split string, h
 		}
 		s.Notices = append(s.Notices, info.Notices...)
 		return s, nil
+	}
+	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("data: there is no directory %s; give --data one with the files of %s, or hub", from, task.Name)
 	}
 	return data.Load(from, task, split)
 }

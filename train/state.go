@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/gomlx/compute"
@@ -45,7 +46,7 @@ func newState(adapter lora.Adapter, sites []lora.Site, kernels []model.Kernel, h
 	for i, at := range sites {
 		factors, err := adapter.Init(at)
 		if err != nil {
-			return nil, fmt.Errorf("adapt %s: %w", at.Name, err)
+			return nil, fmt.Errorf("adapt %w", err) // it names the kernel
 		}
 		s.sites = append(s.sites, site{kernels[i], len(s.params), len(factors)})
 		for _, f := range factors {
@@ -56,9 +57,13 @@ func newState(adapter lora.Adapter, sites []lora.Site, kernels []model.Kernel, h
 	return s, nil
 }
 
-// initialise draws every parameter and zeroes the moments.
-func (s *state) initialise(dtype dtypes.DType, progress func(done, total int)) error {
+// initialise draws every parameter and zeroes the moments. It stops between parameters when ctx is cancelled:
+// drawing the compressed method's takes minutes on a large model.
+func (s *state) initialise(ctx context.Context, dtype dtypes.DType, progress func(done, total int)) error {
 	for i := range s.params {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		p := &s.params[i]
 		value, err := p.draw()
 		if err != nil {
