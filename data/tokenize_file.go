@@ -49,9 +49,17 @@ func openTokenizer(in folder) (Tokenizer, error) {
 	}
 	tok, err := newTokenizer(v)
 	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %s: %w", in.path("."), err)
+		return nil, fmt.Errorf("tokenizer: %s: %w", in.here(), err)
 	}
 	return tok, nil
+}
+
+// here names the folder in messages; of the root of a file system only the caller knows the name.
+func (f folder) here() string {
+	if name := f.path("."); name != "." {
+		return name
+	}
+	return "the model's folder"
 }
 
 // readVocabulary reads what a folder says of its tokenizer, from whichever files are there.
@@ -75,8 +83,8 @@ func readVocabulary(in folder) (*vocabulary, error) {
 		}
 		return v, v.agrees(in, config, lines)
 	case lines == nil || config.missing:
-		return nil, fmt.Errorf("%s has no tokenizer: looked for %s, and for %s with %s: %w",
-			in.path("."), tokenizerFile, vocabFile, configFile, fs.ErrNotExist)
+		return nil, fmt.Errorf("%s has no tokenizer: looked for %s, and for %s with %s; copy them from where the model came from: %w",
+			in.here(), tokenizerFile, vocabFile, configFile, fs.ErrNotExist)
 	}
 	return vocabularyFromLines(in, config, lines)
 }

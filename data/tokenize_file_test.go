@@ -107,8 +107,8 @@ func TestOpenTokenizerErrors(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		{"nothing", nil, "m has no tokenizer: looked for tokenizer.json, and for vocab.txt with tokenizer_config.json: file does not exist"},
-		{"vocab.txt alone", map[string]string{vocabFile: smallVocab}, "m has no tokenizer: looked for tokenizer.json, and for vocab.txt with tokenizer_config.json: file does not exist"},
+		{"nothing", nil, "m has no tokenizer: looked for tokenizer.json, and for vocab.txt with tokenizer_config.json; copy them from where the model came from: file does not exist"},
+		{"vocab.txt alone", map[string]string{vocabFile: smallVocab}, "m has no tokenizer: looked for tokenizer.json, and for vocab.txt with tokenizer_config.json; copy them from where the model came from: file does not exist"},
 		{"BPE", change(`"type": "WordPiece", "unk`, `"type": "BPE", "unk`), "m/tokenizer.json: model is of type BPE, which is not supported; want WordPiece, the tokenizer of BERT"},
 		{"Unigram", map[string]string{tokenizerFile: `{"model": {"type": "Unigram", "unk_id": 0, "vocab": [["a", -1.5]]}}`}, "m/tokenizer.json: model is of type Unigram, which"},
 		{"BPE that does not say so", map[string]string{tokenizerFile: `{"model": {"vocab": {"a": 0}, "merges": ["a a"]}}`}, "model is of type BPE, which"},
