@@ -22,25 +22,27 @@ func (d *Dropout) apply(name string, p float64, x *Node) *Node {
 	if d == nil || p == 0 {
 		return x
 	}
-	threshold := Scalar(x.Graph(), dtypes.Uint32, uint32(math.Round(p*(1<<32))))
+	threshold := Scalar(x.Graph(), dtypes.Uint32, uint32(min(math.Round(p*(1<<32)), math.MaxUint32)))
 	keep := Reshape(GreaterOrEqual(d.hash(name, x.Shape().Size()), threshold), x.Shape().Dimensions...)
 	return Where(keep, MulScalar(x, 1/(1-p)), ZerosLike(x))
 }
 
 // hash is uint32 [n]: a Weyl sequence started by the step's first key and the mask's name, finished as
-// MurmurHash3 finishes (fmix32), with the second key mixed in between so that two masks are not
-// shifts of one another.
+// MurmurHash3 finishes (fmix32). All Weyl sequences of one stride are parts of one cycle: what keeps two
+// masks, of one step or of two, from being shifts of one another is the word mixed in between, which
+// differs by the second key and the name.
 func (d *Dropout) hash(name string, n int) *Node {
 	g := d.Key.Graph()
 	word := func(v uint32) *Node { return Scalar(g, dtypes.Uint32, v) }
 	shift := func(x *Node, by uint32) *Node { return BitwiseXor(x, BitwiseShiftRightLogical(x, word(by))) }
 	key := func(i int) *Node { return Reshape(Slice(d.Key, AxisElem(i))) }
 
-	id := fnv.New32a()
-	id.Write([]byte(name))
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	id := h.Sum64()
 	x := Mul(Iota(g, shape(dtypes.Uint32, n), 0), word(0x9E3779B1))
-	x = Add(x, fmix32(BitwiseXor(key(0), word(id.Sum32())), word, shift))
-	x = BitwiseXor(Mul(shift(x, 16), word(0x85EBCA6B)), key(1))
+	x = Add(x, fmix32(BitwiseXor(key(0), word(uint32(id))), word, shift))
+	x = BitwiseXor(Mul(shift(x, 16), word(0x85EBCA6B)), BitwiseXor(key(1), word(uint32(id>>32))))
 	return shift(Mul(shift(x, 13), word(0xC2B2AE35)), 16)
 }
 
