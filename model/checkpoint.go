@@ -1,7 +1,6 @@
 package model
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -38,7 +38,8 @@ type FileSum struct {
 
 // LoadOptions say what the caller wants of a checkpoint.
 type LoadOptions struct {
-	// Labels, unless empty, are the class names of the task; the head must have one output each.
+	// Labels, unless empty, are the class names of the task; the head must have one output each. A head in
+	// the files is matched with them by name, since models of one task differ in the order of their classes.
 	Labels      []string
 	ProblemType string // with Labels
 	// Head draws missing modules. nil means a missing module is an error.
@@ -50,24 +51,31 @@ type LoadOptions struct {
 
 // Load reads a Hugging Face BERT checkpoint: config.json with model.safetensors, or an index and its
 // shards. Names without the "bert." prefix and LayerNorm's legacy gamma and beta are understood; F16 and
-// BF16 are widened. Any tensor that is missing, unexpected or of another shape is an error naming it. Only
-// the classifier, and the pooler of masked-LM checkpoints, may be absent, when o.Head is given.
+// BF16 are widened. Any tensor that is missing, unexpected, of another shape or not finite is an error naming
+// it. Only the classifier, and the pooler of masked-LM checkpoints, may be absent, each as a whole, when
+// o.Head is given.
 func Load(fsys fs.FS, o LoadOptions) (*Checkpoint, error) {
 	config, err := ReadConfig(fsys, "config.json")
 	if err != nil {
 		return nil, err
 	}
+	labels := config.Labels()
 	if len(o.Labels) > 0 {
 		config.SetLabels(o.Labels, o.ProblemType)
 	}
-	if o.DType == dtypes.InvalidDType {
+	switch o.DType {
+	case dtypes.InvalidDType:
 		o.DType = dtypes.Float32
+	case dtypes.Float32, dtypes.Float64:
+	default:
+		return nil, fmt.Errorf("load model as %s; want Float32 or Float64", o.DType)
 	}
 	w, err := openWeights(fsys)
 	if err != nil {
 		return nil, err
 	}
 	defer w.close()
+	w.labels = labels
 	c := &Checkpoint{Config: config, Tensors: map[string]*tensors.Tensor{}}
 	if err := c.read(w, o); err != nil {
 		return nil, err
@@ -80,7 +88,7 @@ func (c *Checkpoint) Kernel(name string) *tensors.Tensor { return c.Tensors[name
 
 // read fills Tensors from the files, in the order of Specs so that fresh modules are drawn alike each time.
 func (c *Checkpoint) read(w *weights, o LoadOptions) error {
-	found, ignored, err := w.canonical()
+	found, ignored, err := w.canonical(c.Config.MaxPositionEmbeddings)
 	if err != nil {
 		return err
 	}
@@ -89,6 +97,12 @@ func (c *Checkpoint) read(w *weights, o LoadOptions) error {
 		delete(found, HeadWeight)
 		delete(found, HeadBias)
 	}
+	if _, ok := found[HeadWeight]; ok {
+		if w.headRows, err = matchLabels(w.labels, c.Config.Labels()); err != nil {
+			return err
+		}
+	}
+	drawn := absentModules(found)
 	var missing []string
 	for _, spec := range c.Config.Specs() {
 		name, ok := found[spec.Name]
@@ -98,7 +112,7 @@ func (c *Checkpoint) read(w *weights, o LoadOptions) error {
 		switch {
 		case ok:
 			t, err = w.tensor(name, spec, o.DType)
-		case spec.Head && o.Head != nil:
+		case slices.Contains(drawn, spec.Name) && o.Head != nil:
 			t = fresh(spec, o.Head, c.Config.InitializerRange, o.DType)
 			c.Fresh = append(c.Fresh, spec.Name)
 		default:
@@ -111,6 +125,41 @@ func (c *Checkpoint) read(w *weights, o LoadOptions) error {
 		c.Tensors[spec.Name] = t
 	}
 	return errors.Join(w.errMissing(missing, c.Config), w.errUnexpected(found))
+}
+
+// absentModules lists the tensors of classifier and pooler where the files lack the whole module. A weight
+// without its bias is no module that was never trained, but a file that lost a tensor.
+func absentModules(found map[string]string) []string {
+	var absent []string
+	for _, module := range [][]string{{PoolerWeight, PoolerBias}, {HeadWeight, HeadBias}} {
+		if !slices.ContainsFunc(module, func(name string) bool { _, ok := found[name]; return ok }) {
+			absent = append(absent, module...)
+		}
+	}
+	return absent
+}
+
+// matchLabels says which row of a head with the classes have gives each of the classes want, or nil for the
+// rows as they stand. Unnamed classes are taken in their order; so is a single output, whatever its name.
+func matchLabels(have, want []string) ([]int, error) {
+	if len(have) != len(want) || len(want) == 1 {
+		return nil, nil // another width is an error of shape
+	}
+	unnamed, same := true, true
+	rows := make([]int, len(want))
+	for i, label := range want {
+		rows[i] = slices.IndexFunc(have, func(h string) bool { return strings.EqualFold(h, label) })
+		unnamed = unnamed && strings.EqualFold(have[i], placeholder(i))
+		same = same && rows[i] == i
+	}
+	switch {
+	case unnamed || same:
+		return nil, nil
+	case slices.Contains(rows, -1):
+		return nil, fmt.Errorf("the checkpoint's head tells %s apart, the task %s; --fresh-head draws a new one; if they mean the same, correct id2label in config.json", list(have), list(want))
+	default:
+		return rows, nil
+	}
 }
 
 // fresh draws a new head as Transformers does: weights N(0, range²), biases 0. The draw is made in float64
@@ -150,8 +199,12 @@ func (c *Checkpoint) sum(fsys fs.FS, w *weights) error {
 
 // weights are the open files of a checkpoint and where each tensor lies.
 type weights struct {
-	files []weightFile
-	where map[string]weightFile // tensor name as in the file -> file
+	source string // the single file, or the index
+	files  []weightFile
+	where  map[string]weightFile // tensor name as in the file -> file
+
+	labels   []string // classes of the head as config.json names them
+	headRows []int    // rows of the head in the order wanted; nil: as they stand
 }
 
 type weightFile struct {
@@ -197,16 +250,22 @@ const (
 // openWeights opens model.safetensors, or else the shards its index names. A single file wins where both
 // lie there.
 func openWeights(fsys fs.FS) (*weights, error) {
-	w := &weights{where: map[string]weightFile{}}
-	if _, err := fs.Stat(fsys, singleFile); err == nil {
-		if _, err := w.add(fsys, singleFile); err != nil {
-			w.close()
-			return nil, err
+	for _, from := range []struct {
+		source string
+		add    func(w *weights) error
+	}{
+		{singleFile, func(w *weights) error { _, err := w.add(fsys, singleFile); return err }},
+		{indexFile, func(w *weights) error { return w.addShards(fsys) }},
+	} {
+		_, err := fs.Stat(fsys, from.source)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
-		return w, nil
-	}
-	if _, err := fs.Stat(fsys, indexFile); err == nil {
-		if err := w.addShards(fsys); err != nil {
+		w := &weights{source: from.source, where: map[string]weightFile{}}
+		if err == nil {
+			err = from.add(w)
+		}
+		if err != nil {
 			w.close()
 			return nil, err
 		}
@@ -244,12 +303,14 @@ func (w *weights) addShards(fsys fs.FS) error {
 	var index struct {
 		WeightMap map[string]string `json:"weight_map"`
 	}
-	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&index); err != nil {
-		return fmt.Errorf("%s: %w", indexFile, err)
+	if err := json.Unmarshal(text, &index); err != nil {
+		return fmt.Errorf("%s: %w", indexFile, jsonFault(err))
 	}
+	mapped := slices.Sorted(maps.Keys(index.WeightMap))
 	var shards []string
-	for tensor, shard := range index.WeightMap {
-		if shard != path.Base(shard) || strings.Contains(shard, `\`) || !fs.ValidPath(shard) {
+	for _, tensor := range mapped {
+		shard := index.WeightMap[tensor]
+		if shard == "." || shard != path.Base(shard) || strings.Contains(shard, `\`) || !fs.ValidPath(shard) {
 			return fmt.Errorf("%s: tensor %q is mapped to %q; a shard is a plain file name beside the index", indexFile, tensor, shard)
 		}
 		shards = append(shards, shard)
@@ -264,14 +325,17 @@ func (w *weights) addShards(fsys fs.FS) error {
 			return fmt.Errorf("%s: %w", indexFile, err)
 		}
 		for _, tensor := range f.Names() {
-			if index.WeightMap[tensor] != shard {
-				return fmt.Errorf("%s: shard %s holds tensor %q, which the index maps to %q", indexFile, shard, tensor, index.WeightMap[tensor])
+			switch to, ok := index.WeightMap[tensor]; {
+			case !ok:
+				return fmt.Errorf("%s: shard %s holds tensor %q, which the index does not map", indexFile, shard, tensor)
+			case to != shard:
+				return fmt.Errorf("%s: shard %s holds tensor %q, which the index maps to %s", indexFile, shard, tensor, to)
 			}
 		}
 	}
-	for tensor, shard := range index.WeightMap {
+	for _, tensor := range mapped {
 		if _, ok := w.where[tensor]; !ok {
-			return fmt.Errorf("%s: tensor %q is not in its shard %s", indexFile, tensor, shard)
+			return fmt.Errorf("%s: tensor %q is not in its shard %s", indexFile, tensor, index.WeightMap[tensor])
 		}
 	}
 	return nil
@@ -279,20 +343,17 @@ func (w *weights) addShards(fsys fs.FS) error {
 
 // canonical maps canonical names to the names in the files, and lists what a sequence classifier ignores:
 // the heads of pretraining and the position_ids buffer.
-func (w *weights) canonical() (found map[string]string, ignored []string, err error) {
-	names := make([]string, 0, len(w.where))
-	for name := range w.where {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+func (w *weights) canonical(positions int) (found map[string]string, ignored []string, err error) {
 	prefixed, bare := "", ""
 	found = map[string]string{}
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(w.where)) {
 		short, hasPrefix := strings.CutPrefix(name, "bert.")
-		if strings.HasPrefix(name, "cls.") || short == "embeddings.position_ids" {
-			if err := w.checkPositions(name); err != nil {
+		if short == positionIDs {
+			if err := w.checkPositions(name, positions); err != nil {
 				return nil, nil, err
 			}
+		}
+		if strings.HasPrefix(name, "cls.") || short == positionIDs {
 			ignored = append(ignored, name)
 			continue
 		}
@@ -327,14 +388,16 @@ func modernNorm(name string) string {
 	return name
 }
 
+const positionIDs = "embeddings.position_ids"
+
 // checkPositions verifies the position_ids buffer of older checkpoints: the encoder counts 0, 1, 2, …
-func (w *weights) checkPositions(name string) error {
-	if !strings.HasSuffix(name, ".position_ids") {
-		return nil
-	}
+func (w *weights) checkPositions(name string, positions int) error {
 	ids, err := w.where[name].Int64(name)
 	if err != nil {
 		return err
+	}
+	if len(ids) != positions {
+		return fmt.Errorf("%s: %q holds %d positions; config.json says max_position_embeddings is %d", w.where[name].name, name, len(ids), positions)
 	}
 	for i, id := range ids {
 		if int64(i) != id {
@@ -356,17 +419,36 @@ func (w *weights) tensor(name string, spec Spec, dtype dtypes.DType) (*tensors.T
 		return nil, fmt.Errorf("%s: tensor %q is %v, want %v; %s", f.name, name, info.Shape, spec.Shape, hint)
 	}
 	if dtype == dtypes.Float64 {
-		values, err := f.Float64(name)
-		if err != nil {
-			return nil, err
-		}
-		return toTensor(values, spec), nil
+		return read(w, f.Float64, name, spec)
 	}
-	values, err := f.Float32(name)
+	return read(w, f.Float32, name, spec)
+}
+
+// read reads one tensor's values, which must be finite: a NaN would surface as a training that diverges.
+func read[T float32 | float64](w *weights, values func(name string) ([]T, error), name string, spec Spec) (*tensors.Tensor, error) {
+	list, err := values(name)
 	if err != nil {
 		return nil, err
 	}
-	return toTensor(values, spec), nil
+	for i, v := range list {
+		if v-v != 0 { // NaN or infinite
+			return nil, fmt.Errorf("%s: tensor %q holds %g at element %d; a checkpoint of a training that diverged?", w.where[name].name, name, v, i)
+		}
+	}
+	if w.headRows != nil && (spec.Name == HeadWeight || spec.Name == HeadBias) {
+		list = reordered(list, w.headRows)
+	}
+	return toTensor(list, spec), nil
+}
+
+// reordered takes the rows of a [len(order), …] in that order.
+func reordered[T any](a []T, order []int) []T {
+	width := len(a) / len(order)
+	out := make([]T, 0, len(a))
+	for _, row := range order {
+		out = append(out, a[row*width:(row+1)*width]...)
+	}
+	return out
 }
 
 func toTensor[T float32 | float64](values []T, spec Spec) *tensors.Tensor {
@@ -397,7 +479,10 @@ func (w *weights) errMissing(names []string, c *Config) error {
 	if len(names) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: %d tensors are missing: %s; config.json asks for %d layers of %d", w.files[0].name, len(names), list(names), c.NumHiddenLayers, c.HiddenSize)
+	if !slices.ContainsFunc(names, func(n string) bool { return n != HeadWeight && n != HeadBias }) && len(names) == 2 {
+		return fmt.Errorf("%s: no classification head: %s are missing; deeplora train gives it one", w.source, list(names))
+	}
+	return fmt.Errorf("%s: %s missing: %s; config.json asks for %d layers of %d", w.source, count(names), list(names), c.NumHiddenLayers, c.HiddenSize)
 }
 
 func (w *weights) errUnexpected(found map[string]string) error {
@@ -409,7 +494,14 @@ func (w *weights) errUnexpected(found map[string]string) error {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	return fmt.Errorf("%s: %d tensors are unexpected: %s; is config.json from another model?", w.where[names[0]].name, len(names), list(names))
+	return fmt.Errorf("%s: %s unexpected: %s; is config.json from another model?", w.source, count(names), list(names))
+}
+
+func count(names []string) string {
+	if len(names) == 1 {
+		return "1 tensor is"
+	}
+	return fmt.Sprintf("%d tensors are", len(names))
 }
 
 // list quotes the first few names.

@@ -41,6 +41,7 @@ type Config struct {
 	IsDecoder             bool              `json:"is_decoder"`
 	AddCrossAttention     bool              `json:"add_cross_attention"`
 	ID2Label              map[string]string `json:"id2label"`
+	LabelCount            *int              `json:"num_labels"` // seldom written; without id2label the classes are LABEL_0, …
 	ProblemType           string            `json:"problem_type"`
 
 	Raw map[string]json.RawMessage `json:"-"`
@@ -58,15 +59,31 @@ func ReadConfig(fsys fs.FS, file string) (*Config, error) {
 		HiddenDropout: 0.1, AttentionDropout: 0.1, PositionEmbeddingType: "absolute",
 	}
 	if err := json.Unmarshal(text, &c); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, fmt.Errorf("%s: %w", file, jsonFault(err))
 	}
 	if err := json.Unmarshal(text, &c.Raw); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, fmt.Errorf("%s: %w", file, jsonFault(err))
 	}
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return &c, nil
+}
+
+// jsonFault says which field, or which byte, is at fault.
+func jsonFault(err error) error {
+	var kind *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &kind) && kind.Field != "":
+		return fmt.Errorf("%s is of type %s; want %s", kind.Field, kind.Value, kind.Type)
+	case errors.As(err, &kind):
+		return fmt.Errorf("it is of type %s; want an object", kind.Value)
+	case errors.As(err, &syntax):
+		return fmt.Errorf("byte %d: %w", syntax.Offset, err)
+	default:
+		return err
+	}
 }
 
 // check refuses what the encoder would silently get wrong. All faults are reported together.
@@ -77,19 +94,19 @@ func (c *Config) check() error {
 		fault("model_type is %q; only bert is supported", c.ModelType)
 	}
 	for _, size := range []struct {
-		field string
-		value int
+		field       string
+		value, most int
 	}{
-		{"vocab_size", c.VocabSize},
-		{"hidden_size", c.HiddenSize},
-		{"num_hidden_layers", c.NumHiddenLayers},
-		{"num_attention_heads", c.NumAttentionHeads},
-		{"intermediate_size", c.IntermediateSize},
-		{"max_position_embeddings", c.MaxPositionEmbeddings},
-		{"type_vocab_size", c.TypeVocabSize},
+		{"vocab_size", c.VocabSize, maxSize},
+		{"hidden_size", c.HiddenSize, maxSize},
+		{"num_hidden_layers", c.NumHiddenLayers, maxLayers},
+		{"num_attention_heads", c.NumAttentionHeads, maxSize},
+		{"intermediate_size", c.IntermediateSize, maxSize},
+		{"max_position_embeddings", c.MaxPositionEmbeddings, maxSize},
+		{"type_vocab_size", c.TypeVocabSize, maxSize},
 	} {
-		if size.value < 1 || size.value > maxSize {
-			fault("%s is %d; want 1 to %d", size.field, size.value, maxSize)
+		if size.value < 1 || size.value > size.most {
+			fault("%s is %d; want 1 to %d", size.field, size.value, size.most)
 		}
 	}
 	if c.NumAttentionHeads > 0 && c.HiddenSize%c.NumAttentionHeads != 0 {
@@ -104,8 +121,11 @@ func (c *Config) check() error {
 	if c.IsDecoder || c.AddCrossAttention {
 		fault("is_decoder or add_cross_attention is true; only encoders are supported")
 	}
-	if c.LayerNormEps <= 0 {
-		fault("layer_norm_eps is %g; want a positive number", c.LayerNormEps)
+	if !(float32(c.LayerNormEps) > 0) || c.LayerNormEps > 1 { // also what float32 rounds to zero
+		fault("layer_norm_eps is %g; want a positive number, as 1e-12", c.LayerNormEps)
+	}
+	if c.InitializerRange < 0 || c.InitializerRange > 1 {
+		fault("initializer_range is %g; want 0 to 1", c.InitializerRange)
 	}
 	for _, p := range []struct {
 		field string
@@ -122,9 +142,13 @@ func (c *Config) check() error {
 	return errors.Join(faults...)
 }
 
-// maxSize bounds every size of a config: beyond any encoder, and small enough that products of two
-// sizes do not overflow.
-const maxSize = 1 << 24
+// Bounds of every size of a config: beyond any encoder, and small enough that products of two sizes do not
+// overflow and the list of tensors fits in memory.
+const (
+	maxSize   = 1 << 24
+	maxLayers = 1 << 10
+	maxLabels = 1 << 16
+)
 
 func (c *Config) checkLabels() []error {
 	var faults []error
@@ -134,27 +158,47 @@ func (c *Config) checkLabels() []error {
 			break
 		}
 	}
+	if n := c.LabelCount; n != nil {
+		switch {
+		case *n < 1 || *n > maxLabels:
+			faults = append(faults, fmt.Errorf("num_labels is %d; want 1 to %d", *n, maxLabels))
+		case len(c.ID2Label) > 0 && *n != len(c.ID2Label):
+			faults = append(faults, fmt.Errorf("num_labels is %d but id2label has %d entries", *n, len(c.ID2Label)))
+		}
+	}
 	if !slices.Contains([]string{"", Regression, SingleLabel, MultiLabel}, c.ProblemType) {
 		faults = append(faults, fmt.Errorf("problem_type is %q; want %s, %s or %s", c.ProblemType, Regression, SingleLabel, MultiLabel))
 	}
 	return faults
 }
 
-// Labels returns the class names in id order. A file without id2label means LABEL_0 and LABEL_1, which is
-// what Transformers leaves out when it writes one.
+// Labels returns the class names in id order. A file without id2label means LABEL_0, LABEL_1, … : two of
+// them, which is what Transformers leaves out when it writes one, or as many as num_labels says.
 func (c *Config) Labels() []string {
-	if len(c.ID2Label) == 0 {
-		return []string{"LABEL_0", "LABEL_1"}
-	}
-	labels := make([]string, len(c.ID2Label))
+	labels := make([]string, c.NumLabels())
 	for i := range labels {
-		labels[i] = c.ID2Label[strconv.Itoa(i)]
+		labels[i] = placeholder(i)
+		if len(c.ID2Label) > 0 {
+			labels[i] = c.ID2Label[strconv.Itoa(i)]
+		}
 	}
 	return labels
 }
 
+// placeholder is the name Transformers gives a class that nobody named.
+func placeholder(i int) string { return "LABEL_" + strconv.Itoa(i) }
+
 // NumLabels is the width of the classification head.
-func (c *Config) NumLabels() int { return len(c.Labels()) }
+func (c *Config) NumLabels() int {
+	switch {
+	case len(c.ID2Label) > 0:
+		return len(c.ID2Label)
+	case c.LabelCount != nil:
+		return *c.LabelCount
+	default:
+		return 2
+	}
+}
 
 // SetLabels makes the head of another task: its class names in id order, and the problem it solves.
 func (c *Config) SetLabels(labels []string, problem string) {
@@ -162,6 +206,7 @@ func (c *Config) SetLabels(labels []string, problem string) {
 	for i, l := range labels {
 		c.ID2Label[strconv.Itoa(i)] = l
 	}
+	c.LabelCount = nil
 	c.ProblemType = problem
 }
 
