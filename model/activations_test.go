@@ -52,7 +52,7 @@ func TestActivations(t *testing.T) {
 			dtype dtypes.DType
 			bound float64
 		}{{dtypes.Float32, 5e-6}, {dtypes.Float64, 2e-12}} {
-			out := exec.MustExec(argument(golden.X, p.dtype))
+			out := exec.MustCall(argument(golden.X, p.dtype))
 			for i, name := range names {
 				want := golden.Activations[name]
 				closeTo(t, p.dtype.String()+" "+name, golden.X, wide(out[2*i]), want.Y, p.bound)

@@ -59,7 +59,7 @@ func TestDropoutBits(t *testing.T) {
 		})
 		defer exec.Finalize()
 		for _, key := range [][2]uint32{{0, 0}, {1, 2}, {math.MaxUint32, 0x80000000}} {
-			out := exec.MustExec(key[:])
+			out := exec.MustCall(key[:])
 			if got := out[0].Value().([]uint32); !slices.Equal(got, plainHash(key, layer0, 5000)) {
 				t.Errorf("key %v: hashes differ from plain Go's", key)
 			}
@@ -82,7 +82,7 @@ func TestDropoutApply(t *testing.T) {
 				y := (&Dropout{Key: in[0]}).apply(layer0, p, x)
 				return []*Node{y, Gradient(ReduceAllSum(y), x)[0]}
 			})
-			out := exec.MustExec([]uint32{3, 4})
+			out := exec.MustCall([]uint32{3, 4})
 			y, dy := wide(out[0]), wide(out[1])
 			threshold, kept := uint32(math.Round(p*(1<<32))), 0
 			for i, h := range plainHash([2]uint32{3, 4}, layer0, rows*cols) {
@@ -104,7 +104,7 @@ func TestDropoutApply(t *testing.T) {
 			return []*Node{x, none.apply("a", 0.5, x), (&Dropout{Key: in[0]}).apply("a", 0, x)}
 		})
 		defer off.Finalize()
-		out := off.MustExec([]uint32{3, 4})
+		out := off.MustCall([]uint32{3, 4})
 		for i, y := range out[1:] {
 			if !slices.Equal(wide(y), wide(out[0])) {
 				t.Errorf("case %d: dropout that is off changes %v to %v", i, wide(out[0]), wide(y))

@@ -106,7 +106,7 @@ func run(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*tensors.
 		t.Fatal(err)
 	}
 	defer exec.Finalize()
-	out, err := exec.Exec(args...)
+	out, err := exec.Call(args...)
 	if err != nil {
 		t.Fatal(err)
 	}
