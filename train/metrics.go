@@ -142,11 +142,22 @@ func matthews(predicted, labels []float64) float64 {
 	return (right*n - cross) / math.Sqrt(variance)
 }
 
+// pearson is undefined for less than two examples and where either side is constant, or differs by no more than
+// rounding. That is not left to stat.Correlation: the mean of equal numbers need not be their value, and it
+// then divides by a variance of 0 and answers infinity.
 func pearson(predicted, labels []float64) float64 {
-	if len(predicted) < 2 {
+	if len(predicted) < 2 || constant(predicted) || constant(labels) {
 		return math.NaN()
 	}
-	return stat.Correlation(predicted, labels, nil)
+	r := stat.Correlation(predicted, labels, nil)
+	if math.IsInf(r, 0) {
+		return math.NaN()
+	}
+	return r
+}
+
+func constant(values []float64) bool {
+	return !slices.ContainsFunc(values, func(v float64) bool { return v != values[0] })
 }
 
 // spearman is Pearson's correlation of average ranks.
@@ -173,14 +184,4 @@ func ranks(values []float64) []float64 {
 		from = to
 	}
 	return ranked
-}
-
-// metricNames lists the metrics there are.
-func metricNames() []string {
-	names := make([]string, 0, len(metrics))
-	for name := range metrics {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }

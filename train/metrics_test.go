@@ -1,0 +1,130 @@
+package train
+
+import (
+	"encoding/json"
+	"maps"
+	"math"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/deeplora/deeplora/data"
+)
+
+// Every metric against scikit-learn's and SciPy's; null in the goldens is undefined, NaN here.
+func TestMetricsAgainstGoldens(t *testing.T) {
+	var golden struct {
+		Cases []struct {
+			Name              string
+			Predicted, Labels []float64
+			Metrics           Metrics
+		}
+	}
+	text, err := os.ReadFile("testdata/metrics.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &golden); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, c := range golden.Cases {
+		for name, want := range c.Metrics {
+			seen[name]++
+			got := metrics[name](c.Predicted, c.Labels)
+			if math.IsNaN(got) != math.IsNaN(want) || math.Abs(got-want) > 1e-11 {
+				t.Errorf("%s: %s is %.15g, want %.15g", c.Name, name, got, want)
+			}
+		}
+	}
+	if got, want := slices.Sorted(maps.Keys(seen)), slices.Sorted(maps.Keys(metrics)); !slices.Equal(got, want) {
+		t.Errorf("goldens for %v, metrics %v", got, want)
+	}
+}
+
+func TestMetricsOfFewExamples(t *testing.T) {
+	for name, f := range metrics {
+		if v := f(nil, nil); name != data.F1 && name != data.Matthews && !math.IsNaN(v) {
+			t.Errorf("%s of no example is %g, want undefined", name, v)
+		}
+	}
+	for _, name := range []string{data.Pearson, data.Spearman} {
+		if v := metrics[name]([]float64{1}, []float64{2}); !math.IsNaN(v) {
+			t.Errorf("%s of one example is %g, want undefined", name, v)
+		}
+	}
+}
+
+// A task may name only metrics there are, and the one that picks the best must be among its own.
+func TestEveryTaskHasItsMetrics(t *testing.T) {
+	for _, task := range data.Tasks() {
+		for _, name := range task.Metrics {
+			if metrics[name] == nil {
+				t.Errorf("task %s: no function for metric %q", task.Name, name)
+			}
+		}
+		if !slices.Contains(task.Metrics, task.Primary) {
+			t.Errorf("task %s: primary metric %q is not among %v", task.Name, task.Primary, task.Metrics)
+		}
+	}
+}
+
+// Classes are the largest logit, the first of equals; scores are the one output as it is.
+func TestMeasure(t *testing.T) {
+	mnli, err := data.LookupTask("mnli")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := measure(mnli, [][]float32{{3, 1, 2}, {0, 5, 5}, {-1, -2, -0.5}, {1, 1, 1}}, []float64{0, 1, 2, 1})
+	if err != nil || len(m) != 1 || m["accuracy"] != 0.75 {
+		t.Errorf("metrics %v, error %v, want accuracy 0.75", m, err)
+	}
+	stsb, err := data.LookupTask("stsb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err = measure(stsb, [][]float32{{-7}, {2}, {11}}, []float64{0, 2.5, 5}) // not clipped to 0 … 5
+	if err != nil || math.Abs(m["pearson"]-1) > 1e-12 || math.Abs(m["spearman"]-1) > 1e-12 {
+		t.Errorf("metrics %v, error %v, want 1", m, err)
+	}
+	stsb.Metrics = []string{"bleu"}
+	if _, err := measure(stsb, nil, nil); err == nil || err.Error() != `task stsb: no metric is called "bleu"` {
+		t.Errorf("unknown metric: %v", err)
+	}
+}
+
+// JSON has no NaN: undefined is null, there and back.
+func TestUndefinedMetricsAreNull(t *testing.T) {
+	text, err := json.Marshal(Metrics{"pearson": math.NaN(), "accuracy": 0.5})
+	if err != nil || string(text) != `{"accuracy":0.5,"pearson":null}` {
+		t.Fatalf("%s, error %v", text, err)
+	}
+	var back Metrics
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	if len(back) != 2 || !math.IsNaN(back["pearson"]) || back["accuracy"] != 0.5 {
+		t.Errorf("read back as %v", back)
+	}
+	if err := json.Unmarshal([]byte(`{"accuracy": "high"}`), &back); err == nil {
+		t.Error("read a string as a metric")
+	}
+}
+
+// Ranks agree with their definition: one more than the smaller values, plus half of the other equal ones.
+func TestRanks(t *testing.T) {
+	values := []float64{3, 1, 3, 2, 3, 1}
+	for i, got := range ranks(values) {
+		want := 1.0
+		for j, v := range values {
+			if v < values[i] {
+				want++
+			} else if v == values[i] && j != i {
+				want += 0.5
+			}
+		}
+		if got != want {
+			t.Errorf("rank of value %d, %g, is %g, want %g", i, values[i], got, want)
+		}
+	}
+}
