@@ -153,17 +153,29 @@ func ReadRunConfig(run string) (RunConfig, error) {
 	return c, err
 }
 
-// Resolved returns given with its defaults replaced as the run in this directory replaced them, so that a
-// command line can be held against the settings it gave when the run began.
+// Resolved returns given with what stands for a choice replaced by what the run in this directory chose, so that
+// the command line that began the run can be held against its settings.
 func (c *RunConfig) Resolved(run string, given Config) (Config, error) {
 	manifest, err := data.ReadManifest(filepath.Join(run, manifestJSON))
 	if err != nil {
 		return given, err
 	}
-	if given.Dropout == CheckpointDropout {
-		given.Dropout = c.Dropout
+	chosen(&given.LR, c.LR, 0)
+	chosen(&given.Alpha, c.Alpha, 0)
+	chosen(&given.Dropout, c.Dropout, CheckpointDropout)
+	chosen(&given.HeadSeed, c.HeadSeed, SeedOfRun)
+	chosen(&given.Select, c.Select, "")
+	if given.Batch > manifest.N { // lowered to the examples there are
+		given.Batch = c.Batch
 	}
-	return given, given.resolve(manifest.N)
+	return given, nil
+}
+
+// chosen replaces a setting that is unset.
+func chosen[T comparable](setting *T, value, unset T) {
+	if *setting == unset {
+		*setting = value
+	}
 }
 
 // Result is a run's result.json.
