@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,7 +48,8 @@ embedded encoder, and compare them. Needs no file and no network.`,
 
 // demo trains each method in a run of its own.
 func (s *shared) demo(cmd *cobra.Command, out string, steps int, seed uint64) ([]train.Result, error) {
-	if out == "" {
+	keep := out != ""
+	if !keep {
 		dir, err := os.MkdirTemp("", "deeplora-demo-*")
 		if err != nil {
 			return nil, err
@@ -60,17 +63,24 @@ func (s *shared) demo(cmd *cobra.Command, out string, steps int, seed uint64) ([
 	if err != nil {
 		return nil, err
 	}
+	defer s.ui.clear()
 	var results []train.Result
 	for _, method := range demoMethods {
 		c := train.Default()
 		c.Method, c.Steps, c.Seed, c.TrainHead = method, steps, seed, true
 		c.MaxLength = 64
 		s.ui.prefix = method
+		dir := filepath.Join(out, method)
 		r, err := train.Train(cmd.Context(), c, train.Options{
-			Backend: backend, Out: filepath.Join(out, method), Provenance: provenance, OnEvent: s.ui.event,
+			Backend: backend, Out: dir, Provenance: provenance, OnEvent: s.ui.event,
 		})
 		s.ui.prefix = ""
-		if err != nil {
+		switch {
+		case errors.Is(err, train.ErrInterrupted) && !keep: // what was saved goes with the temporary directory
+			return nil, context.Canceled
+		case err != nil && keep:
+			return nil, hintResume(fmt.Errorf("demo: %w", err), resumeCommand(cmd.Flags(), dir))
+		case err != nil:
 			return nil, fmt.Errorf("demo: %w", err)
 		}
 		results = append(results, *r)

@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -20,6 +23,9 @@ func evalCommand(s *shared) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if run == "" {
 				return usagef("--run is required: the directory of a finished run")
+			}
+			if splits := []string{data.Train, data.Validation, data.Test}; !slices.Contains(splits, split) {
+				return usagef("--split: %q is unknown; nearest: %s (known: %s)", split, nearest.Of(split, splits), strings.Join(splits, " "))
 			}
 			e, err := s.evaluate(cmd, run, split, from)
 			if err != nil {
@@ -70,5 +76,5 @@ func (s *shared) openRun(cmd *cobra.Command, run string) (*train.Saved, error) {
 
 // phaseFunc shows progress of a part that is not training.
 func (u *ui) phaseFunc(name string) func(done, total int) {
-	return func(done, total int) { u.progress(name, done, total, "") }
+	return func(done, total int) { u.progress(name, done, total, counted(done, total)) }
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,16 +75,27 @@ func applyConfig(flags *pflag.FlagSet, path string) error {
 	if err != nil {
 		return fmt.Errorf("--config %s: %w", path, err)
 	}
-	for _, field := range fields {
-		// A run's own config.json may be given again; where it came from is no setting.
-		if field.name == "provenance" {
-			continue
-		}
+	for _, field := range settingsOf(fields, flags) {
 		if err := applyField(flags, field); err != nil {
 			return fmt.Errorf("--config %s: %w", path, err)
 		}
 	}
 	return nil
+}
+
+// settingsOf leaves out what is no setting where the fields are those of a run's own config.json, which may be
+// given again: where the run came from, and of steps and epochs, which follow from one another, the epochs.
+// If the line has epochs, it is the steps that they replace.
+func settingsOf(fields []jsonField, flags *pflag.FlagSet) []jsonField {
+	const provenance = "provenance"
+	if !slices.ContainsFunc(fields, func(f jsonField) bool { return f.name == provenance }) {
+		return fields
+	}
+	left := "epochs"
+	if f := flags.Lookup(left); f != nil && f.Changed {
+		left = "steps"
+	}
+	return slices.DeleteFunc(fields, func(f jsonField) bool { return f.name == provenance || f.name == left })
 }
 
 type jsonField struct {
@@ -95,18 +108,18 @@ type jsonField struct {
 func objectFields(text []byte) ([]jsonField, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return nil, fmt.Errorf("not a JSON object%s", because(err))
+		return nil, errors.New("not a JSON object")
 	}
 	var fields []jsonField
 	seen := map[string]bool{}
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
-			return nil, err
+			return nil, syntax(text, d, err)
 		}
 		field := jsonField{name: key.(string)}
 		if err := d.Decode(&field.value); err != nil {
-			return nil, fmt.Errorf("field %q: %w", field.name, err)
+			return nil, fmt.Errorf("field %q: %w", field.name, syntax(text, d, err))
 		}
 		if seen[field.name] {
 			return nil, fmt.Errorf("field %q is given twice", field.name)
@@ -115,19 +128,24 @@ func objectFields(text []byte) ([]jsonField, error) {
 		fields = append(fields, field)
 	}
 	if _, err := d.Token(); err != nil {
-		return nil, err
+		return nil, syntax(text, d, err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("text after the JSON object")
+		return nil, errors.New("text after the JSON object")
 	}
 	return fields, nil
 }
 
-func because(err error) string {
-	if err == nil {
-		return ""
+// syntax adds the line to an error of the JSON decoder.
+func syntax(text []byte, d *json.Decoder, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the JSON ends too early")
 	}
-	return ": " + err.Error()
+	at := d.InputOffset()
+	if s := (*json.SyntaxError)(nil); errors.As(err, &s) {
+		at = s.Offset
+	}
+	return fmt.Errorf("line %d: %w", 1+bytes.Count(text[:min(at, int64(len(text)))], []byte("\n")), err)
 }
 
 // applyField sets one flag from a JSON value, unless the line has set it.
@@ -136,63 +154,85 @@ func applyField(flags *pflag.FlagSet, field jsonField) error {
 	if flag == nil || field.name == "config" || field.name == "help" {
 		return fmt.Errorf("unknown field %q; nearest: %s", field.name, nearest.Of(field.name, flagNames(flags)))
 	}
-	if flag.Changed {
-		return nil
-	}
 	var value any
 	d := json.NewDecoder(bytes.NewReader(field.value))
 	d.UseNumber()
 	if err := d.Decode(&value); err != nil {
 		return fmt.Errorf("field %q: %w", field.name, err)
 	}
-	if err := setFlag(flags, flag, value); err != nil {
+	set, err := flagValue(flag, value)
+	if err != nil {
 		return fmt.Errorf("field %q: %w", field.name, err)
+	}
+	if flag.Changed {
+		return nil
+	}
+	if err := set(flags); err != nil {
+		return fmt.Errorf("field %q: %s where %s is wanted", field.name, describe(value), kinds[flag.Value.Type()])
 	}
 	return nil
 }
 
-func setFlag(flags *pflag.FlagSet, flag *pflag.Flag, value any) error {
-	list, isList := flag.Value.(pflag.SliceValue)
-	switch v := value.(type) {
-	case []any:
-		if !isList {
-			return fmt.Errorf("a list where one value is wanted")
-		}
-		items := make([]string, len(v))
-		for i, item := range v {
-			text, ok := item.(string)
-			if !ok {
-				return fmt.Errorf("item %d is not a string", i)
-			}
-			items[i] = text
-		}
-		flag.Changed = true
-		return list.Replace(items)
-	case nil:
-		if isList { // how Go writes an empty list
-			return nil
-		}
-		return fmt.Errorf("null is no value")
-	case map[string]any:
-		return fmt.Errorf("an object where a value is wanted")
-	default:
-		text := fmt.Sprint(v)
-		if _, isText := value.(string); isText != (flag.Value.Type() == "string") && !isList {
-			return fmt.Errorf("%s where a %s is wanted", field(value), flag.Value.Type())
-		}
-		return flags.Set(flag.Name, text)
-	}
+// kinds names the values of flags by pflag's types.
+var kinds = map[string]string{
+	"bool": "true or false", "string": "a string", "float64": "a number", "stringArray": "a list of strings",
+	"int": "a whole number", "int64": "a whole number", "uint64": "a whole number from 0 up",
 }
 
-// field names the JSON type of a value.
-func field(value any) string {
+// flagValue checks that a JSON value is of a flag's type, and returns what sets the flag to it.
+func flagValue(flag *pflag.Flag, value any) (set func(*pflag.FlagSet) error, err error) {
+	kind := flag.Value.Type()
+	matches := false
+	switch v := value.(type) {
+	case nil, []any:
+		if list, ok := flag.Value.(pflag.SliceValue); ok {
+			return listValue(flag, list, v)
+		}
+	case bool:
+		matches = kind == "bool"
+	case string:
+		matches = kind == "string" || kind == "stringArray" // of one item
+	case json.Number:
+		matches = kind == "float64" || strings.Contains(kind, "int")
+	}
+	if !matches {
+		return nil, fmt.Errorf("%s where %s is wanted", describe(value), kinds[kind])
+	}
+	return func(flags *pflag.FlagSet) error { return flags.Set(flag.Name, fmt.Sprint(value)) }, nil
+}
+
+// listValue is flagValue for a list, or for null, which is how Go writes an empty one.
+func listValue(flag *pflag.Flag, list pflag.SliceValue, value any) (set func(*pflag.FlagSet) error, err error) {
+	items, _ := value.([]any)
+	texts := make([]string, len(items))
+	for i, item := range items {
+		text, ok := item.(string)
+		if !ok {
+			return nil, fmt.Errorf("item %d is %s; want a string", i, describe(item))
+		}
+		texts[i] = text
+	}
+	return func(*pflag.FlagSet) error {
+		flag.Changed = len(texts) > 0
+		return list.Replace(texts)
+	}, nil
+}
+
+// describe names a JSON value.
+func describe(value any) string {
 	switch value.(type) {
+	case nil:
+		return "null"
 	case string:
 		return fmt.Sprintf("the string %q", value)
 	case bool:
-		return fmt.Sprintf("the boolean %v", value)
-	default:
+		return fmt.Sprintf("%v", value)
+	case json.Number:
 		return fmt.Sprintf("the number %v", value)
+	case []any:
+		return "a list"
+	default:
+		return "an object"
 	}
 }
 
@@ -208,10 +248,24 @@ func flagNames(flags *pflag.FlagSet) []string {
 
 // flagError makes cobra's flag errors usage errors, with the nearest flag for an unknown one.
 func flagError(cmd *cobra.Command, err error) error {
-	if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok {
+	var unknown *pflag.NotExistError
+	var invalid *pflag.InvalidValueError
+	var bare *pflag.ValueRequiredError
+	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
+		name := unknown.GetSpecifiedName()
 		return usagef("%s has no flag --%s; nearest: --%s", cmd.CommandPath(), name, nearest.Of(name, flagNames(cmd.Flags())))
+	case errors.As(err, &unknown):
+		return usagef("%s has no flag -%s; %s --help lists them", cmd.CommandPath(), unknown.GetSpecifiedName(), cmd.CommandPath())
+	case errors.As(err, &invalid):
+		f := invalid.GetFlag()
+		return usagef("--%s: %q is not %s", f.Name, invalid.GetValue(), kinds[f.Value.Type()])
+	case errors.As(err, &bare):
+		f := bare.GetFlag()
+		return usagef("--%s needs a value: %s", f.Name, kinds[f.Value.Type()])
+	default:
+		return usageError{err}
 	}
-	return usageError{err}
 }
 
 // bindTrain binds every setting of a run to its flag.
@@ -294,11 +348,15 @@ func settings(parsed *pflag.FlagSet, c train.Config) (train.Config, error) {
 	return reference, err
 }
 
-// absolute makes relative paths absolute, so that a run finds its files from anywhere.
+// absolute makes relative paths absolute, so that a run finds its files from anywhere. Names that mean
+// something else stay, whatever lies in the current directory.
 func absolute(paths ...*string) error {
 	for _, p := range paths {
-		if _, err := os.Stat(*p); err != nil || *p == "" {
-			continue // a name, or a fault that is reported where it is used
+		if slices.Contains([]string{"", train.BuiltinModel, train.BuiltinData, train.HubData}, *p) {
+			continue
+		}
+		if _, err := os.Stat(*p); err != nil {
+			continue // a model of the hub, or a fault that is reported where it is used
 		}
 		full, err := filepath.Abs(*p)
 		if err != nil {

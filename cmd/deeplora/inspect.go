@@ -34,6 +34,9 @@ adapter has on them. Nothing is trained and no weight is read.`,
 			if err != nil {
 				return err
 			}
+			if report.notice != "" {
+				s.ui.line("note: %s", report.notice)
+			}
 			if asJSON {
 				return s.ui.json(report)
 			}
@@ -62,6 +65,8 @@ type inspection struct {
 	Parameters int                `json:"adapter_parameters"`
 	Kernels    []inspectedKernel  `json:"kernels"`
 	Scopes     map[string]scopeOf `json:"scopes"` // every scope with this method and rank
+
+	notice string
 }
 
 type inspectedKernel struct {
@@ -92,14 +97,15 @@ func inspect(config *model.Config, c train.Config) (*inspection, error) {
 		}
 		r.Model += size
 	}
-	selected, _, err := train.SelectKernels(config, c.Scope, c.Target, c.MinDim)
+	selected, notice, err := train.SelectKernels(config, c.Scope, c.Target, c.MinDim)
 	if err != nil {
-		return nil, err
+		return nil, usageError{err}
 	}
+	r.notice = notice
 	adapted := map[string]int{}
 	for _, k := range selected {
 		if adapted[k.Name], err = lora.Count(adapter, shapesOf(k)); err != nil {
-			return nil, err
+			return nil, usageError{err}
 		}
 	}
 	for _, k := range config.Kernels() {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/train"
 )
@@ -54,28 +55,27 @@ func rootCommand() *cobra.Command {
 		Short: "Fine-tune BERT-style encoders with Deep LoRA",
 		Long: `Fine-tune BERT-style encoders with Deep LoRA: three-factor adapters, trained compressed
 to a small rank, that beat plain LoRA where labelled data is scarce.`,
-		Example:       "  deeplora demo\n  deeplora train --model ./bert-base-uncased --task rte --data ./glue/RTE --shots 64 --out run",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.ArbitraryArgs,
-		Version:       version(),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			return usagef("unknown command %q%s; deeplora --help lists them", args[0], suggestions(cmd, args[0]))
-		},
+		Example:           "  deeplora demo\n  deeplora train --model ./bert-base-uncased --task rte --data ./glue/RTE --shots 64 --out run",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              groupArgs,
+		Version:           version(),
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return s.prepare(cmd) },
 	}
 	root.SetVersionTemplate("deeplora {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetHelpCommand(helpCommand())
 	s.bind(root.PersistentFlags())
 	for _, command := range []func(*shared) *cobra.Command{
 		trainCommand, evalCommand, predictCommand, tokenizeCommand, inspectCommand, engineCommand, doctorCommand, demoCommand,
 	} {
 		c := command(s)
-		if c.Args == nil && !c.HasSubCommands() {
+		switch {
+		case c.HasSubCommands():
+			c.Args = groupArgs
+		case c.Args == nil:
 			c.Args = noArgs
 		}
 		root.AddCommand(c)
@@ -91,12 +91,40 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func suggestions(cmd *cobra.Command, name string) string {
-	cmd.SuggestionsMinimumDistance = 3
-	if near := cmd.SuggestionsFor(name); len(near) > 0 {
-		return "; nearest: " + strings.Join(near, ", ")
+// groupArgs refuses what is no command of a group of commands.
+func groupArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
 	}
-	return ""
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return usagef("unknown command %q of %s; nearest: %s (known: %s)", args[0], cmd.CommandPath(), nearest.Of(args[0], names), strings.Join(names, " "))
+}
+
+// helpCommand is cobra's, but for commands that are not there: cobra takes asking for them as done.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [command]",
+		Short:   "Help about any command",
+		Long:    "Help about any command.",
+		Example: "  deeplora help train",
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 && !of.HasSubCommands() {
+				return noArgs(of, rest)
+			}
+			if err := groupArgs(of, rest); err != nil {
+				return err
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
+	}
 }
 
 // usageError is an error of how the program was called: exit code 2.
@@ -123,6 +151,9 @@ func exitCode(err error) int {
 
 // explain makes an error's text one a person reads: joined faults as a list.
 func explain(err error) string {
+	if errors.Is(err, context.Canceled) && !errors.Is(err, train.ErrInterrupted) {
+		return "interrupted"
+	}
 	lines := strings.Split(err.Error(), "\n")
 	if len(lines) == 1 {
 		return lines[0]

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"iter"
 	"math"
@@ -29,6 +28,9 @@ order: logits, and label and probabilities, or score.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if (p.run == "") == (p.model == "") {
 				return usagef("give one of --run, a finished run, and --model, a checkpoint with a classifier")
+			}
+			if p.batch < 1 {
+				return usagef("--eval-batch: %d is less than 1", p.batch)
 			}
 			return p.predict(cmd)
 		},
@@ -72,7 +74,33 @@ func (p *predictor) predict(cmd *cobra.Command) error {
 	if p.output == "-" {
 		return p.copy(cmd.Context(), rows, cmd.OutOrStdout())
 	}
-	return atomicfile.Write(p.output, func(w io.Writer) error { return p.copy(cmd.Context(), rows, w) })
+	var fault error
+	err = atomicfile.Write(p.output, func(w io.Writer) error {
+		out := &watched{Writer: w}
+		err := p.copy(cmd.Context(), rows, out)
+		if err != nil && out.err == nil {
+			fault = err // of the input or the model, not of the file that is written
+		}
+		return err
+	})
+	if fault != nil {
+		return fault
+	}
+	return err
+}
+
+// watched remembers that writing failed.
+type watched struct {
+	io.Writer
+	err error
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err != nil {
+		w.err = err
+	}
+	return n, err
 }
 
 // open loads the run or the checkpoint.
@@ -90,10 +118,7 @@ func (p *predictor) open(cmd *cobra.Command) error {
 		if p.known == nil {
 			p.known = &saved.Task
 		}
-		if p.maxLength == 0 {
-			p.maxLength = saved.Run.MaxLength
-		}
-		return nil
+		return p.limit(saved.Run.MaxLength)
 	}
 	checkpoint, tok, err := train.LoadModel(cmd.Context(), p.model, p.hub())
 	if err != nil {
@@ -104,11 +129,23 @@ func (p *predictor) open(cmd *cobra.Command) error {
 		return err
 	}
 	p.tokenizer = tok
-	if p.maxLength == 0 {
-		p.maxLength = min(128, checkpoint.Config.MaxPositionEmbeddings)
+	if p.Predictor, err = train.NewPredictor(backend, checkpoint); err != nil {
+		return err
 	}
-	p.Predictor, err = train.NewPredictor(backend, checkpoint)
-	return err
+	return p.limit(128)
+}
+
+// limit settles the longest input, usual where no flag says otherwise, within what the model has positions for.
+func (p *predictor) limit(usual int) error {
+	positions := p.Config().MaxPositionEmbeddings
+	switch {
+	case p.maxLength == 0:
+		p.maxLength = min(usual, positions)
+	case p.maxLength < 3 || p.maxLength > positions:
+		defer p.Close()
+		return usagef("--max-length: %d is not between 3 and the model's %d positions", p.maxLength, positions)
+	}
+	return nil
 }
 
 // copy predicts rows, a chunk at a time, and writes them in their order.
@@ -137,8 +174,11 @@ func (p *predictor) copy(ctx context.Context, rows iter.Seq2[data.Input, error],
 			return err
 		}
 		e, err := encodeInput(p.tokenizer, row, p.maxLength)
+		if err == nil {
+			err = p.Config().Check(e.IDs, e.Types, len(e.IDs))
+		}
 		if err != nil {
-			return fmt.Errorf("%s:%d: %w", p.input, row.Line, err)
+			return inputFault(p.input, row, err)
 		}
 		if encoded = append(encoded, e); len(encoded) == chunk {
 			if err := flush(); err != nil {

@@ -22,6 +22,9 @@ func tokenizeCommand(s *shared) *cobra.Command {
 {"text": …, "pair": …}, or a GLUE TSV with --task; output is a JSON object a line.`,
 		Example: `  echo '{"text": "A man is playing a flute.", "pair": "Someone plays."}' | deeplora tokenize`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if maxLength != 0 && maxLength < 3 {
+				return usagef("--max-length: %d is less than 3, a text between special tokens; 0 is no limit", maxLength)
+			}
 			files, _, err := train.OpenModel(cmd.Context(), model, s.hub())
 			if err != nil {
 				return err
@@ -67,7 +70,7 @@ func tokenizeAll(cmd *cobra.Command, tok data.Tokenizer, input, task string, max
 		}
 		encoded, err := encodeInput(tok, row, maxLength)
 		if err != nil {
-			return fmt.Errorf("%s:%d: %w", input, row.Line, err)
+			return inputFault(input, row, err)
 		}
 		line := tokenized{IDs: encoded.IDs, Types: encoded.Types}
 		for _, id := range encoded.IDs {
@@ -88,13 +91,21 @@ func tokenizeAll(cmd *cobra.Command, tok data.Tokenizer, input, task string, max
 func encodeInput(tok data.Tokenizer, row data.Input, maxLength int) (data.Encoded, error) {
 	if row.Ready {
 		if maxLength > 0 && len(row.Encoded.IDs) > maxLength {
-			return data.Encoded{}, fmt.Errorf("%d ids; ready ids are not truncated to the %d tokens allowed", len(row.Encoded.IDs), maxLength)
+			return data.Encoded{}, fmt.Errorf("%d ids; ready ids are not truncated to the %d tokens allowed; raise --max-length or cut them", len(row.Encoded.IDs), maxLength)
 		}
 		return row.Encoded, nil
 	}
 	e := row.Example
 	encoded, _, err := data.EncodePair(tok, e.Text, e.Pair, e.HasPair, maxLength)
 	return encoded, err
+}
+
+// inputFault says where in the input an error is.
+func inputFault(input string, row data.Input, err error) error {
+	if input == "-" {
+		input = "standard input"
+	}
+	return fmt.Errorf("%s:%d: %w", input, row.Line, err)
 }
 
 func optionalTask(name string) (*data.Task, error) {

@@ -3,8 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
+	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -32,7 +33,7 @@ was stopped, by whatever, goes on with --resume and ends with the same adapter t
 			}
 			result, err := s.train(cmd, c, out, resume)
 			if err != nil {
-				return hintResume(err, out)
+				return hintResume(err, resumeCommand(cmd.Flags(), out))
 			}
 			if asJSON {
 				return s.ui.json(result)
@@ -60,26 +61,54 @@ func (s *shared) train(cmd *cobra.Command, parsed train.Config, out string, resu
 		return nil, usageError{err}
 	}
 	if resume {
-		if err := sameSettings(cmd.Flags(), c, out); err != nil {
+		if err := s.resume(cmd.Flags(), c, out); err != nil {
 			return nil, err
 		}
 	}
 	backend, provenance, err := s.open()
+	if err != nil && resume && !cmd.Flags().Changed("backend") && exitCode(err) == exitFailed {
+		return nil, fmt.Errorf("the run computes on %s: %w; --backend takes another engine", s.backend, err)
+	}
 	if err != nil {
 		return nil, err
 	}
+	defer s.ui.clear() // a bar, where there is an error
+	defer s.ui.onInterrupt(cmd.Context(), interruptNotice)()
 	return train.Train(cmd.Context(), c, train.Options{
 		Backend: backend, Out: out, Resume: resume, Hub: s.hub(), Provenance: provenance, OnEvent: s.ui.event,
 	})
 }
 
-// sameSettings refuses settings on the line that differ from those of the run that is resumed: a resumed run
-// keeps its own.
-func sameSettings(parsed *pflag.FlagSet, given train.Config, out string) error {
+const interruptNotice = "interrupted: finishing what is being computed, then saving; interrupt again to stop at once"
+
+// resume prepares to go on with the run in out: with its settings and, unless the line has others, its engine
+// and threads. Where there is no run yet, one begins.
+func (s *shared) resume(parsed *pflag.FlagSet, given train.Config, out string) error {
 	saved, err := train.ReadRunConfig(out)
-	if errors.Is(err, os.ErrNotExist) || err != nil && !exists(out) {
-		return nil // nothing there yet: the run begins
+	if errors.Is(err, train.ErrNoRun) {
+		s.ui.line("note: there is no run in %s yet: it begins", out)
+		return nil
 	}
+	if err != nil {
+		return err
+	}
+	if err := sameSettings(parsed, given, saved, out); err != nil {
+		return err
+	}
+	if from := saved.Provenance; from.Backend != "" {
+		if !parsed.Changed("backend") {
+			s.backend = from.Backend
+		}
+		if !parsed.Changed("threads") && from.Threads < runtime.NumCPU() {
+			s.threads = from.Threads
+		}
+	}
+	return nil
+}
+
+// sameSettings refuses settings on the line that differ from those of the run that is resumed.
+func sameSettings(parsed *pflag.FlagSet, given train.Config, saved train.RunConfig, out string) error {
+	given, err := saved.Resolved(out, given)
 	if err != nil {
 		return err
 	}
@@ -96,17 +125,31 @@ func sameSettings(parsed *pflag.FlagSet, given train.Config, out string) error {
 	return errors.Join(faults...)
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// hintResume adds the command that goes on with an interrupted run.
-func hintResume(err error, out string) error {
-	if !errors.Is(err, train.ErrInterrupted) {
+// hintResume adds the command that goes on with a run that was interrupted, or that lacked space to save.
+func hintResume(err error, command string) error {
+	switch {
+	case errors.Is(err, train.ErrInterrupted):
+		return fmt.Errorf("%w; go on with: %s", err, command)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w; once there is space, go on with: %s", err, command)
+	default:
 		return err
 	}
-	return fmt.Errorf("%w; go on with: deeplora train --resume --out %s", err, shellQuote(out))
+}
+
+// resumeCommand goes on with the run in out. The run has its settings; what the line says of this machine is
+// no setting and comes along.
+func resumeCommand(parsed *pflag.FlagSet, out string) string {
+	command := "deeplora train --resume --out " + shellQuote(out)
+	parsed.Visit(func(f *pflag.Flag) {
+		switch f.Name {
+		case "backend", "threads", "cache":
+			command += " --" + f.Name + " " + shellQuote(f.Value.String())
+		case "offline":
+			command += " --offline"
+		}
+	})
+	return command
 }
 
 func shellQuote(s string) string {

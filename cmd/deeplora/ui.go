@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,8 +10,10 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -22,117 +25,254 @@ import (
 // to out, everything else to err.
 type ui struct {
 	out, err       io.Writer
-	terminal       bool
-	colour         bool
+	terminal       bool // err is one that can move its cursor
+	ansi           bool
 	quiet, verbose bool
+	prefix         string // of lines and bars: which of several runs this is
 
-	bar    *progressbar.ProgressBar
-	phase  string
-	shown  time.Time // of the last plain step line
-	prefix string    // of lines and bars: which of several runs this is
+	mu       sync.Mutex // an interrupt is reported while a bar moves
+	bar      *progressbar.ProgressBar
+	blocks   int       // the width of bar
+	phase    string    // what the bar, or the last plain line, counts
+	shown    time.Time // when the bar moved or a plain line of progress was written
+	began    pace      // of the phase
+	training pace      // of training, which evaluations cut into phases
 }
 
-// lineEvery is how often a plain step line is printed, at least a step apart.
-const lineEvery = 10 * time.Second
+const (
+	barEvery  = 100 * time.Millisecond
+	lineEvery = 10 * time.Second // between plain lines of progress
+	barWidth  = 24               // blocks, where there is room
+	barRest   = 15               // columns for the percentage, and for the ^C of a terminal
+	barGrowth = 20               // columns for text that becomes longer
+)
 
 func newUI(out, errOut io.Writer, quiet, verbose bool) *ui {
 	u := &ui{out: out, err: errOut, quiet: quiet, verbose: verbose}
 	if f, ok := errOut.(*os.File); ok {
-		u.terminal = term.IsTerminal(int(f.Fd()))
-		u.colour = u.terminal && os.Getenv("NO_COLOR") == ""
+		u.terminal = term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+		u.ansi = os.Getenv("NO_COLOR") == ""
 	}
 	return u
 }
 
+// pace is when counting began, and where: what is left follows from it.
+type pace struct {
+	from  int
+	since time.Time
+}
+
+// left is how long the rest takes at the pace so far: ", ETA 12s", or nothing where that is not known yet.
+func (p *pace) left(done, total int) string {
+	if p.since.IsZero() {
+		*p = pace{done, time.Now()}
+	}
+	if done <= p.from || done >= total {
+		return ""
+	}
+	each := time.Since(p.since) / time.Duration(done-p.from)
+	return ", ETA " + short(each*time.Duration(total-done))
+}
+
+// short is a duration in at most two units.
+func short(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(math.Ceil(d.Seconds())))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	default:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+}
+
 // event shows a training event.
 func (u *ui) event(e train.Event) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	switch e := e.(type) {
 	case train.Notice:
-		u.line("note: %s", e.Text)
+		u.print("note: %s", e.Text)
 	case train.Phase:
-		u.progress(e.Name, e.Done, e.Total, "")
+		u.move(e.Name, e.Done, e.Total, counted(e.Done, e.Total), &u.began)
 	case train.Ready:
-		u.clear()
+		u.training, u.shown = pace{}, time.Time{}
 		from := ""
 		if e.From > 0 {
 			from = fmt.Sprintf(", going on after step %d", e.From)
 		}
-		u.line("training %d parameters of %d kernels on %d examples, %d steps%s", e.Parameters, e.Kernels, e.Examples, e.Steps, from)
+		u.print("training %d parameters of %d kernels on %d examples, %d steps%s", e.Parameters, e.Kernels, e.Examples, e.Steps, from)
 	case train.Step:
 		u.step(e)
 	case train.Evaluated:
-		u.clear()
+		u.wipe()
 		best := ""
 		if e.Best {
 			best = " (best)"
 		}
-		u.line("step %d: %s%s", e.Step, metricText(e.Metrics), best)
+		u.print("step %d: %s%s", e.Step, metricText(e.Metrics), best)
 	case train.Checkpointed:
 		if u.verbose {
-			u.line("step %d: checkpoint %s", e.Step, e.Path)
+			u.print("step %d: checkpoint %s", e.Step, e.Path)
 		}
 	}
 }
 
-// step shows one optimizer step.
+// step shows one optimizer step. Its pace is counted from the first one, which also compiles.
 func (u *ui) step(e train.Step) {
 	detail := fmt.Sprintf("loss %.4f, %.0f tokens/s", e.Loss, e.TokensPerSecond)
 	if u.terminal {
-		u.progress("train", e.Step, e.Steps, detail)
+		u.move("train", e.Step, e.Steps, counted(e.Step, e.Steps)+", "+detail, &u.training)
 		return
 	}
-	if e.Step == 1 || e.Step == e.Steps || time.Since(u.shown) >= lineEvery {
-		u.shown = time.Now()
-		u.line("step %d/%d: %s, lr %.3g", e.Step, e.Steps, detail, e.LR)
+	left := u.training.left(e.Step, e.Steps)
+	if due := u.due(lineEvery); due || e.Step == 1 || e.Step == e.Steps {
+		u.print("step %d/%d: %s, lr %.3g%s", e.Step, e.Steps, detail, e.LR, left)
 	}
 }
 
-// download shows the progress of a file that is fetched, in bytes.
+// due reports whether progress was last shown so long ago, and if so takes it as shown now.
+func (u *ui) due(every time.Duration) bool {
+	if time.Since(u.shown) < every {
+		return false
+	}
+	u.shown = time.Now()
+	return true
+}
+
+func counted(done, total int) string { return fmt.Sprintf("%d/%d", done, total) }
+
+// download shows the progress of a file that is fetched, in bytes. What has no length gets a line and no bar.
 func (u *ui) download(file string, done, total int64) {
-	u.progress("fetch "+file, int(done), int(total), "")
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if name := "fetch " + file; u.phase != name && (!u.terminal || total <= 0) {
+		u.wipe()
+		u.phase, u.shown = name, time.Now()
+		u.print("%s", name)
+	}
+	megabytes := func(n int64) float64 { return float64(n) / 1e6 }
+	u.move("fetch "+file, int(done), int(total), fmt.Sprintf("%.1f/%.1f MB", megabytes(done), megabytes(total)), &u.began)
 }
 
-// progress moves the bar of a phase; a phase of another name begins a new bar. There are no bars but on a
-// terminal.
+// progress shows how far a phase has come; one of another name begins anew.
 func (u *ui) progress(name string, done, total int, detail string) {
-	if !u.terminal || u.quiet {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.move(name, done, total, detail, &u.began)
+}
+
+// move moves the bar of a phase or, where there are no bars, writes a line now and then.
+func (u *ui) move(name string, done, total int, detail string, p *pace) {
+	if u.quiet || total <= 0 {
 		return
 	}
-	if u.bar == nil || u.phase != name {
-		u.clear()
-		u.phase = name
-		u.bar = progressbar.NewOptions(total,
-			progressbar.OptionSetWriter(u.err), progressbar.OptionSetWidth(24), progressbar.OptionShowCount(),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
-			progressbar.OptionSetPredictTime(true), progressbar.OptionUseANSICodes(u.colour))
+	if u.phase != name {
+		u.wipe()
+		u.phase, u.began = name, pace{}
+		u.shown = time.Time{}
+		if !u.terminal {
+			u.shown = time.Now() // short phases go without a line
+		}
 	}
-	u.bar.Describe(strings.TrimSpace(u.prefix + " " + name + " " + detail))
-	_ = u.bar.Set(done) // the bar is on a terminal that may be gone; training goes on
-	if done >= total {
-		u.clear()
+	text := strings.TrimSpace(name+" "+detail) + p.left(done, total)
+	switch {
+	case done >= total:
+		u.wipe()
+	case !u.terminal && u.due(lineEvery):
+		u.print("%s", text)
+	case u.terminal && u.due(barEvery):
+		u.draw(done, total, text)
 	}
 }
 
-// clear takes the bar away before anything else is written.
-func (u *ui) clear() {
-	if u.bar != nil {
-		_ = u.bar.Clear() // as above
-		u.bar, u.phase = nil, ""
+// draw draws the bar, as wide as it fits.
+func (u *ui) draw(done, total int, text string) {
+	if u.prefix != "" {
+		text = u.prefix + ": " + text
 	}
+	columns := u.columns() - barRest
+	if u.bar == nil {
+		u.blocks = max(0, min(barWidth, columns-len(text)-barGrowth))
+		u.bar = progressbar.NewOptions(total,
+			progressbar.OptionSetWriter(u.err), progressbar.OptionSetWidth(u.blocks), progressbar.OptionSetDescription(text),
+			progressbar.OptionShowDescriptionAtLineEnd(), progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false),
+			progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(u.ansi))
+	}
+	// The bar is on a terminal that may be gone; training goes on. Number before text: each redraws.
+	_ = u.bar.Set(done)
+	u.bar.Describe(cut(text, columns-u.blocks))
+}
+
+// columns is the width of the terminal.
+func (u *ui) columns() int {
+	if f, ok := u.err.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return 80
+}
+
+// cut leaves out the last of the parts between commas until text has at most so many columns: a line that wraps
+// cannot be taken back.
+func cut(text string, columns int) string {
+	for utf8.RuneCountInString(text) > columns {
+		end := strings.LastIndex(text, ", ")
+		if end < 0 {
+			return string([]rune(text)[:max(0, columns)])
+		}
+		text = text[:end]
+	}
+	return text
+}
+
+// clear takes the bar away before something else is written by somebody else.
+func (u *ui) clear() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.wipe()
+}
+
+func (u *ui) wipe() {
+	if u.bar != nil {
+		_ = u.bar.Clear() // as in draw
+	}
+	u.bar, u.phase = nil, ""
 }
 
 // line writes one line of what is going on.
 func (u *ui) line(format string, args ...any) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.print(format, args...)
+}
+
+func (u *ui) print(format string, args ...any) {
 	if u.quiet {
 		return
 	}
 	if u.bar != nil {
-		_ = u.bar.Clear() // drawn again at the next step
+		_ = u.bar.Clear() // drawn again when it next moves
 	}
 	if u.prefix != "" {
-		format = u.prefix + ": " + format
+		format = strings.ReplaceAll(u.prefix, "%", "%%") + ": " + format
 	}
 	fmt.Fprintf(u.err, format+"\n", args...)
+}
+
+// onInterrupt writes a line when ctx is cancelled, until the returned function is called.
+func (u *ui) onInterrupt(ctx context.Context, text string) (stop func()) {
+	written := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(written)
+		u.line("%s", text)
+	})
+	return func() {
+		if !cancel() {
+			<-written
+		}
+	}
 }
 
 // table writes rows with aligned columns as a result; the first row is the header.
