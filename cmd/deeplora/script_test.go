@@ -54,13 +54,17 @@ func setUpScript(e *testscript.Env) error {
 	return os.CopyFS(filepath.Join(e.WorkDir, "data"), os.DirFS(filepath.Join("testdata", "data")))
 }
 
-// condition tells scripts what there is: [xla], a plugin in $PLUGINS; [linked], that this program can open one.
+// condition tells scripts what there is: [xla], a plugin in $PLUGINS; [linked], that this program can open one;
+// [system], that there may be plugins for all users.
 func condition(name string) (bool, error) {
 	switch name {
 	case "xla":
 		return installedPlugin() != "", nil
 	case "linked":
 		return xlaLinked, nil
+	case "system":
+		_, err := os.Stat("/usr/local/lib/go-xla")
+		return err == nil, nil
 	default:
 		return false, fmt.Errorf("unknown condition %q", name)
 	}

@@ -194,6 +194,9 @@ func (u *ui) draw(done, total int, text string) {
 	columns := u.columns() - barRest
 	if u.bar == nil {
 		u.blocks = max(0, min(barWidth, columns-len(text)-barGrowth))
+	}
+	text = cut(text, columns-u.blocks)
+	if u.bar == nil {
 		u.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(u.err), progressbar.OptionSetWidth(u.blocks), progressbar.OptionSetDescription(text),
 			progressbar.OptionShowDescriptionAtLineEnd(), progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false),
@@ -201,7 +204,7 @@ func (u *ui) draw(done, total int, text string) {
 	}
 	// The bar is on a terminal that may be gone; training goes on. Number before text: each redraws.
 	_ = u.bar.Set(done)
-	u.bar.Describe(cut(text, columns-u.blocks))
+	u.bar.Describe(text)
 }
 
 // columns is the width of the terminal.
