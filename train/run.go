@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/gofrs/flock"
 
@@ -76,10 +77,12 @@ func createRun(path string) (*runDir, error) {
 // checkVacant refuses a path that holds anything but a lock or a file that was never finished.
 func checkVacant(path string) error {
 	entries, err := os.ReadDir(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%s: %w: a file is in its place; choose another --out", path, ErrInUse)
+	case err != nil:
 		return fmt.Errorf("output directory: %w", err)
 	}
 	for _, e := range entries {
@@ -147,7 +150,7 @@ func ReadRunConfig(run string) (RunConfig, error) {
 	var c RunConfig
 	path := filepath.Join(run, configJSON)
 	err := readJSON(path, &c)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		err = fmt.Errorf("%s: %w: it has no %s", run, ErrNoRun, configJSON)
 	}
 	return c, err
