@@ -57,8 +57,9 @@ func (s *shared) demo(cmd *cobra.Command, out string, steps int, seed uint64) ([
 		defer os.RemoveAll(dir)
 		out = dir
 	}
-	s.ui.line("demo: 256 training pairs of STS-B, an embedded encoder of 2 layers whose weights are random (seeded), not pretrained:")
-	s.ui.line("demo: the figures show that training works, not how good a real encoder gets; --model and --data take your own")
+	s.ui.line("demo: 256 training pairs of STS-B, and an embedded encoder of 2 layers")
+	s.ui.line("demo: whose weights are random (seeded), not pretrained: the figures show that")
+	s.ui.line("demo: training works, not how good a real encoder gets (deeplora train --help)")
 	backend, provenance, err := s.open()
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ const (
 	lineEvery = 10 * time.Second // between plain lines of progress
 	barWidth  = 24               // blocks, where there is room
 	barRest   = 15               // columns for the percentage, and for the ^C of a terminal
-	barGrowth = 20               // columns for text that becomes longer
+	barGrowth = 14               // columns for text that becomes longer
 )
 
 func newUI(out, errOut io.Writer, quiet, verbose bool) *ui {
@@ -60,14 +60,16 @@ func newUI(out, errOut io.Writer, quiet, verbose bool) *ui {
 type pace struct {
 	from  int
 	since time.Time
+	seen  int // counts since then
 }
 
 // left is how long the rest takes at the pace so far: ", ETA 12s", or nothing where that is not known yet.
 func (p *pace) left(done, total int) string {
 	if p.since.IsZero() {
-		*p = pace{done, time.Now()}
+		*p = pace{from: done, since: time.Now()}
 	}
-	if done <= p.from || done >= total {
+	// The first counts tell little: where batches differ in length, several of them compile.
+	if p.seen++; p.seen <= 3 || done <= p.from || done >= total {
 		return ""
 	}
 	each := time.Since(p.since) / time.Duration(done-p.from)
@@ -188,7 +190,9 @@ func (u *ui) move(name string, done, total int, detail string, p *pace) {
 
 // draw draws the bar, as wide as it fits.
 func (u *ui) draw(done, total int, text string) {
-	if u.prefix != "" {
+	if rest, isTraining := strings.CutPrefix(text, "train "); u.prefix != "" && isTraining {
+		text = u.prefix + " " + rest // short of room: what else would it be doing
+	} else if u.prefix != "" {
 		text = u.prefix + ": " + text
 	}
 	columns := u.columns() - barRest

@@ -39,6 +39,9 @@ func TestPace(t *testing.T) {
 	if got := p.left(1000, 1100); got != "" {
 		t.Errorf("known at the first count: %q", got)
 	}
+	for done := 1001; done <= 1003; done++ {
+		p.left(done, 1100)
+	}
 	p.since = p.since.Add(-20 * time.Second)
 	if got := p.left(1020, 1100); got != ", ETA 1m20s" && got != ", ETA 1m21s" {
 		t.Errorf("20 steps in 20 s, 80 left: %q", got)
