@@ -226,7 +226,7 @@ func (r *hubRepo) resolve(ctx context.Context) (string, error) {
 		}
 	}
 	dir, err := r.fromHub(ctx)
-	if unreachable := (*unreachableError)(nil); errors.As(err, &unreachable) && ctx.Err() == nil {
+	if unreachable := (unreachableError{}); errors.As(err, &unreachable) && ctx.Err() == nil {
 		if dir, cacheErr := r.fromCache(); cacheErr == nil {
 			r.info.Notices = append(r.info.Notices, fmt.Sprintf("%v; using %s at %.12s from the cache", err, r.info.Repo, r.info.Commit))
 			return dir, nil

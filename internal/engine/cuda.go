@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -12,7 +13,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
+
+	"github.com/deeplora/deeplora/internal/fetch"
 )
 
 // This file runs go-xla's CUDA installer, which knows which of NVIDIA's libraries belong together and where
@@ -129,9 +131,9 @@ func (t *watched) RoundTrip(req *http.Request) (*http.Response, error) {
 		password, _ := user.Password()
 		req.SetBasicAuth(user.Username(), password)
 	}
-	resp, err := t.in.client.Transport.RoundTrip(req)
+	resp, err := t.in.client.RoundTrip(req)
 	if err != nil {
-		return nil, unanswered(req.URL, err)
+		return nil, err
 	}
 	if resp.StatusCode >= 400 { // the installer would take an error's page for what it asked for
 		resp.Body.Close()
@@ -145,22 +147,11 @@ func (t *watched) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func (t *watched) watch(resp *http.Response, phase string) *watchedBody {
-	stall := t.in.patience.stall
-	alarm := time.AfterFunc(stall, func() { t.cancel(fmt.Errorf("%s: no data for %v", phase, stall)) })
-	body, total := resp.Body, max(0, resp.ContentLength)
-	return &watchedBody{meter{r: body, report: func(done int64) {
-		alarm.Reset(stall)
-		t.in.progress(phase, done, total)
-	}}, func() error { alarm.Stop(); return body.Close() }}
+func (t *watched) watch(resp *http.Response, phase string) io.ReadCloser {
+	cancel := func(err error) { t.cancel(fmt.Errorf("%s: %w", phase, err)) }
+	total := max(0, resp.ContentLength)
+	return fetch.Watch(t.ctx, resp.Body, t.in.client.Stall, cancel, func(done int64) { t.in.progress(phase, done, total) })
 }
-
-type watchedBody struct {
-	meter
-	close func() error
-}
-
-func (b *watchedBody) Close() error { return b.close() }
 
 // GPUPresent reports whether the system shows a GPU of NVIDIA's. Whether it answers, opening the plugin
 // tells.

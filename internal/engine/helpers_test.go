@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/deeplora/deeplora/internal/fetch"
 )
 
 func TestMain(m *testing.M) {
@@ -211,8 +213,8 @@ func aim(in *installer, address string, wheels []wheel) *installer {
 	in.wheels = wheels
 	in.index, _ = url.Parse(address + "/simple")
 	in.release, _ = url.Parse(address + "/releases/")
-	in.patience = patience{dial: time.Second, answer: time.Second, stall: 300 * time.Millisecond, release: 300 * time.Millisecond, pause: time.Millisecond}
-	in.client = newClient(in.patience)
+	in.patience = 300 * time.Millisecond
+	in.client = fetch.New(fetch.Options{Dial: time.Second, Answer: time.Second, Stall: 300 * time.Millisecond, Pause: time.Millisecond, Tries: usual.Tries, Barren: usual.Barren})
 	return in
 }
 

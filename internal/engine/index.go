@@ -113,21 +113,12 @@ func parsePipConfig(r io.Reader) string {
 func (in *installer) projectPage(ctx context.Context, project string) ([]indexFile, error) {
 	// A path that ends in a slash: without it indexes redirect, and relative addresses mean something else.
 	page := in.index.JoinPath(project + "/")
-	resp, err := in.get(ctx, page, http.Header{"Accept": {acceptSimple}})
+	content, base, err := in.client.Page(ctx, page.String(), http.Header{"Accept": {acceptSimple}}, maxPage)
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", page.Redacted(), resp.Status)
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", page.Redacted(), bareURL(err))
-	}
-	base := resp.Request.URL // after redirects
 	inheritUser(base, page)
-	files, err := parseSimple(base, body)
+	files, err := parseSimple(base, content)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", page.Redacted(), err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/deeplora/deeplora/internal/fetch"
 )
 
 // Options are the settings of Install.
@@ -74,8 +75,8 @@ type installer struct {
 	release    *url.URL // go-xla's releases, as GitHub's API has them
 	index      *url.URL // of Python packages
 	indexErr   error    // why there is no index
-	client     *http.Client
-	patience   patience
+	client     *fetch.Client
+	patience   time.Duration // with the release
 	cuda       cudaInstaller
 	unsound    error // why the plugin that is there will not do
 	notices    []string
@@ -101,7 +102,7 @@ func newInstaller(o Options) (*installer, error) {
 	in := &installer{
 		Options: o, dir: dir, cache: filepath.Join(cache, "deeplora", "engine"),
 		goos: runtime.GOOS, arch: runtime.GOARCH, wheels: wheelsFor(runtime.GOOS, runtime.GOARCH),
-		client: newClient(usual), patience: usual, cuda: goxlaCUDAInstaller,
+		client: fetch.New(usual), patience: releasePatience, cuda: goxlaCUDAInstaller,
 	}
 	in.index, in.indexErr = indexURL()
 	in.release, err = url.Parse(releaseAddress)
@@ -275,7 +276,7 @@ func (e indexOut) Unwrap() error { return e.error }
 func (in *installer) fromWheel(ctx context.Context, w wheel) (Plugin, error) {
 	in.progress("ask for "+w.project, 0, 0)
 	files, err := in.projectPage(ctx, w.project)
-	if p := (passing{}); errors.Is(err, errUnreachable) || errors.As(err, &p) {
+	if none := (*fetch.NoReplyError)(nil); errors.As(err, &none) {
 		err = indexOut{err}
 	}
 	if err != nil {

@@ -153,12 +153,12 @@ func (in *installer) place(r io.Reader, size int64, wantSHA256 string, from orig
 // writePlugin copies, sums, syncs and checks a plugin, and closes its file.
 func (in *installer) writePlugin(tmp *os.File, r io.Reader, size int64, wantSHA256 string) (sum string, err error) {
 	h := sha256.New()
-	source := &meter{r: io.LimitReader(r, size+1), report: func(done int64) { in.progress("install", done, size) }}
-	if _, err := io.Copy(io.MultiWriter(tmp, h), source); err != nil {
+	meter := &meter{report: func(done int64) { in.progress("install", done, size) }}
+	if _, err := io.Copy(io.MultiWriter(tmp, h, meter), io.LimitReader(r, size+1)); err != nil {
 		return "", err
 	}
-	if source.done != size {
-		return "", fmt.Errorf("the plugin has %d bytes where its archive says %d", source.done, size)
+	if meter.done != size {
+		return "", fmt.Errorf("the plugin has %d bytes where its archive says %d", meter.done, size)
 	}
 	sum = hex.EncodeToString(h.Sum(nil))
 	if wantSHA256 != "" && sum != wantSHA256 {
@@ -174,6 +174,18 @@ func (in *installer) writePlugin(tmp *os.File, r io.Reader, size int64, wantSHA2
 		return "", err
 	}
 	return sum, tmp.Close()
+}
+
+// meter counts what is written to it.
+type meter struct {
+	done   int64
+	report func(done int64)
+}
+
+func (m *meter) Write(p []byte) (int, error) {
+	m.done += int64(len(p))
+	m.report(m.done)
+	return len(p), nil
 }
 
 // commit gives a checked file its name and its record. The old record goes first: whatever happens after
@@ -198,6 +210,14 @@ func (in *installer) linkForGoXLA() {
 	if _, err := os.Lstat(link); errors.Is(err, fs.ErrNotExist) {
 		_ = os.Symlink(ownName, link)
 	}
+}
+
+func fileSize(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // noSpace explains a full disk.

@@ -2,8 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +11,7 @@ import (
 	"regexp"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/fetch"
 )
 
 // ErrChanged says that a plugin is not the file any more that was installed.
@@ -143,16 +142,7 @@ func (p Plugin) verifyUnrecorded() (Plugin, error) {
 
 // sumFile returns the sha256 of a file as 64 hexadecimal digits.
 func sumFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return fetch.Sum(path, nil)
 }
 
 // bare takes operation and path out of an error whose path is said already.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -63,23 +62,16 @@ func (in *installer) fromRelease(ctx context.Context) (Plugin, error) {
 
 // findAsset asks for the release within a few seconds: in a closed network this is where time is lost.
 func (in *installer) findAsset(ctx context.Context, name string) (asset, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, in.patience.release, fmt.Errorf("no answer within %v", in.patience.release))
+	ctx, cancel := context.WithTimeoutCause(ctx, in.patience, fmt.Errorf("no answer within %v", in.patience))
 	defer cancel()
 	in.progress("ask for go-xla's release", 0, 0)
-	resp, err := in.get(ctx, in.release.JoinPath(releaseVersion), http.Header{"Accept": {"application/vnd.github+json"}})
+	content, at, err := in.client.Page(ctx, in.release.JoinPath(releaseVersion).String(), http.Header{"Accept": {"application/vnd.github+json"}}, maxPage)
 	if err != nil {
 		return asset{}, err
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return asset{}, fmt.Errorf("%s answers %s", resp.Request.URL.Redacted(), resp.Status)
-	}
 	var release struct{ Assets []asset }
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxPage)).Decode(&release); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return asset{}, fmt.Errorf("read %s: %w", resp.Request.URL.Redacted(), err)
+	if err := json.Unmarshal(content, &release); err != nil {
+		return asset{}, fmt.Errorf("read %s: %w", at.Redacted(), err)
 	}
 	i := slices.IndexFunc(release.Assets, func(a asset) bool { return a.Name == name })
 	if i < 0 {
