@@ -30,3 +30,15 @@ func root() string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(file), "..", "..", "..", "shared")
 }
+
+// Thorough reports whether tests that take minutes are asked for: DEEPLORA_SLOW=1, as make test-slow sets. Tests
+// that only do less without it ask this; those that are not run at all call Slow.
+func Thorough() bool { return os.Getenv("DEEPLORA_SLOW") == "1" }
+
+// Slow skips a test that takes minutes, unless such are asked for.
+func Slow(t testing.TB) {
+	t.Helper()
+	if !Thorough() {
+		t.Skip("takes minutes: set DEEPLORA_SLOW=1, or run make test-slow")
+	}
+}
