@@ -215,6 +215,11 @@ func (c *Config) SetDropout(p float64) {
 	c.HiddenDropout, c.AttentionDropout, c.ClassifierDropout = p, p, &p
 }
 
+// CommonDropout is the one probability of every dropout; false if they differ.
+func (c *Config) CommonDropout() (p float64, common bool) {
+	return c.HiddenDropout, c.HiddenDropout == c.AttentionDropout && c.HiddenDropout == c.classifierDropout()
+}
+
 func (c *Config) classifierDropout() float64 {
 	if c.ClassifierDropout == nil {
 		return c.HiddenDropout

@@ -213,7 +213,7 @@ func readJSON(path string, v any) error {
 	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("%s: %w: %w", path, ErrCorrupt, err)
 	}
-	if d.More() {
+	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("%s: %w: text after the JSON value", path, ErrCorrupt)
 	}
 	return nil

@@ -1,9 +1,11 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,22 +20,25 @@ func (t *trainer) evaluateStep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.progress.Evaluated = t.progress.Step
-	best := t.isBest(m)
-	if best {
-		value := m[t.in.task.Primary]
-		t.progress.Best, t.progress.BestStep, t.progress.SinceBest = &value, t.progress.Step, 0
-	} else {
-		t.progress.SinceBest++
-	}
+	best := t.progress.judge(m[t.in.task.Primary])
 	t.emit(Evaluated{t.progress.Step, m, best})
 	return t.metrics.evaluation(t.progress.Step, m)
 }
 
-// isBest reports whether an evaluation beats every one before it; an undefined metric beats none.
-func (t *trainer) isBest(m Metrics) bool {
-	value := m[t.in.task.Primary]
-	return !math.IsNaN(value) && (t.progress.Best == nil || value > *t.progress.Best)
+// judge notes an evaluation of the step at hand by its primary metric, and reports whether it is the best yet.
+func (p *progress) judge(value float64) (best bool) {
+	best = p.beats(value)
+	p.Evaluated = p.Step
+	p.SinceBest++
+	if best {
+		p.Best, p.BestStep, p.SinceBest = &value, p.Step, 0
+	}
+	return best
+}
+
+// beats reports whether a metric is better than every one before it; an undefined one beats none.
+func (p *progress) beats(value float64) bool {
+	return !math.IsNaN(value) && (p.Best == nil || value > *p.Best)
 }
 
 // evaluate measures the adapter as it stands on the validation split, with merged weights. The graphs are
@@ -104,7 +109,7 @@ func (t *trainer) keep(ctx context.Context) (Metrics, int, error) {
 		return nil, 0, err
 	}
 	step := t.progress.Step
-	best := t.isBest(m)
+	best := t.progress.beats(m[t.in.task.Primary])
 	if t.progress.Evaluated < step {
 		t.emit(Evaluated{step, m, best})
 		if err := t.metrics.evaluation(step, m); err != nil {
@@ -140,7 +145,7 @@ func (t *trainer) result(m Metrics, selected int) Result {
 	r := Result{
 		Task: c.Task, Split: data.Validation, Metrics: m, PrimaryMetric: t.in.task.Primary,
 		Examples: len(t.in.validation.rows), Dropped: t.in.validation.dropped,
-		Method: c.Method, Rank: c.Rank, Depth: c.Depth, Scope: c.Scope, Seed: c.Seed, Shots: len(t.in.train.rows),
+		Method: c.Method, Rank: c.Rank, Depth: c.Depth, Scope: cmp.Or(strings.Join(c.Target, " "), c.Scope), Seed: c.Seed, Shots: len(t.in.train.rows),
 		Steps: t.progress.Step, Selected: selected, Parameters: s.trained(), Kernels: len(s.sites),
 		WallSeconds: time.Since(t.started).Seconds(), TrainSeconds: t.progress.TrainSeconds,
 		StartSeconds: t.firstStep.Seconds(), InitSeconds: t.initialised.Seconds(), PeakRSS: peakRSS(),

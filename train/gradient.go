@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/gomlx/compute"
@@ -27,6 +28,7 @@ type kernelGradients struct {
 	batch   data.Batch
 	total   float64
 	kernels []model.Kernel
+	limit   int // bytes held at once; 0: groupBytes
 	ready   map[string]*tensors.Tensor
 }
 
@@ -42,16 +44,16 @@ func (k *kernelGradients) of(name string) (*tensors.Tensor, error) {
 	return g, nil
 }
 
-// group is name and the kernels after it, as many as groupBytes holds.
+// group is name and the kernels after it, as many as the limit holds.
 func (k *kernelGradients) group(name string) []model.Kernel {
 	var group []model.Kernel
-	bytes := 0
+	bytes, limit := 0, cmp.Or(k.limit, groupBytes)
 	for _, kernel := range k.kernels {
 		if len(group) == 0 && kernel.Name != name {
 			continue
 		}
 		bytes += 4 * kernel.In * kernel.Out
-		if len(group) > 0 && bytes > groupBytes {
+		if len(group) > 0 && bytes > limit {
 			break
 		}
 		group = append(group, kernel)
@@ -85,7 +87,7 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 		defer exec.Finalize()
 		dtype := k.weights.list[0].DType()
 		args := append(k.weights.args(), batchArgs(k.backend, k.batch, dtype)...)
-		out := must(exec.Exec(append(args, scalar(k.total, dtype))...))
+		out := must(exec.Call(append(args, scalar(k.total, dtype))...))
 		k.ready = map[string]*tensors.Tensor{}
 		for i, g := range group {
 			k.ready[g.Name] = out[i]

@@ -38,7 +38,7 @@ func (m *merger) merge(kernel *tensors.Tensor, factors []*tensors.Tensor) (merge
 		for _, f := range factors {
 			args = append(args, f)
 		}
-		merged = must(m.exec.Exec(args...))[0]
+		merged = must(m.exec.Call(args...))[0]
 	})
 	return merged, err
 }

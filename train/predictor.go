@@ -88,6 +88,11 @@ func (p *Predictor) Logits(ctx context.Context, rows []data.Encoded, layout Layo
 		}
 		for r, i := range index {
 			logits[i] = out[r*p.config.NumLabels() : (r+1)*p.config.NumLabels()]
+			for _, v := range logits[i] {
+				if v-v != 0 { // a class or a score read from it would be a number like any other
+					return nil, fmt.Errorf("example %d: logit %g: the weights have diverged", i+1, v)
+				}
+			}
 		}
 		if done += len(index); progress != nil {
 			progress(done, len(rows))
@@ -99,7 +104,7 @@ func (p *Predictor) Logits(ctx context.Context, rows []data.Encoded, layout Layo
 // logits computes one batch, flat [rows·labels].
 func (p *Predictor) logits(b data.Batch) (flat []float32, err error) {
 	err = graphx.Try("predict", func() {
-		out := must(p.exec.Exec(append(p.weights.args(), inputArgs(p.backend, b)...)...))
+		out := must(p.exec.Call(append(p.weights.args(), inputArgs(p.backend, b)...)...))
 		defer out[0].MustFinalizeAll()
 		t := out[0]
 		if t.DType() == dtypes.Float64 {

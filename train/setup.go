@@ -100,12 +100,18 @@ func (t *trainer) read(ctx context.Context) error {
 	if t.in, err = load(ctx, &t.config, t.Hub, t.notice); err != nil {
 		return err
 	}
-	if t.config.Dropout == CheckpointDropout {
-		t.config.Dropout = t.in.checkpoint.Config.HiddenDropout
+	// Where the checkpoint's probabilities differ no number stands for them: its config.json, whose sha256 the
+	// run notes, goes on saying what they are.
+	if p, common := t.in.checkpoint.Config.CommonDropout(); common && t.config.Dropout == CheckpointDropout {
+		t.config.Dropout = p
 	}
 	t.Provenance.Model, t.Provenance.Data, t.Provenance.ModelRevision = t.in.checkpoint.Files, t.in.sources, t.in.hub.Commit
+	asked := t.config.Batch
 	if err := t.config.resolve(len(t.in.train.rows)); err != nil {
 		return configError{err}
+	}
+	if asked != t.config.Batch {
+		t.notice("batch lowered from %d to the %d training examples", asked, t.config.Batch)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/deeplora/deeplora/data"
@@ -44,11 +45,26 @@ func LoadModel(ctx context.Context, ref string, hub data.HubOptions) (*model.Che
 	if err != nil {
 		return nil, nil, fmt.Errorf("model %s: %w", ref, err)
 	}
+	if err := predictable(checkpoint.Config); err != nil {
+		return nil, nil, fmt.Errorf("model %s: %w", ref, err)
+	}
 	tok, err := data.OpenTokenizerFS(files, ".")
 	if err != nil {
 		return nil, nil, fmt.Errorf("model %s: %w", ref, err)
 	}
 	return checkpoint, tok, nil
+}
+
+// predictable refuses heads whose outputs are neither one choice nor one score.
+func predictable(c *model.Config) error {
+	switch n := c.NumLabels(); {
+	case c.ProblemType == model.MultiLabel:
+		return fmt.Errorf("config.json: problem_type is %s; only %s and %s are predicted", c.ProblemType, model.SingleLabel, model.Regression)
+	case c.ProblemType == model.Regression && n > 1:
+		return fmt.Errorf("config.json: a regression of %d outputs; only one is predicted", n)
+	default:
+		return nil
+	}
 }
 
 // LoadSplit reads a split of a task from the embedded data, a directory or the hub.
@@ -188,7 +204,7 @@ func checkVocabulary(tok data.Tokenizer, config *model.Config, c *Config) error 
 		return fmt.Errorf("its tokenizer gives ids up to %d, the word embeddings have %d rows: they are not of one model", size-1, config.VocabSize)
 	}
 	if c.MaxLength > config.MaxPositionEmbeddings {
-		return fmt.Errorf("max-length is %d, the model has %d positions; lower --max-length", c.MaxLength, config.MaxPositionEmbeddings)
+		return configError{fmt.Errorf("max-length is %d, the model has %d positions; lower --max-length", c.MaxLength, config.MaxPositionEmbeddings)}
 	}
 	return nil
 }
@@ -222,8 +238,24 @@ func (in *inputs) read(ctx context.Context, c *Config, tok data.Tokenizer, hub d
 	if in.validation, err = encodeSplit(tok, validation, c.MaxLength, c.Overlong); err != nil {
 		return err
 	}
+	for _, e := range []*examples{in.train, in.validation} {
+		if err := in.checkRows(e); err != nil {
+			return err
+		}
+	}
 	for _, s := range []*data.Split{train, validation} {
 		in.sources = append(in.sources, model.FileSum{File: s.Source.File, SHA256: s.Source.SHA256})
+	}
+	return nil
+}
+
+// checkRows holds tokenized examples against the model: a graph would clamp what is out of range, and a
+// second text has token type 1, which not every model has.
+func (in *inputs) checkRows(e *examples) error {
+	for i, row := range e.rows {
+		if err := in.checkpoint.Config.Check(row.IDs, row.Types, len(row.IDs)); err != nil {
+			return fmt.Errorf("%s: data row %d: %w", e.split.Source.File, e.split.Examples[i].Row, err)
+		}
 	}
 	return nil
 }
@@ -242,14 +274,31 @@ func (in *inputs) draw(c *Config, all *data.Split) (drawn *data.Split, err error
 	return drawn, err
 }
 
-func (in *inputs) notices(c *Config, notice func(format string, args ...any)) {
-	if fresh := in.checkpoint.Fresh; len(fresh) > 0 {
-		state := "frozen"
-		if c.TrainHead {
+// noticeFresh announces modules that were drawn at random. A drawn pooler stays frozen with the head trained.
+func (in *inputs) noticeFresh(c *Config, notice func(format string, args ...any)) {
+	for _, module := range []struct {
+		names        []string
+		new, trained bool
+	}{
+		{[]string{model.PoolerWeight, model.PoolerBias}, false, false},
+		{headNames, c.FreshHead, c.TrainHead},
+	} {
+		if !slices.Contains(in.checkpoint.Fresh, module.names[0]) {
+			continue
+		}
+		why, state := "not in the checkpoint", "frozen"
+		if module.new {
+			why = "made new"
+		}
+		if module.trained {
 			state = "trained"
 		}
-		notice("%s not in the checkpoint: drawn from N(0, %g²) with seed %d, %s", strings.Join(fresh, ", "), in.checkpoint.Config.InitializerRange, headSeed(c), state)
+		notice("%s %s: drawn from N(0, %g²) with seed %d, %s", strings.Join(module.names, ", "), why, in.checkpoint.Config.InitializerRange, headSeed(c), state)
 	}
+}
+
+func (in *inputs) notices(c *Config, notice func(format string, args ...any)) {
+	in.noticeFresh(c, notice)
 	if ignored := in.checkpoint.Ignored; len(ignored) > 0 {
 		notice("%d tensors of the checkpoint not needed for classification: %s", len(ignored), strings.Join(ignored, ", "))
 	}

@@ -121,7 +121,7 @@ func (p *program) runWhole(b data.Batch, u update) (loss, norm float64) {
 	args := append(p.weights.args(), must(p.state.args(p.backend))...)
 	args = append(args, batchArgs(p.backend, b, p.dtype)...)
 	args = append(args, u.dropout[0][:], scalar(u.total, p.dtype))
-	out := must(p.whole.Exec(append(args, p.rates(u)...)...))
+	out := must(p.whole.Call(append(args, p.rates(u)...)...))
 	p.state.take(out[2:])
 	return scalarOf(out[0]), scalarOf(out[1])
 }
@@ -144,7 +144,7 @@ func (p *program) runAccumulated(batches []data.Batch, u update) (loss, norm flo
 			args = append(args, must(DonateTensorBuffer(s, p.backend, 0)))
 		}
 		args = append(args, batchArgs(p.backend, b, p.dtype)...)
-		out := must(p.partial.Exec(append(args, u.dropout[i][:], scalar(u.total, p.dtype))...))
+		out := must(p.partial.Call(append(args, u.dropout[i][:], scalar(u.total, p.dtype))...))
 		loss += scalarOf(out[0])
 		sums = out[1:]
 	}
@@ -152,7 +152,7 @@ func (p *program) runAccumulated(batches []data.Batch, u update) (loss, norm flo
 	for _, s := range sums {
 		args = append(args, must(DonateTensorBuffer(s, p.backend, 0)))
 	}
-	out := must(p.apply.Exec(append(args, p.rates(u)...)...))
+	out := must(p.apply.Call(append(args, p.rates(u)...)...))
 	p.state.take(out[1:])
 	return loss, scalarOf(out[0])
 }

@@ -125,7 +125,7 @@ func (t *trainer) step() error {
 		return err
 	}
 	if math.IsNaN(loss) || math.IsInf(loss, 0) || math.IsNaN(norm) || math.IsInf(norm, 0) {
-		return fmt.Errorf("step %d: loss is %g and the gradient's norm %g: training has diverged; lower --lr or set --clip, and start again or --resume from the last checkpoint", u.number, loss, norm)
+		return fmt.Errorf("step %d: loss is %g and the gradient's norm %g: training has diverged; start again with a lower --lr, or with --clip", u.number, loss, norm)
 	}
 	tokens := 0
 	for _, b := range batches {
