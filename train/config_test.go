@@ -1,0 +1,219 @@
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/deeplora/deeplora/model"
+)
+
+// What a user sees of each setting that is wrong.
+func TestValidate(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		set  func(c *Config)
+		want string
+	}{
+		{"task", func(c *Config) { c.Task = "stbs" }, `unknown task "stbs"; nearest: stsb (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax)`},
+		{"method", func(c *Config) { c.Method = "lora2" }, `unknown method "lora2"; nearest: vanilla (known: vanilla deep-wide deep-narrow deep-compressed)`},
+		{"odd rank", func(c *Config) { c.Rank = 7 }, `method deep-compressed: rank 7 is odd; want an even one: half of it follows the gradient's left singular vectors, half the right`},
+		{"depth", func(c *Config) { c.Depth = 2 }, `method deep-compressed: depth 2; want 3 or more (with two factors it is vanilla)`},
+		{"scope", func(c *Config) { c.Scope = "attention" }, `scope: "attention" is unknown; nearest: attention-mlp (known: only-query-value attention-mlp all-dense)`},
+		{"target", func(c *Config) { c.Target = []string{"query", "("} }, "target: \"(\" is no regular expression: error parsing regexp: missing closing ): `(`"},
+		{"sample", func(c *Config) { c.Sample = "with" }, `sample: "with" is unknown; nearest: without (known: without with-replacement)`},
+		{"pad", func(c *Config) { c.Pad = "buckets" }, `unknown padding "buckets"; nearest: bucket (known: fixed bucket)`},
+		{"overlong", func(c *Config) { c.Overlong = "cut" }, `overlong: "cut" is unknown; nearest: drop (known: drop truncate)`},
+		{"select", func(c *Config) { c.Select = "worst" }, `select: "worst" is unknown; nearest: last (known: last best)`},
+		{"two draws", func(c *Config) { c.Shots, c.ShotsPerClass = 16, 16 }, `shots and shots-per-class: give one of them`},
+		{"a draw and a manifest", func(c *Config) { c.Shots, c.Manifest = 16, "m.json" }, `manifest: a replayed draw takes no shots or shots-per-class`},
+		{"two lengths", func(c *Config) { c.Steps, c.Epochs = 10, 1 }, `steps and epochs: give one of them`},
+		{"shots", func(c *Config) { c.Shots = -1 }, `shots: -1 is less than 0`},
+		{"shots per class", func(c *Config) { c.ShotsPerClass = -1 }, `shots-per-class: -1 is less than 0`},
+		{"min dim", func(c *Config) { c.MinDim = -1 }, `min-dim: -1 is less than 0`},
+		{"max length", func(c *Config) { c.MaxLength = 2 }, `max-length: 2 is less than 3`},
+		{"steps", func(c *Config) { c.Steps = -5 }, `steps: -5 is less than 0`},
+		{"batch", func(c *Config) { c.Batch = 0 }, `batch: 0 is less than 1`},
+		{"accumulate", func(c *Config) { c.Accumulate = 0 }, `accumulate: 0 is less than 1`},
+		{"eval batch", func(c *Config) { c.EvalBatch = 0 }, `eval-batch: 0 is less than 1`},
+		{"warmup", func(c *Config) { c.Warmup = -1 }, `warmup: -1 is less than 0`},
+		{"eval every", func(c *Config) { c.EvalEvery = -1 }, `eval-every: -1 is less than 0`},
+		{"save every", func(c *Config) { c.SaveEvery = -1 }, `save-every: -1 is less than 0`},
+		{"keep", func(c *Config) { c.Keep = 0 }, `keep: 0 is less than 1`},
+		{"early stop", func(c *Config) { c.EarlyStop = 2 }, `early-stop: needs eval-every`},
+		{"epochs", func(c *Config) { c.Epochs = -1 }, `epochs: -1 is not between 0 and 1e+06`},
+		{"lr", func(c *Config) { c.LR = -1e-3 }, `lr: -0.001 is not between 0 and 1000`},
+		{"lr that is no number", func(c *Config) { c.LR = math.NaN() }, `lr: NaN is not between 0 and 1000`},
+		{"decay ratio", func(c *Config) { c.DecayRatio = 1.5 }, `decay-ratio: 1.5 is not between 0 and 1`},
+		{"weight decay", func(c *Config) { c.WeightDecay = 2 }, `weight-decay: 2 is not between 0 and 1`},
+		{"clip", func(c *Config) { c.Clip = math.Inf(1) }, `clip: +Inf is not between 0 and 3.4028234663852886e+38`},
+		{"dropout", func(c *Config) { c.Dropout = 1 }, `dropout: 1 is not between 0 and below 1`},
+		{"negative dropout", func(c *Config) { c.Dropout = -0.1 }, `dropout: -0.1 is not between 0 and below 1`},
+		{"head seed", func(c *Config) { c.HeadSeed = -2 }, `head-seed: -2 is negative`},
+		{
+			"every fault at once",
+			func(c *Config) { c.Task, c.Rank, c.Batch, c.LR, c.EarlyStop = "sst", 0, 0, -1, -1 },
+			"unknown task \"sst\"; nearest: sst2 (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax)\n" +
+				"method deep-compressed: rank 0; want 1 or more\nbatch: 0 is less than 1\nearly-stop: -1 is less than 0\n" +
+				"lr: -1 is not between 0 and 1000\nearly-stop: needs eval-every",
+		},
+	} {
+		c := Default()
+		tc.set(&c)
+		if err := c.Validate(); err == nil || err.Error() != tc.want {
+			t.Errorf("%s:\ngot  %v\nwant %s", tc.name, err, tc.want)
+		}
+	}
+	for name, c := range map[string]Config{"the defaults": Default(), "the reference's": Reference()} {
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What stands for a choice becomes the choice once the number of examples is known.
+func TestResolve(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		set      func(c *Config)
+		examples int
+		check    func(c Config) bool
+	}{
+		{"three epochs by default, last batches short", func(*Config) {}, 100, func(c Config) bool { return c.Steps == 21 && c.Epochs == 3 }},
+		{"last batches left out", func(c *Config) { c.DropLast = true }, 100, func(c Config) bool { return c.Steps == 18 }},
+		{"accumulated batches", func(c *Config) { c.Accumulate = 4 }, 100, func(c Config) bool { return c.Steps == 6 }},
+		{"half an epoch", func(c *Config) { c.Epochs = 0.5 }, 100, func(c Config) bool { return c.Steps == 4 }},
+		{"at least one step", func(c *Config) { c.Epochs = 1e-9 }, 100, func(c Config) bool { return c.Steps == 1 }},
+		{"steps given", func(c *Config) { c.Steps, c.Accumulate = 50, 2 }, 100, func(c Config) bool { return c.Steps == 50 && c.Epochs == 16 }},
+		{"batch larger than the set", func(*Config) {}, 10, func(c Config) bool { return c.Batch == 10 && c.Steps == 3 }},
+		{"rate of compressed", func(*Config) {}, 100, func(c Config) bool { return c.LR == 1e-2 }},
+		{"rate of narrow", func(c *Config) { c.Method = "deep-narrow" }, 100, func(c Config) bool { return c.LR == 1e-4 }},
+		{"rate of vanilla", func(c *Config) { c.Method = "vanilla" }, 100, func(c Config) bool { return c.LR == 1e-4 }},
+		{"rate of peft's start", func(c *Config) { c.Method, c.Init = "vanilla", "peft" }, 100, func(c Config) bool { return c.LR == 5e-4 }},
+		{"rate given", func(c *Config) { c.LR = 0.5 }, 100, func(c Config) bool { return c.LR == 0.5 }},
+		{"alpha is the rank", func(c *Config) { c.Rank = 6 }, 100, func(c Config) bool { return c.Alpha == 6 }},
+		{"alpha given", func(c *Config) { c.Method, c.Init, c.Alpha = "vanilla", "peft", 32 }, 100, func(c Config) bool { return c.Alpha == 32 }},
+		{"head of the run's seed", func(c *Config) { c.Seed = 5 }, 100, func(c Config) bool { return c.HeadSeed == 5 && headSeed(&c) == 5 }},
+		{"head of the largest seed", func(c *Config) { c.Seed = math.MaxUint64 }, 100, func(c Config) bool { return headSeed(&c) == math.MaxUint64 }},
+		{"head seed given", func(c *Config) { c.Seed, c.HeadSeed = 5, 0 }, 100, func(c Config) bool { return c.HeadSeed == 0 && headSeed(&c) == 0 }},
+		{"last adapter", func(*Config) {}, 100, func(c Config) bool { return c.Select == SelectLast }},
+		{"best adapter with early stopping", func(c *Config) { c.EarlyStop, c.EvalEvery = 3, 5 }, 100, func(c Config) bool { return c.Select == SelectBest }},
+		{"last adapter with early stopping", func(c *Config) { c.EarlyStop, c.Select = 3, SelectLast }, 100, func(c Config) bool { return c.Select == SelectLast }},
+	} {
+		c := Default()
+		tc.set(&c)
+		if err := c.resolve(tc.examples); err != nil || !tc.check(c) {
+			t.Errorf("%s: %+v, error %v", tc.name, c, err)
+		}
+		again := c
+		if err := again.resolve(tc.examples); err != nil || again.Steps != c.Steps || again.Batch != c.Batch || again.LR != c.LR || again.HeadSeed != c.HeadSeed {
+			t.Errorf("%s: resolved twice: %+v, error %v", tc.name, again, err)
+		}
+	}
+}
+
+func TestResolveErrors(t *testing.T) {
+	c := Reference()
+	if err := c.resolve(10); errText(err) != "batch: 16 is more than the 10 training examples" {
+		t.Errorf("the reference's batch: %v", err)
+	}
+	c = Default()
+	c.Steps, c.Warmup = 10, 10
+	if err := c.resolve(100); errText(err) != "warmup: 10 steps leave none of the 10 to train at full rate" {
+		t.Errorf("warm-up to the end: %v", err)
+	}
+	c = Default()
+	c.Method = "unheard-of"
+	if err := c.resolve(100); err == nil {
+		t.Error("resolved an unknown method")
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// A run's config.json brings back every setting, and nothing passes that no setting is called.
+func TestRunConfigRoundTrip(t *testing.T) {
+	want := RunConfig{Config: Default(), Provenance: Provenance{
+		Version: "v1", Libraries: map[string]string{"a": "v2"}, Backend: "xla:cpu", PluginSHA256: "00", Threads: 2,
+		Model: []model.FileSum{{File: "config.json", SHA256: "11"}}, ModelRevision: "main", Data: []model.FileSum{{File: "train.tsv", SHA256: "22"}},
+	}}
+	fillFields(t, reflect.ValueOf(&want.Config).Elem())
+	dir := t.TempDir()
+	path := filepath.Join(dir, configJSON)
+	if err := writeJSON(path, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadRunConfig(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("read   %+v\nwrote %+v", got, want)
+	}
+	text := string(fileBytes(t, path))
+	for name, bad := range map[string]string{
+		"an unknown setting":    strings.Replace(text, `"rank"`, `"rnak"`, 1),
+		"an unknown provenance": strings.Replace(text, `"threads"`, `"thraeds"`, 1),
+		"a brace too many":      text + "}",
+		"a second value":        text + "{}",
+		"half a file":           text[:len(text)/2],
+		"nothing":               "",
+		"another type":          strings.Replace(text, `"rank": `, `"rank": "8", "seed": `, 1),
+	} {
+		if err := os.WriteFile(path, []byte(bad), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadRunConfig(dir); !errors.Is(err, ErrCorrupt) || !strings.HasPrefix(err.Error(), path+": file is damaged: ") {
+			t.Errorf("%s: error %v, want ErrCorrupt that names the file", name, err)
+		}
+	}
+}
+
+// fillFields sets every field of a flat struct to a value of its own, so that one that is not written shows.
+func fillFields(t *testing.T, v reflect.Value) {
+	t.Helper()
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.String:
+			f.SetString(v.Type().Field(i).Name)
+		case reflect.Int, reflect.Int64:
+			f.SetInt(int64(100 + i))
+		case reflect.Uint64:
+			f.SetUint(math.MaxUint64)
+		case reflect.Float64:
+			f.SetFloat(float64(i) + 0.1)
+		case reflect.Bool:
+			f.SetBool(true)
+		case reflect.Slice:
+			f.Set(reflect.ValueOf([]string{"a", "b"}))
+		default:
+			t.Fatalf("field %s is a %s", v.Type().Field(i).Name, f.Kind())
+		}
+	}
+}
+
+// Every setting has a JSON name of its own, a long flag's.
+func TestConfigNames(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		name := f.Tag.Get("json")
+		if name == "" || strings.ContainsAny(name, ",_ ") || strings.ToLower(name) != name || seen[name] {
+			t.Errorf("field %s has the name %q", f.Name, name)
+		}
+		seen[name] = true
+	}
+	var c Config
+	if err := json.Unmarshal([]byte(`{"rank": 3, "init-scale": 0.5}`), &c); err != nil || c.Rank != 3 || c.InitScale != 0.5 {
+		t.Errorf("rank %d, init scale %g, error %v", c.Rank, c.InitScale, err)
+	}
+}

@@ -1,0 +1,264 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/builtin"
+	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/internal/safetensors"
+	"github.com/deeplora/deeplora/internal/testshared"
+	"github.com/deeplora/deeplora/model"
+)
+
+// scratch holds what tests share; TestMain removes it.
+var scratch = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "deeplora-test-*")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(scratch())
+	os.Exit(code)
+}
+
+// smallData is a folder with the first rows of the embedded data, so that evaluations are short.
+var smallData = sync.OnceValue(func() string {
+	dir := filepath.Join(scratch(), "data")
+	task, _ := data.LookupTask("stsb")
+	for split, rows := range map[string]int{data.Train: 60, data.Validation: 40} {
+		s, err := data.LoadFS(builtin.Data(), task, split)
+		if err != nil {
+			panic(err)
+		}
+		var text strings.Builder
+		for _, e := range s.Examples[:rows] {
+			line, err := json.Marshal(map[string]any{"sentence1": e.Text, "sentence2": e.Pair, "label": e.Label})
+			if err != nil {
+				panic(err)
+			}
+			text.Write(append(line, '\n'))
+		}
+		if err := writeAll(dir, map[string][]byte{split + ".jsonl": []byte(text.String())}); err != nil {
+			panic(err)
+		}
+	}
+	return dir
+})
+
+// smallModel is a folder with an encoder of one layer, 32 wide, over the embedded vocabulary. Engines compile a
+// graph for seconds, and for as long as it has layers.
+var smallModel = sync.OnceValue(func() string {
+	dir := filepath.Join(scratch(), "model")
+	if err := writeModel(dir, nil); err != nil {
+		panic(err)
+	}
+	return dir
+})
+
+// writeModel makes a checkpoint, without a classifier, whose config.json has these fields changed.
+func writeModel(dir string, change map[string]any) error {
+	fields := map[string]any{
+		"model_type": "bert", "vocab_size": 4096, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+		"intermediate_size": 64, "max_position_embeddings": 48, "type_vocab_size": 2,
+	}
+	maps.Copy(fields, change)
+	config, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	files := map[string][]byte{"config.json": config}
+	for _, name := range []string{"vocab.txt", "tokenizer_config.json"} {
+		if files[name], err = fs.ReadFile(builtin.Model(), name); err != nil {
+			return err
+		}
+	}
+	if err := writeAll(dir, files); err != nil {
+		return err
+	}
+	c, err := model.ReadConfig(os.DirFS(dir), "config.json")
+	if err != nil {
+		return err
+	}
+	var entries []safetensors.Entry
+	for _, spec := range c.Specs() {
+		if strings.HasPrefix(spec.Name, "classifier.") {
+			continue
+		}
+		entries = append(entries, safetensors.Entry{Name: spec.Name, Shape: spec.Shape, Data: drawTensor(spec)})
+	}
+	f, err := os.Create(filepath.Join(dir, "model.safetensors"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return safetensors.Write(f, entries, map[string]string{"format": "pt"})
+}
+
+// drawTensor draws weights so large that sentences differ: norms of 1, biases of 0, the others N(0, 1/width).
+func drawTensor(spec model.Spec) []float32 {
+	n := 1
+	for _, d := range spec.Shape {
+		n *= d
+	}
+	values, s := make([]float32, n), rng.New(1, "test model", spec.Name)
+	for i := range values {
+		switch {
+		case strings.HasSuffix(spec.Name, "LayerNorm.weight"):
+			values[i] = 1
+		case len(spec.Shape) == 2:
+			values[i] = float32(s.Normal() / math.Sqrt(float64(spec.Shape[1])))
+		}
+	}
+	return values
+}
+
+func writeAll(dir string, files map[string][]byte) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			return fmt.Errorf("test file: %w", err)
+		}
+	}
+	return nil
+}
+
+// small is a run of a second: one padded length, so one graph to train and one to evaluate.
+func small() Config {
+	c := Default()
+	c.Model, c.Data = smallModel(), smallData()
+	c.Rank, c.Shots, c.Batch, c.MaxLength, c.Steps, c.Warmup = 4, 20, 8, 16, 6, 2
+	c.Pad = string(data.PadFixed)
+	return c
+}
+
+func trainSmall(t *testing.T, b compute.Backend, c Config, out string, more ...func(*Options)) *Result {
+	t.Helper()
+	o := Options{Backend: b, Out: out, Provenance: Provenance{Backend: b.Name(), Threads: 1}}
+	for _, f := range more {
+		f(&o)
+	}
+	r, err := Train(t.Context(), c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// losses collects the loss of every step.
+func losses(list *[]float64) func(*Options) {
+	return func(o *Options) {
+		o.OnEvent = func(e Event) {
+			if s, ok := e.(Step); ok {
+				*list = append(*list, s.Loss)
+			}
+		}
+	}
+}
+
+// created is a run of which everything is ready for the first step.
+func created(t *testing.T, b compute.Backend, c Config) *trainer {
+	t.Helper()
+	tr := &trainer{Options: Options{Backend: b, Out: filepath.Join(t.TempDir(), "run")}, config: c, started: time.Now()}
+	t.Cleanup(tr.close)
+	if err := tr.create(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// full reports whether every variant of a test is tried on this engine: XLA compiles for most of the time that
+// the tests of this package take, and gets one of each kind unless thorough tests are asked for.
+func full(b compute.Backend) bool { return b.Name() == "go" || testshared.Thorough() }
+
+// some are the variants for this engine: all, or the last.
+func some[T any](b compute.Backend, variants ...T) []T {
+	if full(b) {
+		return variants
+	}
+	return variants[len(variants)-1:]
+}
+
+// poison makes a parameter NaN.
+func poison(t *testing.T, p *param) {
+	t.Helper()
+	n := makeShape(trainDType, p.shape...).Size()
+	p.value = tensors.FromFlatDataAndDimensions(slices.Repeat([]float32{float32(math.NaN())}, n), p.shape...)
+}
+
+// What differs between runs in messages: sums and sizes.
+var (
+	sums   = regexp.MustCompile(`\b[0-9a-f]{64,65}\b`)
+	counts = regexp.MustCompile(`\b(file is|header says|saved at) \d+`)
+)
+
+var rowNumber = regexp.MustCompile(`\brow \d+`)
+
+// rewriteModel changes the tensors of a checkpoint.
+func rewriteModel(t *testing.T, dir string, change func(entries map[string]safetensors.Entry)) {
+	t.Helper()
+	path := filepath.Join(dir, "model.safetensors")
+	f, err := safetensors.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byName := map[string]safetensors.Entry{}
+	for _, name := range f.Names() {
+		values, err := f.Float32(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, _ := f.Info(name)
+		byName[name] = safetensors.Entry{Name: name, Shape: info.Shape, Data: values}
+	}
+	f.Close()
+	change(byName)
+	out, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if err := safetensors.Write(out, slices.Collect(maps.Values(byName)), map[string]string{"format": "pt"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func dropTensors(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	rewriteModel(t, dir, func(entries map[string]safetensors.Entry) {
+		for _, name := range names {
+			delete(entries, name)
+		}
+	})
+}
+
+// addHead gives the small model a head of that many outputs.
+func addHead(t *testing.T, dir string, outputs int) {
+	t.Helper()
+	rewriteModel(t, dir, func(entries map[string]safetensors.Entry) {
+		weight := model.Spec{Name: model.HeadWeight, Shape: []int{outputs, 32}}
+		entries[weight.Name] = safetensors.Entry{Name: weight.Name, Shape: weight.Shape, Data: drawTensor(weight)}
+		entries[model.HeadBias] = safetensors.Entry{Name: model.HeadBias, Shape: []int{outputs}, Data: make([]float32, outputs)}
+	})
+}

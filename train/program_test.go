@@ -1,0 +1,375 @@
+package train
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/internal/safetensors"
+	"github.com/deeplora/deeplora/internal/testbackend"
+	"github.com/deeplora/deeplora/internal/testshared"
+	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/model"
+)
+
+// general gives every parameter random values of order 1, scaled so that a product of factors stays so: starts
+// are too special (zeros, multiples of the identity) to see faults at.
+func general(t *testing.T, s *state, dtype dtypes.DType, size float64) {
+	t.Helper()
+	for i := range s.params {
+		p := &s.params[i]
+		values := make([]float64, makeShape(dtype, p.shape...).Size())
+		for j, r := 0, rng.New(7, p.name); j < len(values); j++ {
+			values[j] = size * r.Normal() / math.Sqrt(float64(slices.Min(p.shape)))
+		}
+		var err error
+		if p.value, err = ownDType(tensors.FromFlatDataAndDimensions(values, p.shape...), dtype); err != nil {
+			t.Fatal(err)
+		}
+		p.draw = nil
+	}
+	s.zeroMoments(dtype)
+}
+
+// gradientsOf are the loss of one batch and its gradients by every parameter.
+func gradientsOf(t *testing.T, p *program, b data.Batch, total float64) (loss float64, gradients [][]float64) {
+	t.Helper()
+	args := p.weights.args()
+	for _, q := range p.state.params {
+		args = append(args, q.value)
+	}
+	for _, q := range p.state.params {
+		args = append(args, tensors.FromShape(makeShape(p.dtype, q.shape...)))
+	}
+	args = append(append(args, batchArgs(p.backend, b, p.dtype)...), []uint32{1, 2}, scalar(total, p.dtype))
+	out, err := p.partial.Call(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range out[1:] {
+		gradients = append(gradients, float64s(t, g))
+	}
+	return scalarOf(out[0]), gradients
+}
+
+// gap is ‖a-b‖/‖b‖.
+func gap(a, b []float64) float64 {
+	var diff, norm float64
+	for i := range b {
+		diff += (a[i] - b[i]) * (a[i] - b[i])
+		norm += b[i] * b[i]
+	}
+	if diff == 0 {
+		return 0
+	}
+	return math.Sqrt(diff / norm)
+}
+
+// Filler rows, padding and cutting a step into batches change neither loss nor gradients.
+func TestFillerAndPaddingChangeNothing(t *testing.T) {
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		c := small()
+		c.Method, c.Dropout, c.TrainHead = "vanilla", 0, true
+		tr := created(t, b, c)
+		general(t, tr.program.state, trainDType, 1)
+		batch := func(index []int, rows, length int) data.Batch {
+			x, err := data.Assemble(tr.in.train.rows, tr.in.train.labels, index, rows, length, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return x
+		}
+		loss, gradients := gradientsOf(t, tr.program, batch([]int{0, 1, 2}, 3, 16), 3)
+		if loss == 0 {
+			t.Fatal("the loss is 0")
+		}
+		for i, g := range gradients {
+			if name := tr.program.state.params[i].name; !slices.ContainsFunc(g, func(v float64) bool { return v != 0 }) && !strings.HasSuffix(name, "key.bias") {
+				t.Errorf("gradient of %s is 0: it proves nothing", name)
+			}
+		}
+		type variant struct {
+			name         string
+			rows, length int
+		}
+		for _, tc := range some(b, variant{"five filler rows", 8, 16}, variant{"24 tokens of padding", 3, 40}, variant{"both", 8, 40}) {
+			other, others := gradientsOf(t, tr.program, batch([]int{0, 1, 2}, tc.rows, tc.length), 3)
+			if math.Abs(other-loss) > 1e-6*loss {
+				t.Errorf("%s: loss %.9g, want %.9g", tc.name, other, loss)
+			}
+			for i, g := range others {
+				if d := gap(g, gradients[i]); d > 1e-5 {
+					t.Errorf("%s: gradient of %s differs by %.2g", tc.name, tr.program.state.params[i].name, d)
+				}
+			}
+		}
+	})
+}
+
+// Padding to buckets or to a fixed length is the same model: logits, and a short training without dropout.
+func TestBucketsEqualFixedPadding(t *testing.T) {
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		c := small()
+		c.Method, c.Dropout, c.LR, c.Warmup, c.MaxLength, c.TrainHead, c.Steps = "vanilla", 0, 1e-2, 0, 48, true, 8
+		tr := created(t, b, c)
+		p, err := NewPredictor(b, tr.in.checkpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		var logits [2][]float64
+		for i, padding := range []data.Padding{data.PadFixed, data.PadBucket} {
+			rows, err := p.Logits(t.Context(), tr.in.validation.rows, Layout{Batch: 8, Padding: padding, MaxLength: 48}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range rows {
+				logits[i] = append(logits[i], float64(row[0]))
+			}
+		}
+		if d := gap(logits[1], logits[0]); d > 1e-5 {
+			t.Errorf("logits differ by %.2g", d)
+		}
+		if !full(b) {
+			return
+		}
+		var fixed, bucket []float64
+		trainSmall(t, b, c, filepath.Join(t.TempDir(), "fixed"), losses(&fixed))
+		c.Pad = string(data.PadBucket)
+		trainSmall(t, b, c, filepath.Join(t.TempDir(), "bucket"), losses(&bucket))
+		for i := range fixed {
+			agrees(t, "loss", i, bucket[i], fixed[i], 1e-4)
+		}
+		if fixed[7] > 0.9*fixed[0] {
+			t.Errorf("the loss does not fall, which proves nothing: %v", fixed)
+		}
+	})
+}
+
+// The compression gradient is ∂loss/∂K, whatever groups it is computed in.
+func TestT22KernelGradientsInGroups(t *testing.T) {
+	g, batch := readGolden(t), goldenBatch(t, "ce")
+	golden, err := safetensors.Open(testshared.Path(t, "reference", "tiny_bert_kernel_grads.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer golden.Close()
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		for _, p := range []struct {
+			dtype dtypes.DType
+			rel   float64
+		}{{dtypes.Float32, 1e-4}, {dtypes.Float64, 1e-10}} {
+			// The largest gradient of the tiny model is 8 KiB in float32: one in each group, some, all.
+			for _, limit := range some(b, 1, 0, 40<<10) {
+				c, err := model.Load(os.DirFS(testshared.Path(t, "reference", "tiny_bert")), model.LoadOptions{DType: p.dtype})
+				if err != nil {
+					t.Fatal(err)
+				}
+				k := &kernelGradients{
+					backend: b, config: c.Config, weights: weightsOf(c), loss: crossEntropy, batch: batch, total: 4,
+					kernels: c.Config.Kernels(), limit: limit,
+				}
+				for _, kernel := range g.Kernels {
+					want, err := golden.Float64(kernel.Name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					x, err := k.of(kernel.Name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if d := gap(float64s(t, x), want); !(d <= p.rel) {
+						t.Errorf("%s, groups of %d bytes: %s differs by %.2g", p.dtype, limit, kernel.Name, d)
+					}
+				}
+				if _, err := k.of("bert.encoder.layer.9.output.dense"); errText(err) != "gradient of bert.encoder.layer.9.output.dense: not an adapted kernel" {
+					t.Errorf("a kernel that is not there: %v", err)
+				}
+			}
+		}
+	})
+}
+
+func TestT30AllDenseOfTheEncoder(t *testing.T) {
+	c, err := model.ReadConfig(os.DirFS(testshared.Path(t, "reference", "tiny_bert")), "config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernels, notice, err := SelectKernels(c, "all-dense", nil, 16)
+	if err != nil || notice != "" {
+		t.Fatalf("notice %q, error %v", notice, err)
+	}
+	var got, want []string
+	for _, k := range kernels {
+		got = append(got, k.Name)
+	}
+	for _, k := range readGolden(t).Kernels {
+		want = append(want, k.Name)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) || len(got) != 15 {
+		t.Errorf("kernels %v\nwant %v", got, want)
+	}
+	_, _, err = SelectKernels(c, "all-dense", nil, 512)
+	if text := "no kernel matches a min dimension of 512; the largest found among 16 kernels is 32: lower the bound"; errText(err) != text {
+		t.Errorf("got  %v\nwant %s", err, text)
+	}
+}
+
+// mergeable is an encoder of which kernels of every kind are adapted by a method, with general factors.
+func mergeable(t *testing.T, b compute.Backend, method string, dtype dtypes.DType) (*model.Checkpoint, *program) {
+	t.Helper()
+	dir := filepath.Join(scratch(), "mergeable")
+	if err := writeModel(dir, map[string]any{"vocab_size": 40, "type_vocab_size": 8}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := model.Load(os.DirFS(dir), model.LoadOptions{DType: dtype, Head: rng.New(0, "head")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := lora.Defaults()
+	settings.Rank = 4
+	adapter, err := lora.New(method, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernels, _, err := SelectKernels(c.Config, "all-dense", nil, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(kernels) != 10 {
+		t.Fatalf("%d kernels, want three tables, a layer's six and the pooler", len(kernels))
+	}
+	var sites []lora.Site
+	for _, k := range kernels {
+		sites = append(sites, lora.Site{Name: k.Name, In: k.In, Out: k.Out})
+	}
+	p := &program{backend: b, config: c.Config, adapter: adapter, weights: weightsOf(c), dtype: dtype}
+	if p.state, err = newState(adapter, sites, kernels, nil); err != nil {
+		t.Fatal(err)
+	}
+	general(t, p.state, dtype, 1)
+	return c, p
+}
+
+// randomInputs are 32 rows of 12 tokens, of 3 to 12 unmasked.
+func randomInputs() data.Batch {
+	const rows, length = 32, 12
+	b := data.Batch{Rows: rows, Len: length}
+	s := rng.New(20)
+	for range rows {
+		real := 3 + s.IntN(length-2)
+		for i := range length {
+			keep := int32(0)
+			if i < real {
+				keep = 1
+			}
+			b.IDs, b.Types, b.Mask = append(b.IDs, int32(s.IntN(40))), append(b.Types, int32(s.IntN(8))), append(b.Mask, keep)
+		}
+	}
+	return b
+}
+
+// T20: the model with its adapters apart and with them merged are one model, for tables, kernels and pooler.
+func TestT20MergedEqualsAdapted(t *testing.T) {
+	batch := randomInputs()
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		for _, method := range some(b, "vanilla", "deep-wide", "deep-narrow", "deep-compressed") {
+			for _, p := range []struct {
+				dtype dtypes.DType
+				rel   float64
+			}{{dtypes.Float32, 1e-5}, {dtypes.Float64, 1e-12}} {
+				c, program := mergeable(t, b, method, p.dtype)
+				factored := rawLogits(t, program, program.weights, true, batch)
+				plain := rawLogits(t, program, program.weights, false, batch)
+				m, err := newMerger(b, program.adapter)
+				if err != nil {
+					t.Fatal(err)
+				}
+				weights, merged, err := m.state(c, program.state)
+				m.finalize()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(merged) != 10 || merged[0].DType() != p.dtype {
+					t.Errorf("%d merged kernels of %s", len(merged), merged[0].DType())
+				}
+				if d := gap(rawLogits(t, program, weights, false, batch), factored); !(d <= p.rel) {
+					t.Errorf("%s, %s: merged and factored logits differ by %.2g", method, p.dtype, d)
+				}
+				if d := gap(plain, factored); d < 0.1 {
+					t.Errorf("%s, %s: the adapters move logits by %.2g only, which proves nothing", method, p.dtype, d)
+				}
+			}
+		}
+	})
+}
+
+// rawLogits are the logits in the model's own precision, with the program's adapters beside the weights or not.
+func rawLogits(t *testing.T, p *program, weights namedTensors, adapters bool, batch data.Batch) []float64 {
+	t.Helper()
+	args := weights.args()
+	for _, q := range p.state.params {
+		args = append(args, q.value)
+	}
+	exec := MustNewExec(p.backend, func(in []*Node) []*Node {
+		w, in := split(in, len(weights.list))
+		values, in := split(in, len(p.state.params))
+		bert := &model.BERT{Config: p.config, Weights: weights.lookup(w, nil), Hook: model.Frozen}
+		if adapters {
+			bert.Hook = adapted(p.deltas(values))
+		}
+		return []*Node{bert.Logits(model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]})}
+	})
+	defer exec.Finalize()
+	out, err := exec.Call(append(args, inputArgs(p.backend, batch)...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64s(t, out[0])
+}
+
+// T10, T24: a factor of rate 0 keeps its bits, whatever the weight decay; so does all that is not trained.
+func TestT10FrozenUnderWeightDecay(t *testing.T) {
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		c := small()
+		c.Gamma, c.WeightDecay, c.Warmup, c.Steps = 0, 0.1, 0, 3
+		tr := created(t, b, c)
+		base := bitsOf(t, tr.program.weights.list)
+		start := map[string][]byte{}
+		for _, p := range tr.program.state.params {
+			start[p.name] = bitsOf(t, []*tensors.Tensor{p.value})
+		}
+		for range c.Steps {
+			if err := tr.step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, p := range tr.program.state.params {
+			outer := strings.HasSuffix(p.name, ".left") || strings.HasSuffix(p.name, ".right")
+			if same := slices.Equal(bitsOf(t, []*tensors.Tensor{p.value}), start[p.name]); same != outer {
+				t.Errorf("%s kept its bits: %v, want %v", p.name, same, outer)
+			}
+			if (p.m == nil) != outer {
+				t.Errorf("%s has moments: %v", p.name, p.m != nil)
+			}
+		}
+		if !slices.Equal(bitsOf(t, tr.program.weights.list), base) {
+			t.Error("the base model changed")
+		}
+		if n := len(tr.program.weights.list); n != 16+9 {
+			t.Errorf("%d frozen tensors, want the whole model, its head too", n)
+		}
+	})
+}

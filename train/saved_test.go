@@ -1,0 +1,368 @@
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/testbackend"
+)
+
+// copyTree copies a folder of files and folders.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// edit rewrites a file.
+func edit(t *testing.T, path string, change func(text string) string) {
+	t.Helper()
+	text := string(fileBytes(t, path))
+	changed := change(text)
+	if changed == text {
+		t.Fatalf("%s: the edit changes nothing", path)
+	}
+	if err := os.WriteFile(path, []byte(changed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// flip changes one bit of a file's last byte.
+func flip(text string) string {
+	return text[:len(text)-1] + string([]byte{text[len(text)-1] ^ 1})
+}
+
+// rewriteAdapter changes the tensors of an adapter and writes it anew, its sum included: such a file is not
+// damaged, but it is not the adapter that its description says.
+func rewriteAdapter(t *testing.T, dir string, change func(values map[string]*tensors.Tensor)) {
+	t.Helper()
+	info, values, err := readAdapter(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(values)
+	var list []namedTensor
+	for name, v := range values {
+		list = append(list, namedTensor{name, v})
+	}
+	if err := writeAdapter(dir, info, list); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const adaptedQuery = "bert.encoder.layer.0.attention.self.query"
+
+// What a user sees of each way in which a saved run can be wrong.
+func TestOpenErrors(t *testing.T) {
+	b := testbackend.All(t)[0]
+	base := filepath.Join(t.TempDir(), "base")
+	copyTree(t, smallModel(), base)
+	run := filepath.Join(t.TempDir(), "run")
+	c := small()
+	c.Model, c.Steps, c.Warmup = base, 1, 0
+	trainSmall(t, b, c, run)
+	adapterFile := func(dir string) string { return filepath.Join(dir, adapterDir, adapterTensors) }
+	description := func(dir string) string { return filepath.Join(dir, adapterDir, adapterJSON) }
+	replace := func(from, to string) func(string) string {
+		return func(text string) string { return strings.Replace(text, from, to, 1) }
+	}
+	for _, tc := range []struct {
+		name string
+		bend func(t *testing.T, dir, base string)
+		is   error
+		want string // DIR stands for the run, BASE for the model
+	}{
+		{
+			"a bit of the tensors flipped", func(t *testing.T, dir, _ string) { edit(t, adapterFile(dir), flip) }, ErrCorrupt,
+			"DIR/adapter/adapter.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUM",
+		},
+		{
+			"tensors cut short", func(t *testing.T, dir, _ string) {
+				edit(t, adapterFile(dir), func(text string) string { return text[:len(text)/2] })
+			}, ErrCorrupt,
+			"file is damaged: safetensors: DIR/adapter/adapter.safetensors: file is N bytes, header says N; the download or copy was cut short: get it again",
+		},
+		{
+			"sum changed", func(t *testing.T, dir, _ string) {
+				edit(t, description(dir), replace(`"tensors_sha256": "`, `"tensors_sha256": "0`))
+			}, ErrCorrupt,
+			"DIR/adapter/adapter.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUM",
+		},
+		{
+			"unknown field", func(t *testing.T, dir, _ string) { edit(t, description(dir), replace(`"rank"`, `"rnak"`)) }, ErrCorrupt,
+			`DIR/adapter/adapter.json: file is damaged: json: unknown field "rnak"`,
+		},
+		{
+			"text after the description", func(t *testing.T, dir, _ string) {
+				edit(t, description(dir), func(text string) string { return text + "]" })
+			}, ErrCorrupt, `DIR/adapter/adapter.json: file is damaged: text after the JSON value`,
+		},
+		{
+			"version of a newer program", func(t *testing.T, dir, _ string) {
+				edit(t, description(dir), replace(`"version": 1`, `"version": 2`))
+			}, nil, `DIR/adapter/adapter.json: version 2; this program reads version 1`,
+		},
+		{
+			"unknown method", func(t *testing.T, dir, _ string) {
+				edit(t, description(dir), replace(`"deep-compressed"`, `"deep-future"`))
+			}, nil, `DIR: unknown method "deep-future"; nearest: deep-wide (known: vanilla deep-wide deep-narrow deep-compressed)`,
+		},
+		{
+			"unknown task", func(t *testing.T, dir, _ string) { edit(t, description(dir), replace(`"stsb"`, `"sts"`)) }, nil,
+			`DIR: unknown task "sts"; nearest: stsb (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax)`,
+		},
+		{
+			"settings that disagree", func(t *testing.T, dir, _ string) {
+				edit(t, description(dir), replace(`"rank": 4`, `"rank": 6`))
+			}, nil, `DIR: method deep-compressed: alpha 4; only vanilla with init peft scales its update`,
+		},
+		{
+			"missing factor", func(t *testing.T, dir, _ string) {
+				rewriteAdapter(t, filepath.Join(dir, adapterDir), func(v map[string]*tensors.Tensor) { delete(v, adaptedQuery+".W2") })
+			}, nil, `DIR: tensor "bert.encoder.layer.0.attention.self.query.W2" is missing`,
+		},
+		{
+			"misshapen factor", func(t *testing.T, dir, _ string) {
+				rewriteAdapter(t, filepath.Join(dir, adapterDir), func(v map[string]*tensors.Tensor) {
+					v[adaptedQuery+".W2"] = tensors.FromFlatDataAndDimensions(make([]float32, 8), 2, 4)
+				})
+			}, nil, `DIR: tensor "bert.encoder.layer.0.attention.self.query.W2" is [2 4], want [4 4]`,
+		},
+		{
+			"unexpected factor", func(t *testing.T, dir, _ string) {
+				rewriteAdapter(t, filepath.Join(dir, adapterDir), func(v map[string]*tensors.Tensor) {
+					v[adaptedQuery+".W9"] = tensors.FromFlatDataAndDimensions(make([]float32, 4), 2, 2)
+				})
+			}, nil, `DIR: tensor "bert.encoder.layer.0.attention.self.query.W9" is unexpected in a deep-compressed adapter`,
+		},
+		{
+			"misshapen head", func(t *testing.T, dir, _ string) {
+				rewriteAdapter(t, filepath.Join(dir, adapterDir), func(v map[string]*tensors.Tensor) {
+					v["classifier.bias"] = tensors.FromFlatDataAndDimensions(make([]float32, 3), 3)
+				})
+			}, nil, `DIR: tensor "classifier.bias" is [3], want [1]`,
+		},
+		{
+			"kernel that the model lacks", func(t *testing.T, dir, _ string) {
+				edit(t, description(dir), replace(adaptedQuery, "bert.encoder.layer.7.attention.self.query"))
+			}, ErrOtherBase, `DIR: adapter belongs to another base model: the model has no kernel bert.encoder.layer.7.attention.self.query [32 32]`,
+		},
+		{
+			"other weights", func(t *testing.T, _, base string) { edit(t, filepath.Join(base, "model.safetensors"), flip) }, ErrOtherBase,
+			`adapter belongs to another base model: model file model.safetensors has changed since the run began: sha256 SUM`,
+		},
+		{
+			"other config", func(t *testing.T, _, base string) {
+				edit(t, filepath.Join(base, "config.json"), replace(`{`, `{"layer_norm_eps": 1e-5, `))
+			}, ErrOtherBase,
+			`adapter belongs to another base model: model file config.json has changed since the run began: sha256 SUM`,
+		},
+		{
+			"no adapter yet", func(t *testing.T, dir, _ string) {
+				if err := os.RemoveAll(filepath.Join(dir, adapterDir)); err != nil {
+					t.Fatal(err)
+				}
+			}, nil, `DIR has no adapter yet: the run has not finished; go on with deeplora train --resume --out DIR`,
+		},
+		{
+			"settings damaged", func(t *testing.T, dir, _ string) { edit(t, filepath.Join(dir, configJSON), replace(`{`, ``)) }, ErrCorrupt,
+			`DIR/config.json: file is damaged: json: cannot unmarshal string into Go value of type train.RunConfig`,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir, model := filepath.Join(t.TempDir(), "run"), filepath.Join(t.TempDir(), "base")
+			copyTree(t, run, dir)
+			copyTree(t, base, model)
+			edit(t, filepath.Join(dir, configJSON), replace(base, model))
+			tc.bend(t, dir, model)
+			saved, err := Open(t.Context(), dir, b, data.HubOptions{Offline: true})
+			if err == nil {
+				saved.Close()
+				t.Fatal("opened")
+			}
+			if tc.is != nil && !errors.Is(err, tc.is) {
+				t.Errorf("%v is not %v", err, tc.is)
+			}
+			if got, want := sums.ReplaceAllString(counts.ReplaceAllString(err.Error(), "$1 N"), "SUM"), strings.ReplaceAll(strings.ReplaceAll(tc.want, "DIR", dir), "BASE", model); got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+// An adapter file written and read is the same, a trained head's orientation included.
+func TestAdapterFileRoundTrip(t *testing.T) {
+	dir := t.TempDir()
+	values := []namedTensor{
+		{"k.W1", tensors.FromFlatDataAndDimensions([]float32{1, 2, 3, float32(math.Pi), -0, 1e-38}, 2, 3)},
+		{"wide", tensors.FromFlatDataAndDimensions([]float64{math.Pi, 1e-300}, 2)},
+		{"classifier.weight", tensors.FromFlatDataAndDimensions([]float32{1, 2, 3, 4, 5, 6}, 3, 2)},
+		{"bert.pooler.dense.weight", tensors.FromFlatDataAndDimensions([]float64{1, 2, 3, 4}, 2, 2)},
+	}
+	info := AdapterInfo{Method: "vanilla", Rank: 2, Kernels: []AdaptedKernel{{"k", 4, 3}}}
+	if err := writeAdapter(dir, info, values); err != nil {
+		t.Fatal(err)
+	}
+	got, read, err := readAdapter(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info.Version, info.Tensors = 1, got.Tensors
+	a, errA := json.Marshal(got)
+	b, errB := json.Marshal(info)
+	if errA != nil || errB != nil || string(a) != string(b) {
+		t.Errorf("description %s, want %s", a, b)
+	}
+	for _, v := range values {
+		if x, ok := read[v.name]; !ok || !x.Equal(v.value) {
+			t.Errorf("%s came back as %v, want %v", v.name, x, v.value)
+		}
+	}
+	if len(read) != len(values) {
+		t.Errorf("%d tensors, want %d", len(read), len(values))
+	}
+}
+
+// checkpointed is a run that was stopped with checkpoints at steps 2 and 4.
+func checkpointed(t *testing.T, b compute.Backend, c Config) string {
+	t.Helper()
+	c.SaveEvery = 2
+	out := filepath.Join(t.TempDir(), "run")
+	interruptAt(t, b, c, out, 4)
+	return out
+}
+
+// A damaged checkpoint is named with the remedy, and the remedy works: the end has the same bits.
+func TestDamagedCheckpoint(t *testing.T) {
+	b := testbackend.All(t)[0]
+	c := small()
+	c.SaveEvery = 2
+	whole := filepath.Join(t.TempDir(), "whole")
+	trainSmall(t, b, c, whole)
+	for _, tc := range []struct {
+		name string
+		bend func(t *testing.T, at string)
+		want string // AT stands for the checkpoint
+	}{
+		{
+			"moments", func(t *testing.T, at string) { edit(t, filepath.Join(at, optimizerTensors), flip) },
+			"resume: AT/optimizer.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUM; remove AT to go on from the one before",
+		},
+		{
+			"factors", func(t *testing.T, at string) { edit(t, filepath.Join(at, adapterTensors), flip) },
+			"resume: AT/adapter.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUM; remove AT to go on from the one before",
+		},
+		{
+			"state", func(t *testing.T, at string) {
+				edit(t, filepath.Join(at, stateJSON), func(text string) string { return text[:20] })
+			},
+			"resume: AT/state.json: file is damaged: unexpected EOF; remove AT to go on from the one before",
+		},
+		{
+			"state of a newer program", func(t *testing.T, at string) {
+				edit(t, filepath.Join(at, stateJSON), func(text string) string { return strings.Replace(text, `"version": 1`, `"version": 3`, 1) })
+			},
+			"resume: AT/state.json: version 3; this program reads version 1; remove AT to go on from the one before",
+		},
+		{
+			"a file gone", func(t *testing.T, at string) {
+				if err := os.Remove(filepath.Join(at, adapterJSON)); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"resume: open AT/adapter.json: no such file or directory; remove AT to go on from the one before",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			out := checkpointed(t, b, c)
+			at := checkpointPath(out, 4)
+			tc.bend(t, at)
+			_, err := Train(t.Context(), Config{}, Options{Backend: b, Out: out, Resume: true})
+			if got, want := sums.ReplaceAllString(errText(err), "SUM"), strings.ReplaceAll(tc.want, "AT", at); got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+			if err := os.RemoveAll(at); err != nil {
+				t.Fatal(err)
+			}
+			trainSmall(t, b, Config{}, out, func(o *Options) { o.Resume = true })
+			sameAdapter(t, whole, out)
+		})
+	}
+}
+
+// A run goes on only with what it began with.
+func TestResumeErrors(t *testing.T) {
+	b := testbackend.All(t)[0]
+	model, rows := filepath.Join(t.TempDir(), "model"), filepath.Join(t.TempDir(), "data")
+	copyTree(t, smallModel(), model)
+	copyTree(t, smallData(), rows)
+	c := small()
+	c.Model, c.Data = model, rows
+	out := checkpointed(t, b, c)
+	resume := func() error {
+		_, err := Train(t.Context(), Config{}, Options{Backend: b, Out: out, Resume: true})
+		return err
+	}
+	restored := func(path string, change func(string) string) {
+		t.Helper()
+		before := fileBytes(t, path)
+		edit(t, path, change)
+		err := resume()
+		if err := os.WriteFile(path, before, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{
+			model: "resume " + out + ": model file model.safetensors has changed since the run began: sha256 SUM",
+			rows:  "resume " + out + ": data file validation.jsonl has changed since the run began: sha256 SUM",
+			out:   filepath.Join(out, metricsJSONL) + ": file is damaged: it is 3 bytes, the checkpoint was saved at N",
+		}[filepath.Dir(path)]
+		if got := sums.ReplaceAllString(counts.ReplaceAllString(errText(err), "$1 N"), "SUM"); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	restored(filepath.Join(model, "model.safetensors"), flip)
+	restored(filepath.Join(rows, "validation.jsonl"), func(text string) string { return strings.Replace(text, `"label":`, `"label": `, 1) })
+	restored(filepath.Join(out, metricsJSONL), func(text string) string { return text[:3] })
+	if err := resume(); err != nil {
+		t.Errorf("with everything put back: %v", err)
+	}
+}
+
+// A new run takes no directory that holds something, and none that another run holds.
+func TestOutputInUse(t *testing.T) {
+	b := testbackend.All(t)[0]
+	c := small()
+	full := t.TempDir()
+	if err := os.WriteFile(filepath.Join(full, "thesis.tex"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Train(t.Context(), c, Options{Backend: b, Out: full})
+	if want := full + ": output directory is in use: it holds thesis.tex; choose another --out"; !errors.Is(err, ErrInUse) || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	out := checkpointed(t, b, c)
+	_, err = Train(t.Context(), c, Options{Backend: b, Out: out})
+	if want := out + ": output directory is in use by a run; --resume goes on with it, or choose another --out"; !errors.Is(err, ErrInUse) || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	held, err := openRun(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Train(t.Context(), c, Options{Backend: b, Out: out, Resume: true})
+	if !errors.Is(err, ErrInUse) || !strings.HasPrefix(err.Error(), out+": output directory is in use by another process (process ") {
+		t.Errorf("held by another process: %v", err)
+	}
+	held.close()
+	trainSmall(t, b, c, out, func(o *Options) { o.Resume = true })
+}
