@@ -65,6 +65,7 @@ func (s *shared) demo(cmd *cobra.Command, out string, steps int, seed uint64) ([
 		return nil, err
 	}
 	defer s.ui.clear()
+	defer s.onInterrupt(cmd.Context())()
 	var results []train.Result
 	for _, method := range demoMethods {
 		c := train.Default()

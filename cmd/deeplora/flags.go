@@ -30,7 +30,8 @@ type shared struct {
 	quiet   bool
 	verbose bool
 
-	ui *ui
+	ui      *ui
+	release func() // gives signals back to the system
 }
 
 func (s *shared) bind(f *pflag.FlagSet) {

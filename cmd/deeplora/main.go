@@ -36,7 +36,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	// A second signal ends the process at once: whoever insists is not made to wait for a checkpoint.
 	context.AfterFunc(ctx, stop)
 
-	root := rootCommand()
+	root := rootCommand(&shared{release: stop})
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
@@ -48,8 +48,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	return exitCode(err)
 }
 
-func rootCommand() *cobra.Command {
-	s := &shared{}
+func rootCommand(s *shared) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "deeplora",
 		Short: "Fine-tune BERT-style encoders with Deep LoRA",

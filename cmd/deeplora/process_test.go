@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -376,25 +377,31 @@ func TestInterruptSavesAndNamesTheCommand(t *testing.T) {
 // Whoever interrupts again does not wait for the end of a step.
 func TestSecondInterruptStopsAtOnce(t *testing.T) {
 	t.Parallel()
-	out := filepath.Join(t.TempDir(), "run")
-	p := start(t, smallRun(t, backendGo, out, "--steps", "2", "--accumulate", "100000")...) // a step of minutes
-	p.until(t, "training", func() bool { return strings.Contains(p.err.String(), "training ") })
-	signal := func() {
-		if err := p.Process.Signal(os.Interrupt); err != nil {
-			t.Fatal(err)
+	settings := []string{"--steps", "3", "--accumulate", "40"}
+	for range 10 {
+		out := filepath.Join(t.TempDir(), "run")
+		p := start(t, smallRun(t, backendGo, out, settings...)...)
+		p.until(t, "step 1", func() bool { return len(steps(out)) > 0 }) // and so, soon, in step 2, which is long
+		for range 2 {
+			if err := p.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				t.Fatal(err)
+			}
+			p.until(t, "an answer", func() bool { return strings.Contains(p.err.String(), "interrupt again to stop at once") })
+		}
+		p.code(t)
+		status, ok := p.ProcessState.Sys().(syscall.WaitStatus)
+		if ok && status.Signaled() && status.Signal() == syscall.SIGINT {
+			if done := len(steps(out)); done != 1 {
+				t.Errorf("%d steps were done, want 1", done)
+			}
+			return
+		}
+		// The first signal may come between two steps, and the process be gone before the second.
+		if p.ProcessState.ExitCode() != exitInterrupted {
+			t.Fatalf("ended with %v\n%s", p.ProcessState, p.err.String())
 		}
 	}
-	signal()
-	p.until(t, "an answer", func() bool { return strings.Contains(p.err.String(), "interrupt again to stop at once") })
-	signal()
-	p.code(t)
-	status, ok := p.ProcessState.Sys().(syscall.WaitStatus)
-	if !ok || !status.Signaled() || status.Signal() != syscall.SIGINT {
-		t.Errorf("ended with %v, want the signal's own end", p.ProcessState)
-	}
-	if done := len(steps(out)); done != 0 {
-		t.Errorf("%d steps were done first", done)
-	}
+	t.Error("ten times, the second interrupt did not stop a step in hand")
 }
 
 // Two processes do not share a run directory.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -73,13 +74,19 @@ func (s *shared) train(cmd *cobra.Command, parsed train.Config, out string, resu
 		return nil, err
 	}
 	defer s.ui.clear() // a bar, where there is an error
-	defer s.ui.onInterrupt(cmd.Context(), interruptNotice)()
+	defer s.onInterrupt(cmd.Context())()
 	return train.Train(cmd.Context(), c, train.Options{
 		Backend: backend, Out: out, Resume: resume, Hub: s.hub(), Provenance: provenance, OnEvent: s.ui.event,
 	})
 }
 
-const interruptNotice = "interrupted: finishing what is being computed, then saving; interrupt again to stop at once"
+// onInterrupt answers an interrupt at once, until the returned function is called.
+func (s *shared) onInterrupt(ctx context.Context) (stop func()) {
+	return onCancel(ctx, func() {
+		s.release() // before the line that says so
+		s.ui.line("interrupted: finishing what is being computed, then saving; interrupt again to stop at once")
+	})
+}
 
 // resume prepares to go on with the run in out: with its settings and, unless the line has others, its engine
 // and threads. Where there is no run yet, one begins.

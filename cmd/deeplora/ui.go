@@ -268,16 +268,16 @@ func (u *ui) print(format string, args ...any) {
 	fmt.Fprintf(u.err, format+"\n", args...)
 }
 
-// onInterrupt writes a line when ctx is cancelled, until the returned function is called.
-func (u *ui) onInterrupt(ctx context.Context, text string) (stop func()) {
-	written := make(chan struct{})
+// onCancel calls act when ctx is cancelled, until the returned function is called, which waits for act to return.
+func onCancel(ctx context.Context, act func()) (stop func()) {
+	done := make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
-		defer close(written)
-		u.line("%s", text)
+		defer close(done)
+		act()
 	})
 	return func() {
 		if !cancel() {
-			<-written
+			<-done
 		}
 	}
 }

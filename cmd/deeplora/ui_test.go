@@ -83,19 +83,18 @@ func TestPlainLines(t *testing.T) {
 	}
 }
 
-func TestInterruptLine(t *testing.T) {
+func TestOnCancel(t *testing.T) {
 	for _, cancelled := range []bool{true, false} {
-		var errOut bytes.Buffer
-		u := newUI(&bytes.Buffer{}, &errOut, false, false)
+		acted := false
 		ctx, cancel := context.WithCancel(t.Context())
-		stop := u.onInterrupt(ctx, "interrupted")
+		stop := onCancel(ctx, func() { acted = true })
 		if cancelled {
 			cancel()
 		}
-		stop() // waits for the line, if there is to be one
+		stop() // waits, if there is something to wait for
 		cancel()
-		if got := errOut.String(); got != "" != cancelled {
-			t.Errorf("cancelled %v: %q", cancelled, got)
+		if acted != cancelled {
+			t.Errorf("cancelled %v, acted %v", cancelled, acted)
 		}
 	}
 }
