@@ -103,48 +103,39 @@ const (
 
 // Validate returns every fault of the settings, joined; each names its setting.
 func (c *Config) Validate() error {
-	var faults []error
-	check := func(ok bool, format string, args ...any) {
-		if !ok {
-			faults = append(faults, fmt.Errorf(format, args...))
-		}
-	}
-	oneOf := func(setting, value string, want ...string) {
-		if !slices.Contains(want, value) {
-			faults = append(faults, fmt.Errorf("%s: %q is unknown; nearest: %s (known: %s)", setting, value, nearest.Of(value, want), strings.Join(want, " ")))
-		}
-	}
-	atLeast := func(setting string, value, least int) {
-		check(value >= least, "%s: %d is less than %d", setting, value, least)
-	}
-	within := func(setting string, value, low, high float64) {
-		check(value >= low && value <= high, "%s: %g is not between %g and %g", setting, value, low, high)
-	}
+	var f faults
+	c.checkNames(&f)
+	f.check(c.Shots == 0 || c.ShotsPerClass == 0, "shots and shots-per-class: give one of them")
+	f.check(c.Manifest == "" || c.Shots == 0 && c.ShotsPerClass == 0, "manifest: a replayed draw takes no shots or shots-per-class")
+	f.check(c.Steps == 0 || c.Epochs == 0, "steps and epochs: give one of them")
+	c.checkNumbers(&f)
+	f.check(c.EarlyStop == 0 || c.EvalEvery > 0, "early-stop: needs eval-every")
+	return errors.Join(f...)
+}
 
-	if _, err := data.LookupTask(c.Task); err != nil {
-		faults = append(faults, err)
-	}
-	if _, err := lora.New(c.Method, c.AdapterSettings()); err != nil {
-		faults = append(faults, err)
-	}
+// checkNames checks the settings that are one of a few words.
+func (c *Config) checkNames(f *faults) {
+	_, err := data.LookupTask(c.Task)
+	f.add(err)
+	_, err = lora.New(c.Method, c.AdapterSettings())
+	f.add(err)
 	if len(c.Target) == 0 {
-		oneOf("scope", c.Scope, lora.Scopes()...)
+		f.oneOf("scope", c.Scope, lora.Scopes()...)
 	}
 	for _, pattern := range c.Target {
 		_, err := regexp.Compile(pattern)
-		check(err == nil, "target: %q is no regular expression: %v", pattern, err)
+		f.check(err == nil, "target: %q is no regular expression: %v", pattern, err)
 	}
-	oneOf("sample", c.Sample, "without", "with-replacement")
-	if _, err := data.ParsePadding(c.Pad); err != nil {
-		faults = append(faults, err)
-	}
-	oneOf("overlong", c.Overlong, OverlongDrop, OverlongTruncate)
+	f.oneOf("sample", c.Sample, "without", "with-replacement")
+	_, err = data.ParsePadding(c.Pad)
+	f.add(err)
+	f.oneOf("overlong", c.Overlong, OverlongDrop, OverlongTruncate)
 	if c.Select != "" {
-		oneOf("select", c.Select, SelectLast, SelectBest)
+		f.oneOf("select", c.Select, SelectLast, SelectBest)
 	}
-	check(c.Shots == 0 || c.ShotsPerClass == 0, "shots and shots-per-class: give one of them")
-	check(c.Manifest == "" || c.Shots == 0 && c.ShotsPerClass == 0, "manifest: a replayed draw takes no shots or shots-per-class")
-	check(c.Steps == 0 || c.Epochs == 0, "steps and epochs: give one of them")
+}
+
+func (c *Config) checkNumbers(f *faults) {
 	for _, n := range []struct {
 		setting      string
 		value, least int
@@ -163,17 +154,38 @@ func (c *Config) Validate() error {
 		{"keep", c.Keep, 1},
 		{"early-stop", c.EarlyStop, 0},
 	} {
-		atLeast(n.setting, n.value, n.least)
+		f.check(n.value >= n.least, "%s: %d is less than %d", n.setting, n.value, n.least)
 	}
-	within("epochs", c.Epochs, 0, 1e6)
-	within("lr", c.LR, 0, 1e3)
-	within("decay-ratio", c.DecayRatio, 0, 1)
-	within("weight-decay", c.WeightDecay, 0, 1)
-	within("clip", c.Clip, 0, math.MaxFloat32)
-	check(c.Dropout == CheckpointDropout || c.Dropout >= 0 && c.Dropout < 1, "dropout: %g is not between 0 and below 1", c.Dropout)
-	check(c.HeadSeed >= SeedOfRun, "head-seed: %d is negative", c.HeadSeed)
-	check(c.EarlyStop == 0 || c.EvalEvery > 0, "early-stop: needs eval-every")
-	return errors.Join(faults...)
+	f.within("epochs", c.Epochs, 0, 1e6)
+	f.within("lr", c.LR, 0, 1e3)
+	f.within("decay-ratio", c.DecayRatio, 0, 1)
+	f.within("weight-decay", c.WeightDecay, 0, 1)
+	f.within("clip", c.Clip, 0, math.MaxFloat32)
+	f.check(c.Dropout == CheckpointDropout || c.Dropout >= 0 && c.Dropout < 1, "dropout: %g is not between 0 and below 1", c.Dropout)
+	f.check(c.HeadSeed >= SeedOfRun, "head-seed: %d is negative", c.HeadSeed)
+}
+
+// faults collects what is wrong with settings.
+type faults []error
+
+func (f *faults) add(err error) {
+	if err != nil {
+		*f = append(*f, err)
+	}
+}
+
+func (f *faults) check(ok bool, format string, args ...any) {
+	if !ok {
+		*f = append(*f, fmt.Errorf(format, args...))
+	}
+}
+
+func (f *faults) oneOf(setting, value string, want ...string) {
+	f.check(slices.Contains(want, value), "%s: %q is unknown; nearest: %s (known: %s)", setting, value, nearest.Of(value, want), strings.Join(want, " "))
+}
+
+func (f *faults) within(setting string, value, low, high float64) {
+	f.check(value >= low && value <= high, "%s: %g is not between %g and %g", setting, value, low, high)
 }
 
 // AdapterSettings are the part of the settings that package lora takes.
