@@ -26,7 +26,7 @@ func Open(p Plugin) (compute.Backend, Plugin, error) {
 	}
 	p, err := p.Verify(false)
 	if err != nil {
-		return nil, p, err
+		return nil, p, withRemedy(err, p.Kind)
 	}
 	name, remove, err := plainName(p)
 	if err != nil {
@@ -44,6 +44,18 @@ func Open(p Plugin) (compute.Backend, Plugin, error) {
 		return nil, p, fmt.Errorf("engine: open %s: %w", p.Path, explain(p, err))
 	}
 	return backend, p, nil
+}
+
+// withRemedy says how to come to a sound plugin, unless the error does: an install passes over one that is not.
+func withRemedy(err error, kind Kind) error {
+	switch {
+	case strings.Contains(err.Error(), remedyChanged):
+		return err
+	case kind == CUDA:
+		return fmt.Errorf("%w; %s --cuda", err, remedyChanged)
+	default:
+		return fmt.Errorf("%w; %s", err, remedyChanged)
+	}
 }
 
 // openBackend opens a plugin by go-xla's configuration. A nil pointer inside go-xla is an error too: it is
