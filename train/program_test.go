@@ -22,6 +22,12 @@ import (
 	"github.com/deeplora/deeplora/model"
 )
 
+// precision is a dtype and how far, relatively, results may be off in it.
+type precision struct {
+	dtype dtypes.DType
+	rel   float64
+}
+
 // general gives every parameter random values of order 1, scaled so that a product of factors stays so: starts
 // are too special (zeros, multiples of the identity) to see faults at.
 func general(t *testing.T, s *state, dtype dtypes.DType, size float64) {
@@ -165,10 +171,7 @@ func TestT22KernelGradientsInGroups(t *testing.T) {
 	}
 	defer golden.Close()
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, p := range []struct {
-			dtype dtypes.DType
-			rel   float64
-		}{{dtypes.Float32, 1e-4}, {dtypes.Float64, 1e-10}} {
+		for _, p := range some(b, precision{dtypes.Float64, 1e-10}, precision{dtypes.Float32, 1e-4}) {
 			// The largest gradient of the tiny model is 8 KiB in float32: one in each group, some, all.
 			for _, limit := range some(b, 1, 0, 40<<10) {
 				c, err := model.Load(os.DirFS(testshared.Path(t, "reference", "tiny_bert")), model.LoadOptions{DType: p.dtype})
@@ -286,10 +289,7 @@ func TestT20MergedEqualsAdapted(t *testing.T) {
 	batch := randomInputs()
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
 		for _, method := range some(b, "vanilla", "deep-wide", "deep-narrow", "deep-compressed") {
-			for _, p := range []struct {
-				dtype dtypes.DType
-				rel   float64
-			}{{dtypes.Float32, 1e-5}, {dtypes.Float64, 1e-12}} {
+			for _, p := range some(b, precision{dtypes.Float64, 1e-12}, precision{dtypes.Float32, 1e-5}) {
 				c, program := mergeable(t, b, method, p.dtype)
 				factored := rawLogits(t, program, program.weights, true, batch)
 				plain := rawLogits(t, program, program.weights, false, batch)
