@@ -26,10 +26,10 @@ import (
 )
 
 type settings struct {
-	binary, python, model, data  string // data is made here
-	methods, scopes              []string
-	rank, batch, length          int
-	steps, rounds, threads, seed int
+	binary, python, model, data string // data is made here
+	methods, scopes             []string
+	rank, batch, length         int
+	steps, rounds, threads      int
 }
 
 // timing is what one process measured.
