@@ -153,7 +153,7 @@ func smallRun(t *testing.T, backend, out string, more ...string) []string {
 	}
 	return append([]string{
 		"train", "--backend", backend, "--data", data, "--rank", "4", "--scope", "only-query-value",
-		"--batch", "4", "--max-length", "32", "--pad", "fixed", "--out", out,
+		"--batch", "2", "--max-length", "16", "--pad", "fixed", "--out", out,
 	}, more...)
 }
 
@@ -252,8 +252,8 @@ func killSeed(t *testing.T) uint64 {
 // A run that is killed at any step and resumed ends with the bytes of one that was not.
 func TestKilledRunEndsWithTheSameBytes(t *testing.T) {
 	t.Parallel()
-	const total, kills = 40, 3
-	settings := []string{"--steps", strconv.Itoa(total), "--save-every", "6", "--eval-every", "15"}
+	const total, kills = 60, 3
+	settings := []string{"--steps", strconv.Itoa(total), "--save-every", "9", "--eval-every", "25"}
 	for _, backend := range engines() {
 		t.Run(backend, func(t *testing.T) {
 			draw := rand.New(rand.NewPCG(killSeed(t), 0))
@@ -377,7 +377,7 @@ func TestInterruptSavesAndNamesTheCommand(t *testing.T) {
 // Whoever interrupts again does not wait for the end of a step.
 func TestSecondInterruptStopsAtOnce(t *testing.T) {
 	t.Parallel()
-	settings := []string{"--steps", "3", "--accumulate", "40"}
+	settings := []string{"--steps", "3", "--accumulate", "150"}
 	for range 10 {
 		out := filepath.Join(t.TempDir(), "run")
 		p := start(t, smallRun(t, backendGo, out, settings...)...)
