@@ -169,8 +169,12 @@ func (f *faults) unless(ok bool, format string, args ...any) {
 
 func (f *faults) rank(s Settings) { f.unless(s.Rank >= 1, "rank %d; want 1 or more", s.Rank) }
 
+// maxDepth bounds the number of factors: ε^64 is nothing in any precision, and a damaged file can say any number.
+const maxDepth = 64
+
 func (f *faults) depth(s Settings) {
 	f.unless(s.Depth >= 3, "depth %d; want 3 or more (with two factors it is vanilla)", s.Depth)
+	f.unless(s.Depth <= maxDepth, "depth %d; want at most %d", s.Depth, maxDepth)
 }
 
 func (f *faults) initScale(s Settings) {
