@@ -79,19 +79,8 @@ func (s *Saved) base(ctx context.Context, hub data.HubOptions) (*model.Checkpoin
 // mergeAdapter folds an adapter's tensors into a checkpoint: factors into their kernels, the head in place of
 // the checkpoint's. Every tensor must be one the adapter's description asks for.
 func mergeAdapter(backend compute.Backend, info AdapterInfo, values map[string]*tensors.Tensor, c *model.Checkpoint) (namedTensors, error) {
-	adapter, err := lora.New(info.Method, info.settings())
+	adapter, state, err := info.state(values, c.Config)
 	if err != nil {
-		return namedTensors{}, err
-	}
-	kernels, sites, err := info.sites(c.Config)
-	if err != nil {
-		return namedTensors{}, err
-	}
-	state, err := newState(adapter, sites, kernels, nil)
-	if err != nil {
-		return namedTensors{}, err
-	}
-	if err := state.restore(values, nil); err != nil {
 		return namedTensors{}, err
 	}
 	left := maps.Clone(values)
@@ -121,6 +110,23 @@ func mergeAdapter(backend compute.Backend, info AdapterInfo, values map[string]*
 	return weights, err
 }
 
+// state is the adapter that the description stands for, with these tensors as its factors.
+func (a *AdapterInfo) state(values map[string]*tensors.Tensor, c *model.Config) (lora.Adapter, *state, error) {
+	adapter, err := lora.New(a.Method, a.settings())
+	if err != nil {
+		return nil, nil, err
+	}
+	kernels, sites, err := a.sites(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := newState(adapter, sites, kernels, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	return adapter, s, s.restore(values, nil)
+}
+
 // sites are the adapter's kernels as the model has them.
 func (a *AdapterInfo) sites(c *model.Config) ([]model.Kernel, []lora.Site, error) {
 	all := c.Kernels()
@@ -130,6 +136,9 @@ func (a *AdapterInfo) sites(c *model.Config) ([]model.Kernel, []lora.Site, error
 		i := slices.IndexFunc(all, func(m model.Kernel) bool { return m.Name == k.Name })
 		if i < 0 || all[i].In != k.In || all[i].Out != k.Out {
 			return nil, nil, fmt.Errorf("%w: the model has no kernel %s [%d %d]", ErrOtherBase, k.Name, k.In, k.Out)
+		}
+		if slices.Contains(kernels, all[i]) { // its ΔK would be added twice
+			return nil, nil, fmt.Errorf("%s: %w: kernel %s is listed twice", adapterJSON, ErrCorrupt, k.Name)
 		}
 		kernels = append(kernels, all[i])
 		sites = append(sites, lora.Site{Name: k.Name, In: k.In, Out: k.Out})

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/testbackend"
+	"github.com/deeplora/deeplora/model"
 )
 
 // copyTree copies a folder of files and folders.
@@ -365,4 +367,62 @@ func TestOutputInUse(t *testing.T) {
 	}
 	held.close()
 	trainSmall(t, b, c, out, func(o *Options) { o.Resume = true })
+}
+
+// Whatever adapter.json says, it is applied to its tensors or refused.
+func FuzzAdapterDescription(f *testing.F) {
+	c, err := model.ReadConfig(os.DirFS(smallModel()), "config.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	values := map[string]*tensors.Tensor{
+		adaptedQuery + ".W1": tensors.FromFlatDataAndDimensions(make([]float32, 64), 2, 32),
+		adaptedQuery + ".W2": tensors.FromFlatDataAndDimensions(make([]float32, 64), 32, 2),
+	}
+	good := AdapterInfo{Version: 1, Method: "vanilla", Rank: 2, Init: "reference", Kernels: []AdaptedKernel{{adaptedQuery, 32, 32}}}
+	for _, change := range []func(a *AdapterInfo){
+		func(*AdapterInfo) {},
+		func(a *AdapterInfo) { a.Rank = 1 << 40 },
+		func(a *AdapterInfo) { a.Method, a.Depth, a.InitScale = "deep-compressed", 1<<40, 1 },
+		func(a *AdapterInfo) { a.Method, a.Depth, a.InitScale = "deep-wide", 3, 1 },
+		func(a *AdapterInfo) { a.Init, a.Alpha = "peft", -1 },
+		func(a *AdapterInfo) { a.Kernels = append(a.Kernels, a.Kernels[0]) },
+		func(a *AdapterInfo) { a.Kernels[0].In = -1 },
+	} {
+		a := good
+		a.Kernels = append([]AdaptedKernel(nil), good.Kernels...)
+		change(&a)
+		text, err := json.Marshal(a)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	path := filepath.Join(f.TempDir(), adapterJSON)
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var info AdapterInfo
+		if err := readJSON(path, &info); err != nil {
+			if !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%v is not ErrCorrupt", err)
+			}
+			return
+		}
+		_, s, err := info.state(values, c)
+		if err != nil {
+			return
+		}
+		seen := map[string]bool{}
+		for _, p := range s.params {
+			if seen[p.name] {
+				t.Errorf("%s was accepted twice", p.name)
+			}
+			seen[p.name] = true
+			if p.value == nil || !slices.Equal(p.value.Shape().Dimensions, p.shape) {
+				t.Errorf("%s was accepted without its tensor of %v", p.name, p.shape)
+			}
+		}
+	})
 }
