@@ -108,6 +108,7 @@ func (c *Config) Validate() error {
 	f.check(c.Shots == 0 || c.ShotsPerClass == 0, "shots and shots-per-class: give one of them")
 	f.check(c.Manifest == "" || c.Shots == 0 && c.ShotsPerClass == 0, "manifest: a replayed draw takes no shots or shots-per-class")
 	f.check(c.Steps == 0 || c.Epochs == 0, "steps and epochs: give one of them")
+	f.check(c.ShotsPerClass == 0 || c.Sample == "without" || c.Reference, "sample: shots-per-class draws without replacement")
 	c.checkNumbers(&f)
 	f.check(c.EarlyStop == 0 || c.EvalEvery > 0, "early-stop: needs eval-every")
 	return errors.Join(f...)

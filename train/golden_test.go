@@ -77,10 +77,11 @@ func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype
 	for _, k := range g.Kernels {
 		names = append(names, "^"+k.Name+"$")
 	}
-	kernels, _, err := SelectKernels(c.Config, "", names, 0)
+	selected, err := SelectKernels(c.Config, "", names, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	kernels := selected.Kernels
 	var sites []lora.Site
 	for _, k := range kernels {
 		sites = append(sites, lora.Site{Name: k.Name, In: k.In, Out: k.Out})

@@ -208,12 +208,12 @@ func TestT30AllDenseOfTheEncoder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kernels, notice, err := SelectKernels(c, "all-dense", nil, 16)
-	if err != nil || notice != "" {
-		t.Fatalf("notice %q, error %v", notice, err)
+	selected, err := SelectKernels(c, "all-dense", nil, 16)
+	if err != nil || selected.Notice != "" || selected.MinDim != 16 {
+		t.Fatalf("selected %+v, error %v", selected, err)
 	}
 	var got, want []string
-	for _, k := range kernels {
+	for _, k := range selected.Kernels {
 		got = append(got, k.Name)
 	}
 	for _, k := range readGolden(t).Kernels {
@@ -224,7 +224,7 @@ func TestT30AllDenseOfTheEncoder(t *testing.T) {
 	if !slices.Equal(got, want) || len(got) != 15 {
 		t.Errorf("kernels %v\nwant %v", got, want)
 	}
-	_, _, err = SelectKernels(c, "all-dense", nil, 512)
+	_, err = SelectKernels(c, "all-dense", nil, 512)
 	if text := "no kernel matches a min dimension of 512; the largest found among 16 kernels is 32: lower the bound"; errText(err) != text {
 		t.Errorf("got  %v\nwant %s", err, text)
 	}
@@ -247,10 +247,11 @@ func mergeable(t *testing.T, b compute.Backend, method string, dtype dtypes.DTyp
 	if err != nil {
 		t.Fatal(err)
 	}
-	kernels, _, err := SelectKernels(c.Config, "all-dense", nil, 8)
+	selected, err := SelectKernels(c.Config, "all-dense", nil, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
+	kernels := selected.Kernels
 	if len(kernels) != 10 {
 		t.Fatalf("%d kernels, want three tables, a layer's six and the pooler", len(kernels))
 	}

@@ -148,20 +148,27 @@ func (t *trainer) build() error {
 
 // scope resolves scope or patterns to kernels, in the encoder's order.
 func (t *trainer) scope() ([]model.Kernel, error) {
-	c, config := &t.config, t.in.checkpoint.Config
-	kernels, notice, err := SelectKernels(config, c.Scope, c.Target, c.MinDim)
+	c := &t.config
+	selected, err := SelectKernels(t.in.checkpoint.Config, c.Scope, c.Target, c.MinDim)
 	if err != nil {
 		return nil, err
 	}
-	if notice != "" {
-		t.notice("%s", notice)
+	if selected.Notice != "" {
+		t.notice("%s", selected.Notice)
 	}
-	return kernels, nil
+	c.MinDim = selected.MinDim
+	return selected.Kernels, nil
 }
 
-// SelectKernels returns the kernels of a model that a scope, or else patterns, adapt, in the encoder's
-// order; notice is a line for the user, or empty.
-func SelectKernels(config *model.Config, scope string, patterns []string, minDim int) (selected []model.Kernel, notice string, err error) {
+// Selected are the kernels that a scope picked.
+type Selected struct {
+	Kernels []model.Kernel // in the encoder's order
+	MinDim  int            // the bound on their smaller side that was applied, 0 for none
+	Notice  string         // a line for the user, or empty
+}
+
+// SelectKernels returns the kernels of a model that a scope, or else patterns, adapt.
+func SelectKernels(config *model.Config, scope string, patterns []string, minDim int) (Selected, error) {
 	kernels := config.Kernels()
 	shapes := make([]lora.Shape, len(kernels))
 	for i, k := range kernels {
@@ -169,14 +176,15 @@ func SelectKernels(config *model.Config, scope string, patterns []string, minDim
 	}
 	chosen, err := lora.Scope{Name: scope, Patterns: patterns, MinDim: minDim}.Select(shapes, config.HiddenSize)
 	if err != nil {
-		return nil, "", err
+		return Selected{}, err
 	}
+	selected := Selected{MinDim: chosen.MinDim, Notice: chosen.Notice}
 	for _, k := range kernels {
 		if slices.ContainsFunc(chosen.Kernels, func(s lora.Shape) bool { return s.Name == k.Name }) {
-			selected = append(selected, k)
+			selected.Kernels = append(selected.Kernels, k)
 		}
 	}
-	return selected, chosen.Notice, nil
+	return selected, nil
 }
 
 // sites gives each kernel what an adapter may see of it. Gradients are computed on the first training

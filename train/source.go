@@ -310,10 +310,10 @@ func (in *inputs) notices(c *Config, notice func(format string, args ...any)) {
 			notice("%s", n)
 		}
 		if e.dropped > 0 {
-			notice("%s: %d examples longer than %d tokens dropped", e.split.Name, e.dropped, c.MaxLength)
+			notice("%s: examples longer than %d tokens dropped: %d", e.split.Name, c.MaxLength, e.dropped)
 		}
 		if e.cut > 0 {
-			notice("%s: %d examples truncated to %d tokens", e.split.Name, e.cut, c.MaxLength)
+			notice("%s: examples truncated to %d tokens: %d", e.split.Name, c.MaxLength, e.cut)
 		}
 	}
 }

@@ -156,6 +156,11 @@ func engineListCommand(s *shared) *cobra.Command {
 				s.ui.line("no XLA plugin is installed; run: %s", remedyInstall)
 				return nil
 			}
+			for _, p := range plugins {
+				if !p.Sound {
+					s.ui.line("%s", p.Fault)
+				}
+			}
 			return s.ui.table(pluginRows(plugins))
 		},
 	}
@@ -192,7 +197,7 @@ func pluginRows(plugins []listedPlugin) [][]string {
 	for _, p := range plugins {
 		state := "sound"
 		if !p.Sound {
-			state = p.Fault
+			state = "unsound" // why stands above the table
 		}
 		rows = append(rows, []string{
 			"xla:" + string(p.Kind), state, fmt.Sprint(p.Size / 1e6), strings.TrimSpace(p.Source + " " + p.Version), p.SHA256, p.Path,

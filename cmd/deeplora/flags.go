@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -58,6 +59,9 @@ func (s *shared) prepare(cmd *cobra.Command) error {
 		return usagef("--threads: %d is negative; 0 means all cores", s.threads)
 	}
 	s.ui = newUI(cmd.OutOrStdout(), cmd.ErrOrStderr(), s.quiet, s.verbose)
+	if s.verbose {
+		slog.SetLogLoggerLevel(slog.LevelDebug) // XLA's own lines
+	}
 	return nil
 }
 

@@ -97,13 +97,13 @@ func inspect(config *model.Config, c train.Config) (*inspection, error) {
 		}
 		r.Model += size
 	}
-	selected, notice, err := train.SelectKernels(config, c.Scope, c.Target, c.MinDim)
+	selected, err := train.SelectKernels(config, c.Scope, c.Target, c.MinDim)
 	if err != nil {
 		return nil, usageError{err}
 	}
-	r.notice = notice
+	r.notice = selected.Notice
 	adapted := map[string]int{}
-	for _, k := range selected {
+	for _, k := range selected.Kernels {
 		if adapted[k.Name], err = lora.Count(adapter, shapesOf(k)); err != nil {
 			return nil, usageError{err}
 		}
@@ -112,14 +112,14 @@ func inspect(config *model.Config, c train.Config) (*inspection, error) {
 		r.Kernels = append(r.Kernels, inspectedKernel{k.Name, k.In, k.Out, adapted[k.Name]})
 		r.Parameters += adapted[k.Name]
 	}
-	r.Adapted = len(selected)
+	r.Adapted = len(selected.Kernels)
 	for _, scope := range lora.Scopes() {
-		kernels, _, err := train.SelectKernels(config, scope, nil, c.MinDim)
+		of, err := train.SelectKernels(config, scope, nil, c.MinDim)
 		if err != nil {
 			continue // a scope that does not fit this model is not this one's fault
 		}
-		if n, err := lora.Count(adapter, shapesOf(kernels...)); err == nil {
-			r.Scopes[scope] = scopeOf{len(kernels), n}
+		if n, err := lora.Count(adapter, shapesOf(of.Kernels...)); err == nil {
+			r.Scopes[scope] = scopeOf{len(of.Kernels), n}
 		}
 	}
 	return r, nil
