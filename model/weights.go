@@ -1,0 +1,349 @@
+package model
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/internal/safetensors"
+)
+
+// weights are the open files of a checkpoint and where each tensor lies.
+type weights struct {
+	source string // the single file, or the index
+	files  []weightFile
+	where  map[string]weightFile // tensor name as in the file -> file
+
+	labels   []string // classes of the head as config.json names them
+	headRows []int    // rows of the head in the order wanted; nil: as they stand
+}
+
+type weightFile struct {
+	*safetensors.File
+	name string
+	raw  fs.File
+}
+
+func (w *weights) close() {
+	for _, f := range w.files {
+		f.raw.Close() // opened for reading: nothing can be lost
+	}
+}
+
+// openFile opens one safetensors file of a file system.
+func openFile(fsys fs.FS, name string) (f weightFile, err error) {
+	raw, err := fsys.Open(name)
+	if err != nil {
+		return f, err
+	}
+	defer func() {
+		if err != nil {
+			raw.Close()
+		}
+	}()
+	info, err := raw.Stat()
+	if err != nil {
+		return f, err
+	}
+	at, ok := raw.(io.ReaderAt)
+	if !ok {
+		return f, fmt.Errorf("%s cannot be read at random: %T", name, raw)
+	}
+	file, err := safetensors.New(at, info.Size(), name)
+	return weightFile{file, name, raw}, err
+}
+
+const (
+	singleFile = "model.safetensors"
+	indexFile  = "model.safetensors.index.json"
+)
+
+// openWeights opens model.safetensors, or else the shards its index names. A single file wins where both
+// lie there.
+func openWeights(fsys fs.FS) (*weights, error) {
+	for _, from := range []struct {
+		source string
+		add    func(w *weights) error
+	}{
+		{singleFile, func(w *weights) error { _, err := w.add(fsys, singleFile); return err }},
+		{indexFile, func(w *weights) error { return w.addShards(fsys) }},
+	} {
+		_, err := fs.Stat(fsys, from.source)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		w := &weights{source: from.source, where: map[string]weightFile{}}
+		if err == nil {
+			err = from.add(w)
+		}
+		if err != nil {
+			w.close()
+			return nil, err
+		}
+		return w, nil
+	}
+	for _, pickle := range []string{"pytorch_model.bin", "pytorch_model.bin.index.json"} {
+		if _, err := fs.Stat(fsys, pickle); err == nil {
+			return nil, fmt.Errorf("model folder has %s but no %s: pickles can run code and are not read; save it again with safe_serialization=True", pickle, singleFile)
+		}
+	}
+	return nil, fmt.Errorf("model folder has neither %s nor %s", singleFile, indexFile)
+}
+
+func (w *weights) add(fsys fs.FS, name string) (weightFile, error) {
+	f, err := openFile(fsys, name)
+	if err != nil {
+		return f, err
+	}
+	w.files = append(w.files, f)
+	for _, tensor := range f.Names() {
+		if other, twice := w.where[tensor]; twice {
+			return f, fmt.Errorf("tensor %q is in both %s and %s", tensor, other.name, name)
+		}
+		w.where[tensor] = f
+	}
+	return f, nil
+}
+
+// addShards opens what model.safetensors.index.json maps, and holds the map against what the shards hold.
+func (w *weights) addShards(fsys fs.FS) error {
+	text, err := fs.ReadFile(fsys, indexFile)
+	if err != nil {
+		return err
+	}
+	var index struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(text, &index); err != nil {
+		return fmt.Errorf("%s: %w", indexFile, jsonFault(err))
+	}
+	mapped := slices.Sorted(maps.Keys(index.WeightMap))
+	var shards []string
+	for _, tensor := range mapped {
+		shard := index.WeightMap[tensor]
+		if shard == "." || shard != path.Base(shard) || strings.Contains(shard, `\`) || !fs.ValidPath(shard) {
+			return fmt.Errorf("%s: tensor %q is mapped to %q; a shard is a plain file name beside the index", indexFile, tensor, shard)
+		}
+		shards = append(shards, shard)
+	}
+	if len(shards) == 0 {
+		return fmt.Errorf("%s: weight_map is absent or empty", indexFile)
+	}
+	slices.Sort(shards)
+	for _, shard := range slices.Compact(shards) {
+		f, err := w.add(fsys, shard)
+		if err != nil {
+			return fmt.Errorf("%s: %w", indexFile, err)
+		}
+		for _, tensor := range f.Names() {
+			switch to, ok := index.WeightMap[tensor]; {
+			case !ok:
+				return fmt.Errorf("%s: shard %s holds tensor %q, which the index does not map", indexFile, shard, tensor)
+			case to != shard:
+				return fmt.Errorf("%s: shard %s holds tensor %q, which the index maps to %s", indexFile, shard, tensor, to)
+			}
+		}
+	}
+	for _, tensor := range mapped {
+		if _, ok := w.where[tensor]; !ok {
+			return fmt.Errorf("%s: tensor %q is not in its shard %s", indexFile, tensor, index.WeightMap[tensor])
+		}
+	}
+	return nil
+}
+
+// canonical maps canonical names to the names in the files, and lists what a sequence classifier ignores:
+// the heads of pretraining and the position_ids buffer.
+func (w *weights) canonical(positions int) (found map[string]string, ignored []string, err error) {
+	prefixed, bare := "", ""
+	found = map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(w.where)) {
+		short, hasPrefix := strings.CutPrefix(name, "bert.")
+		if short == positionIDs {
+			if err := w.checkPositions(name, positions); err != nil {
+				return nil, nil, err
+			}
+		}
+		if strings.HasPrefix(name, "cls.") || short == positionIDs {
+			ignored = append(ignored, name)
+			continue
+		}
+		to := name
+		if !strings.HasPrefix(name, classifier+".") {
+			to = "bert." + modernNorm(short)
+			if hasPrefix {
+				prefixed = name
+			} else {
+				bare = name
+			}
+		}
+		if other, twice := found[to]; twice {
+			return nil, nil, fmt.Errorf("%s: tensors %q and %q are one tensor under two spellings", w.where[name].name, other, name)
+		}
+		found[to] = name
+	}
+	if prefixed != "" && bare != "" {
+		return nil, nil, fmt.Errorf("%s mixes names with and without the prefix \"bert.\": %q and %q", w.where[bare].name, prefixed, bare)
+	}
+	return found, ignored, nil
+}
+
+// modernNorm renames LayerNorm.gamma and LayerNorm.beta, and nothing else that ends so.
+func modernNorm(name string) string {
+	if stem, ok := strings.CutSuffix(name, ".LayerNorm.gamma"); ok {
+		return stem + ".LayerNorm.weight"
+	}
+	if stem, ok := strings.CutSuffix(name, ".LayerNorm.beta"); ok {
+		return stem + ".LayerNorm.bias"
+	}
+	return name
+}
+
+const positionIDs = "embeddings.position_ids"
+
+// checkPositions verifies the position_ids buffer of older checkpoints: the encoder counts 0, 1, 2, …
+func (w *weights) checkPositions(name string, positions int) error {
+	ids, err := w.where[name].Int64(name)
+	if err != nil {
+		return err
+	}
+	if len(ids) != positions {
+		return fmt.Errorf("%s: %q holds %d positions; config.json says max_position_embeddings is %d", w.where[name].name, name, len(ids), positions)
+	}
+	for i, id := range ids {
+		if int64(i) != id {
+			return fmt.Errorf("%s: %q holds %d at position %d; only 0, 1, 2, … is supported", w.where[name].name, name, id, i)
+		}
+	}
+	return nil
+}
+
+// tensor reads one tensor after checking its shape, dense kernels turned to [in, out].
+func (w *weights) tensor(name string, spec Spec, dtype dtypes.DType) (*tensors.Tensor, error) {
+	f := w.where[name]
+	info, _ := f.Info(name)
+	if !slices.Equal(info.Shape, spec.Shape) {
+		hint := "is config.json from another model?"
+		if spec.Name == HeadWeight || spec.Name == HeadBias {
+			hint = "this head was made for another task: --fresh-head draws a new one"
+		}
+		return nil, fmt.Errorf("%s: tensor %q is %v, want %v; %s", f.name, name, info.Shape, spec.Shape, hint)
+	}
+	if dtype == dtypes.Float64 {
+		return read(w, f.Float64, name, spec)
+	}
+	return read(w, f.Float32, name, spec)
+}
+
+// read reads one tensor's values, which must be finite: a NaN would surface as a training that diverges.
+func read[T float32 | float64](w *weights, values func(name string) ([]T, error), name string, spec Spec) (*tensors.Tensor, error) {
+	list, err := values(name)
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range list {
+		if v-v != 0 { // NaN or infinite
+			return nil, fmt.Errorf("%s: tensor %q holds %g at element %d; a checkpoint of a training that diverged?", w.where[name].name, name, v, i)
+		}
+	}
+	if w.headRows != nil && (spec.Name == HeadWeight || spec.Name == HeadBias) {
+		list = reordered(list, w.headRows)
+	}
+	return toTensor(list, spec), nil
+}
+
+// reordered takes the rows of a [len(order), …] in that order.
+func reordered[T any](a []T, order []int) []T {
+	width := len(a) / len(order)
+	out := make([]T, 0, len(a))
+	for _, row := range order {
+		out = append(out, a[row*width:(row+1)*width]...)
+	}
+	return out
+}
+
+func toTensor[T float32 | float64](values []T, spec Spec) *tensors.Tensor {
+	if !spec.Dense {
+		return tensors.FromFlatDataAndDimensions(values, spec.Shape...)
+	}
+	out, in := spec.Shape[0], spec.Shape[1]
+	return tensors.FromFlatDataAndDimensions(Transposed(values, out, in), in, out)
+}
+
+// Transposed turns [rows, cols] into [cols, rows], in square blocks that stay in the cache.
+func Transposed[T float32 | float64](a []T, rows, cols int) []T {
+	const block = 32
+	t := make([]T, len(a))
+	for i0 := 0; i0 < rows; i0 += block {
+		for j0 := 0; j0 < cols; j0 += block {
+			for i := i0; i < min(i0+block, rows); i++ {
+				for j := j0; j < min(j0+block, cols); j++ {
+					t[j*rows+i] = a[i*cols+j]
+				}
+			}
+		}
+	}
+	return t
+}
+
+func (w *weights) errMissing(names []string, c *Config) error {
+	if len(names) == 0 {
+		return nil
+	}
+	if !slices.ContainsFunc(names, func(n string) bool { return n != HeadWeight && n != HeadBias }) && len(names) == 2 {
+		return fmt.Errorf("%s: no classification head: %s are missing; deeplora train gives it one", w.source, list(names))
+	}
+	return fmt.Errorf("%s: %s missing: %s; config.json asks for %d layers of %d", w.source, count(names), list(names), c.NumHiddenLayers, c.HiddenSize)
+}
+
+func (w *weights) errUnexpected(found map[string]string) error {
+	if len(found) == 0 {
+		return nil
+	}
+	var names []string
+	for _, name := range found {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return fmt.Errorf("%s: %s unexpected: %s; is config.json from another model?", w.source, count(names), list(names))
+}
+
+func count(names []string) string {
+	if len(names) == 1 {
+		return "1 tensor is"
+	}
+	return fmt.Sprintf("%d tensors are", len(names))
+}
+
+// list quotes the first few names.
+func list(names []string) string {
+	const most = 5
+	var b strings.Builder
+	for i, n := range names[:min(most, len(names))] {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%q", n)
+	}
+	if len(names) > most {
+		fmt.Fprintf(&b, " and %d more", len(names)-most)
+	}
+	return b.String()
+}
+
+func product(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
