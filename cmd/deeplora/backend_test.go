@@ -199,9 +199,9 @@ func TestOpenBackendWithBadPlugin(t *testing.T) {
 			if code != 0 || !strings.Contains(out, test.want) || !strings.Contains(out, `"default_backend": "go"`) {
 				t.Errorf("doctor: %d %s", code, out)
 			}
-			code, out, _ = deeplora(t, "engine", "list")
-			if code != 0 || !strings.Contains(out, test.want) {
-				t.Errorf("list: %d %s", code, out)
+			code, out, said := deeplora(t, "engine", "list")
+			if code != 0 || !strings.Contains(out, "unsound") || !strings.Contains(said, test.want) {
+				t.Errorf("list: %d %s%s", code, out, said)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
 	"golang.org/x/sys/unix"
@@ -52,10 +53,16 @@ func SetThreads(n int) error {
 }
 
 // confine gives every thread of the process the same CPUs. Threads to come inherit them.
+//
+// A thread that is just being made has its maker's old CPUs and is not listed yet, so the list has to stay
+// without news for a while, not once.
 func confine(set unix.CPUSet) error {
+	const quiet, pause = 4, 2 * time.Millisecond
 	done := map[int]bool{}
-	for again := true; again; {
-		again = false
+	for without := 0; without < quiet; without++ {
+		if without > 0 {
+			time.Sleep(pause)
+		}
 		threads, err := os.ReadDir("/proc/self/task")
 		if err != nil {
 			return fmt.Errorf("threads: %w", err)
@@ -65,8 +72,7 @@ func confine(set unix.CPUSet) error {
 			if err != nil || done[id] {
 				continue
 			}
-			// A thread may have started another one before it was confined: look once more.
-			done[id], again = true, true
+			done[id], without = true, -1                                                 // and begin to wait anew
 			if err := unix.SchedSetaffinity(id, &set); err != nil && err != unix.ESRCH { // ESRCH: it has ended
 				return fmt.Errorf("threads: confine to %d CPUs: %w", set.Count(), err)
 			}
