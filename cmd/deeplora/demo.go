@@ -91,11 +91,11 @@ func (s *shared) demo(cmd *cobra.Command, out string, steps int, seed uint64) ([
 }
 
 func demoRows(results []train.Result) [][]string {
-	rows := [][]string{{"method", "rank", "parameters", "pearson", "spearman", "seconds"}}
+	rows := [][]string{{"method", "rank", "parameters", "last loss", "pearson", "spearman", "seconds"}}
 	for _, r := range results {
 		rows = append(rows, []string{
 			r.Method, strconv.Itoa(r.Rank), strconv.Itoa(r.Parameters),
-			metricValue(r.Metrics["pearson"]), metricValue(r.Metrics["spearman"]),
+			metricValue(r.FinalLoss), metricValue(r.Metrics["pearson"]), metricValue(r.Metrics["spearman"]),
 			time.Duration(r.TrainSeconds * float64(time.Second)).Round(100 * time.Millisecond).String(),
 		})
 	}
