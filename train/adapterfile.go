@@ -118,29 +118,23 @@ func writeTensors(path string, values []namedTensor) (sum string, err error) {
 }
 
 func entryOf(v namedTensor) (safetensors.Entry, error) {
+	if v.value.DType() == dtypes.Float64 {
+		return flatEntry[float64](v)
+	}
+	return flatEntry[float32](v)
+}
+
+func flatEntry[T float32 | float64](v namedTensor) (safetensors.Entry, error) {
 	e := safetensors.Entry{Name: v.name, Shape: slices.Clone(v.value.Shape().Dimensions)}
-	turn := slices.Contains(denseHead, v.name)
-	if turn {
+	values, err := tensors.CopyFlatData[T](v.value)
+	if err != nil {
+		return e, fmt.Errorf("tensor %s: %w", v.name, err)
+	}
+	if slices.Contains(denseHead, v.name) {
+		values = model.Transposed(values, e.Shape[0], e.Shape[1])
 		slices.Reverse(e.Shape)
 	}
-	switch v.value.DType() {
-	case dtypes.Float64:
-		values, err := tensors.CopyFlatData[float64](v.value)
-		if err != nil {
-			return e, fmt.Errorf("tensor %s: %w", v.name, err)
-		}
-		if e.Data = values; turn {
-			e.Data = model.Transposed(values, e.Shape[1], e.Shape[0])
-		}
-	default:
-		values, err := tensors.CopyFlatData[float32](v.value)
-		if err != nil {
-			return e, fmt.Errorf("tensor %s: %w", v.name, err)
-		}
-		if e.Data = values; turn {
-			e.Data = model.Transposed(values, e.Shape[1], e.Shape[0])
-		}
-	}
+	e.Data = values
 	return e, nil
 }
 

@@ -234,7 +234,7 @@ func (t *trainer) frozenWeights() namedTensors {
 	}
 	var n namedTensors
 	for i, name := range all.names {
-		if name != model.HeadWeight && name != model.HeadBias {
+		if !slices.Contains(headNames, name) {
 			n.names, n.list = append(n.names, name), append(n.list, all.list[i])
 		}
 	}
@@ -246,7 +246,7 @@ func (t *trainer) frozenWeights() namedTensors {
 func (t *trainer) frozenHead() []namedTensor {
 	var extra []namedTensor
 	for _, name := range append(headNames, model.PoolerWeight, model.PoolerBias) {
-		isHead := name == model.HeadWeight || name == model.HeadBias
+		isHead := slices.Contains(headNames, name)
 		if isHead && t.config.TrainHead || !isHead && !slices.Contains(t.in.checkpoint.Fresh, name) {
 			continue
 		}

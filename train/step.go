@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -235,7 +236,7 @@ func (p *program) deltas(values []*Node) map[string]lora.Delta {
 func (p *program) head(values []*Node) map[string]*Node {
 	more := map[string]*Node{}
 	for i, q := range p.state.params {
-		if q.name == model.HeadWeight || q.name == model.HeadBias {
+		if slices.Contains(headNames, q.name) {
 			more[q.name] = values[i]
 		}
 	}
