@@ -54,12 +54,23 @@ func EncodePair(tok Tokenizer, text, pair string, hasPair bool, maxLength int) (
 			return Encoded{}, 0, fmt.Errorf("pair: %w", err)
 		}
 	}
+	enc, cut = Join(tok.Special(), a, b, hasPair, maxLength)
+	return enc, cut, nil
+}
+
+// Join is EncodePair of texts that are token ids already, without special tokens. maxLength must hold the
+// special tokens at least, or be 0.
+func Join(s Special, a, b []int32, hasPair bool, maxLength int) (enc Encoded, cut int) {
 	whole := len(a) + len(b)
 	if maxLength != 0 {
+		specials := 2
+		if hasPair {
+			specials = 3
+		}
 		na, nb := longestFirst(len(a), len(b), maxLength-specials, hasPair)
 		a, b = a[:na], b[:nb]
 	}
-	return assemble(tok.Special(), a, b, hasPair), whole - len(a) - len(b), nil
+	return assemble(s, a, b, hasPair), whole - len(a) - len(b)
 }
 
 // longestFirst shares a budget of tokens between texts of a and b tokens: the longer is cut first. When

@@ -14,8 +14,12 @@ import (
 // Inputs of the encoder, each [batch, seq], int32: token ids, token types, and a mask that is 1 on real
 // tokens and 0 on padding. Ids must lie inside the vocabulary: a graph cannot check them (Batch in
 // package data does).
+//
+// Packed rows hold several texts each and have Segments and Positions instead of Mask, [batch, seq] too:
+// tokens attend within their segment, numbered from 1 with 0 for padding, and positions begin anew with each.
 type Inputs struct {
-	IDs, Types, Mask *Node
+	IDs, Types, Mask    *Node
+	Segments, Positions *Node
 }
 
 // Weights gives the graph's node of a tensor by its Hugging Face name; kernels are [in, out].
@@ -42,7 +46,7 @@ func (b *BERT) Logits(in Inputs) *Node {
 // Hidden is the last hidden state, flat: [batch·seq, H].
 func (b *BERT) Hidden(in Inputs) *Node {
 	hidden := b.embed(in)
-	bias := attentionBias(in.Mask, hidden.DType())
+	bias := in.attentionBias(hidden.DType())
 	for i := range b.NumHiddenLayers {
 		hidden = b.layer(i, hidden, bias)
 	}
@@ -67,15 +71,18 @@ func (b *BERT) embed(in Inputs) *Node {
 	batch, seq := in.IDs.Shape().Dim(0), in.IDs.Shape().Dim(1)
 	words := b.lookup(wordEmbeddings, b.VocabSize, Reshape(in.IDs, batch*seq))
 	types := b.lookup(typeEmbeddings, b.TypeVocabSize, Reshape(in.Types, batch*seq))
-	positions := b.lookup(positionEmbeddings, b.MaxPositionEmbeddings, Iota(g, shape(dtypes.Int32, seq), 0)) // [seq, H]
-
-	x := Reshape(Add(words, types), batch, seq, b.HiddenSize)
-	x = Add(x, InsertAxes(positions, 0)) // the same positions for every example
+	x := Add(words, types)
+	if in.Positions != nil {
+		x = Add(x, b.lookup(positionEmbeddings, b.MaxPositionEmbeddings, Reshape(in.Positions, batch*seq)))
+	} else { // the same positions for every example
+		positions := b.lookup(positionEmbeddings, b.MaxPositionEmbeddings, Iota(g, shape(dtypes.Int32, seq), 0)) // [seq, H]
+		x = Add(Reshape(x, batch, seq, b.HiddenSize), InsertAxes(positions, 0))
+	}
 	x = b.norm(embeddingsNorm, Reshape(x, batch*seq, b.HiddenSize))
 	return b.Dropout.apply("embeddings", b.HiddenDropout, x)
 }
 
-// layer is one post-norm encoder layer: hidden [batch·seq, H], bias [batch, 1, 1, seq] -> [batch·seq, H].
+// layer is one post-norm encoder layer: hidden [batch·seq, H], bias [batch, 1, 1 or seq, seq] -> [batch·seq, H].
 func (b *BERT) layer(i int, hidden, bias *Node) *Node {
 	h := b.HiddenSize
 	attended := b.attention(i, hidden, bias)
@@ -106,12 +113,16 @@ func (b *BERT) attention(i int, hidden, bias *Node) *Node {
 	return Reshape(context, batch*seq, b.HiddenSize)
 }
 
-// attentionBias is what is added to the scores: 0 on real keys, the most negative finite number on padding:
-// mask [batch, seq] -> [batch, 1, 1, seq].
-func attentionBias(mask *Node, dtype dtypes.DType) *Node {
-	m := ConvertDType(mask, dtype)
+// attentionBias is what is added to the scores: 0 on keys a query may attend to, the most negative finite number
+// elsewhere: [batch, 1, 1, seq] of a mask, [batch, 1, seq, seq] of segments. Padding is a segment of its own, so
+// that no query is left without a key.
+func (in Inputs) attentionBias(dtype dtypes.DType) *Node {
 	lowest := -math.MaxFloat32 // of float32, also in float64: as masked as the model it is compared with
-	return InsertAxes(MulScalar(OneMinus(m), lowest), 1, 1)
+	if in.Segments != nil {
+		same := Equal(InsertAxes(in.Segments, -1), InsertAxes(in.Segments, 1)) // [batch, query, key]
+		return InsertAxes(MulScalar(OneMinus(ConvertDType(same, dtype)), lowest), 1)
+	}
+	return InsertAxes(MulScalar(OneMinus(ConvertDType(in.Mask, dtype)), lowest), 1, 1)
 }
 
 // dense is x·K + b through the hook: [rows, in] -> [rows, out].

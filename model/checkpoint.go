@@ -23,7 +23,9 @@ type Checkpoint struct {
 	Tensors map[string]*tensors.Tensor
 	Files   []FileSum // what it was read from: config.json, then the weight files in name order
 	Fresh   []string  // modules the files lack and that were drawn at random
-	Ignored []string  // tensors of the files that a sequence classifier has no use for
+	Ignored []string  // tensors of the files that Architecture has no use for
+
+	Architecture Architecture
 }
 
 // FileSum is a file with the sha256 of its bytes.
@@ -34,6 +36,8 @@ type FileSum struct {
 
 // LoadOptions say what the caller wants of a checkpoint.
 type LoadOptions struct {
+	// Architecture is what the files are read as, whatever model they were saved from.
+	Architecture Architecture
 	// Labels, unless empty, are the class names of the task; the head must have one output each. A head in
 	// the files is matched with them by name, since models of one task differ in the order of their classes.
 	Labels      []string
@@ -48,8 +52,8 @@ type LoadOptions struct {
 // Load reads a Hugging Face BERT checkpoint: config.json with model.safetensors, or an index and its
 // shards. Names without the "bert." prefix and LayerNorm's legacy gamma and beta are understood; F16 and
 // BF16 are widened. Any tensor that is missing, unexpected, of another shape or not finite is an error naming
-// it. Only the classifier, and the pooler of masked-LM checkpoints, may be absent, each as a whole, when
-// o.Head is given.
+// it. Only heads, and the pooler of masked-LM checkpoints, may be absent, each as a whole, when o.Head is
+// given.
 func Load(fsys fs.FS, o LoadOptions) (*Checkpoint, error) {
 	config, err := ReadConfig(fsys, "config.json")
 	if err != nil {
@@ -72,19 +76,22 @@ func Load(fsys fs.FS, o LoadOptions) (*Checkpoint, error) {
 	}
 	defer w.close()
 	w.labels = labels
-	c := &Checkpoint{Config: config, Tensors: map[string]*tensors.Tensor{}}
+	c := &Checkpoint{Config: config, Tensors: map[string]*tensors.Tensor{}, Architecture: o.Architecture}
 	if err := c.read(w, o); err != nil {
 		return nil, err
 	}
 	return c, c.sum(fsys, w)
 }
 
+// Specs lists the tensors of the checkpoint's architecture.
+func (c *Checkpoint) Specs() []Spec { return c.Architecture.specs(c.Config) }
+
 // Kernel returns the tensor of a kernel, [in, out].
 func (c *Checkpoint) Kernel(name string) *tensors.Tensor { return c.Tensors[name+".weight"] }
 
 // read fills Tensors from the files, in the order of Specs so that fresh modules are drawn alike each time.
 func (c *Checkpoint) read(w *weights, o LoadOptions) error {
-	found, ignored, err := w.canonical(c.Config.MaxPositionEmbeddings)
+	found, ignored, err := w.canonical(c.Architecture, c.Config.MaxPositionEmbeddings)
 	if err != nil {
 		return err
 	}
@@ -100,7 +107,7 @@ func (c *Checkpoint) read(w *weights, o LoadOptions) error {
 	}
 	drawn := absentModules(found)
 	var missing []string
-	for _, spec := range c.Config.Specs() {
+	for _, spec := range c.Specs() {
 		name, ok := found[spec.Name]
 		delete(found, spec.Name)
 		var t *tensors.Tensor
@@ -123,11 +130,11 @@ func (c *Checkpoint) read(w *weights, o LoadOptions) error {
 	return errors.Join(w.errMissing(missing, c.Config), w.errUnexpected(found))
 }
 
-// absentModules lists the tensors of classifier and pooler where the files lack the whole module. A weight
+// absentModules lists the tensors of heads and pooler where the files lack the whole module. A weight
 // without its bias is no module that was never trained, but a file that lost a tensor.
 func absentModules(found map[string]string) []string {
 	var absent []string
-	for _, module := range [][]string{{PoolerWeight, PoolerBias}, {HeadWeight, HeadBias}} {
+	for _, module := range [][]string{{PoolerWeight, PoolerBias}, {HeadWeight, HeadBias}, predictionNames} {
 		if !slices.ContainsFunc(module, func(name string) bool { _, ok := found[name]; return ok }) {
 			absent = append(absent, module...)
 		}
@@ -158,13 +165,31 @@ func matchLabels(have, want []string) ([]int, error) {
 	}
 }
 
-// fresh draws a new head as Transformers does: weights N(0, range²), biases 0. The draw is made in float64
-// in the file's [out, in] order whatever the dtype.
+// New draws a model as Transformers initialises one: kernels and embeddings N(0, initializer_range²), the
+// padding token's row and biases 0, norms 1. Every tensor has a stream of its own.
+func New(config *Config, a Architecture, s func(name string) *rng.Stream) *Checkpoint {
+	c := &Checkpoint{Config: config, Tensors: map[string]*tensors.Tensor{}, Architecture: a}
+	for _, spec := range c.Specs() {
+		c.Tensors[spec.Name] = fresh(spec, s(spec.Name), config.InitializerRange, dtypes.Float32)
+		c.Fresh = append(c.Fresh, spec.Name)
+	}
+	words := c.Tensors[wordEmbeddings+".weight"]
+	tensors.MustMutableFlatData(words, func(flat []float32) {
+		clear(flat[int(config.PadTokenID)*config.HiddenSize:][:config.HiddenSize])
+	})
+	return c
+}
+
+// fresh draws a tensor: weights N(0, std²), norms 1, biases 0. The draw is made in float64 in the file's
+// [out, in] order whatever the dtype.
 func fresh(spec Spec, s *rng.Stream, std float64, dtype dtypes.DType) *tensors.Tensor {
 	values := make([]float64, product(spec.Shape))
-	if spec.Dense {
-		for i := range values {
+	for i := range values {
+		switch {
+		case len(spec.Shape) == 2:
 			values[i] = std * s.Normal()
+		case strings.HasSuffix(spec.Name, "LayerNorm.weight"):
+			values[i] = 1
 		}
 	}
 	if dtype == dtypes.Float64 {

@@ -283,6 +283,12 @@ type Spec struct {
 
 // Specs lists the 16·layers + 9 tensors of a BertForSequenceClassification checkpoint.
 func (c *Config) Specs() []Spec {
+	k := c.NumLabels()
+	return append(c.encoderSpecs(), Spec{HeadWeight, []int{k, c.HiddenSize}, true, true}, Spec{HeadBias, []int{k}, false, true})
+}
+
+// encoderSpecs lists the 16·layers + 7 tensors of a BertModel, its pooler included.
+func (c *Config) encoderSpecs() []Spec {
 	h := c.HiddenSize
 	var specs []Spec
 	norm := func(module string) {
@@ -301,6 +307,5 @@ func (c *Config) Specs() []Spec {
 		norm(layer(i, "attention.output.LayerNorm"))
 		norm(layer(i, "output.LayerNorm"))
 	}
-	k := c.NumLabels()
-	return append(specs, Spec{HeadWeight, []int{k, h}, true, true}, Spec{HeadBias, []int{k}, false, true})
+	return specs
 }

@@ -161,9 +161,9 @@ func (w *weights) addShards(fsys fs.FS) error {
 	return nil
 }
 
-// canonical maps canonical names to the names in the files, and lists what a sequence classifier ignores:
-// the heads of pretraining and the position_ids buffer.
-func (w *weights) canonical(positions int) (found map[string]string, ignored []string, err error) {
+// canonical maps canonical names to the names in the files, and lists what an architecture ignores: the heads
+// of others and the position_ids buffer.
+func (w *weights) canonical(a Architecture, positions int) (found map[string]string, ignored []string, err error) {
 	prefixed, bare := "", ""
 	found = map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(w.where)) {
@@ -173,12 +173,12 @@ func (w *weights) canonical(positions int) (found map[string]string, ignored []s
 				return nil, nil, err
 			}
 		}
-		if strings.HasPrefix(name, "cls.") || short == positionIDs {
+		if a.ignores(name) || short == positionIDs {
 			ignored = append(ignored, name)
 			continue
 		}
-		to := name
-		if !strings.HasPrefix(name, classifier+".") {
+		to := modernNorm(name)
+		if !strings.HasPrefix(name, classifier+".") && !strings.HasPrefix(name, "cls.") {
 			to = "bert." + modernNorm(short)
 			if hasPrefix {
 				prefixed = name

@@ -68,15 +68,15 @@ func (a *AdapterInfo) settings() lora.Settings {
 	return lora.Settings{Rank: a.Rank, Depth: a.Depth, InitScale: a.InitScale, Gamma: a.Gamma, Init: a.Init, Alpha: a.Alpha}
 }
 
-// namedTensor is a tensor on its way to or from a file.
-type namedTensor struct {
-	name  string
-	value *tensors.Tensor
+// NamedTensor is a tensor with the name it has in files.
+type NamedTensor struct {
+	Name  string
+	Value *tensors.Tensor
 }
 
 // writeAdapter writes adapter.safetensors and adapter.json into dir. values are factors as trained, and
 // tensors of the model (the head) in the graph's orientation.
-func writeAdapter(dir string, info AdapterInfo, values []namedTensor) error {
+func writeAdapter(dir string, info AdapterInfo, values []NamedTensor) error {
 	sum, err := writeTensors(filepath.Join(dir, adapterTensors), values)
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func readAdapter(dir string) (AdapterInfo, map[string]*tensors.Tensor, error) {
 var denseHead = []string{model.HeadWeight, model.PoolerWeight}
 
 // writeTensors writes float tensors to a safetensors file and returns its sha256.
-func writeTensors(path string, values []namedTensor) (sum string, err error) {
+func writeTensors(path string, values []NamedTensor) (sum string, err error) {
 	entries := make([]safetensors.Entry, len(values))
 	for i, v := range values {
 		if entries[i], err = entryOf(v); err != nil {
@@ -117,20 +117,20 @@ func writeTensors(path string, values []namedTensor) (sum string, err error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-func entryOf(v namedTensor) (safetensors.Entry, error) {
-	if v.value.DType() == dtypes.Float64 {
+func entryOf(v NamedTensor) (safetensors.Entry, error) {
+	if v.Value.DType() == dtypes.Float64 {
 		return flatEntry[float64](v)
 	}
 	return flatEntry[float32](v)
 }
 
-func flatEntry[T float32 | float64](v namedTensor) (safetensors.Entry, error) {
-	e := safetensors.Entry{Name: v.name, Shape: slices.Clone(v.value.Shape().Dimensions)}
-	values, err := tensors.CopyFlatData[T](v.value)
+func flatEntry[T float32 | float64](v NamedTensor) (safetensors.Entry, error) {
+	e := safetensors.Entry{Name: v.Name, Shape: slices.Clone(v.Value.Shape().Dimensions)}
+	values, err := tensors.CopyFlatData[T](v.Value)
 	if err != nil {
-		return e, fmt.Errorf("tensor %s: %w", v.name, err)
+		return e, fmt.Errorf("tensor %s: %w", v.Name, err)
 	}
-	if slices.Contains(denseHead, v.name) {
+	if slices.Contains(denseHead, v.Name) {
 		values = model.Transposed(values, e.Shape[0], e.Shape[1])
 		slices.Reverse(e.Shape)
 	}

@@ -15,7 +15,8 @@ import (
 	"github.com/deeplora/deeplora/internal/atomicfile"
 )
 
-// Files of checkpoints/step-N beside the adapter's own: a checkpoint is an adapter that can go on training.
+// Files of checkpoints/step-N beside the parameters' own: a checkpoint is what a job writes at its end, and can
+// go on training.
 const (
 	checkpointsDir   = "checkpoints"
 	stateJSON        = "state.json"
@@ -46,7 +47,7 @@ func checkpointPath(run string, step int) string {
 }
 
 // saveCheckpoint writes checkpoints/step-N: it is there complete or not at all.
-func saveCheckpoint(run string, p progress, info AdapterInfo, s *state, extra []namedTensor) (string, error) {
+func saveCheckpoint(run string, p progress, job Job, s *state) (string, error) {
 	path := checkpointPath(run, p.Step)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", fmt.Errorf("save checkpoint: %w", err)
@@ -55,7 +56,7 @@ func saveCheckpoint(run string, p progress, info AdapterInfo, s *state, extra []
 		return "", fmt.Errorf("save checkpoint: %w", err)
 	}
 	err := atomicfile.WriteDir(path, func(tmp string) error {
-		if err := writeAdapter(tmp, info, append(s.values(), extra...)); err != nil {
+		if err := job.Write(tmp, s.values()); err != nil {
 			return err
 		}
 		var err error
@@ -72,7 +73,7 @@ func saveCheckpoint(run string, p progress, info AdapterInfo, s *state, extra []
 }
 
 // loadCheckpoint fills the state from checkpoints/step-N.
-func loadCheckpoint(path string, s *state) (progress, error) {
+func loadCheckpoint(path string, job Job, s *state) (progress, error) {
 	var p progress
 	if err := readJSON(filepath.Join(path, stateJSON), &p); err != nil {
 		return p, err
@@ -80,7 +81,7 @@ func loadCheckpoint(path string, s *state) (progress, error) {
 	if p.Version != stateVersion {
 		return p, fmt.Errorf("%s: version %d; this program reads version %d", filepath.Join(path, stateJSON), p.Version, stateVersion)
 	}
-	_, values, err := readAdapter(path)
+	values, err := job.Read(path)
 	if err != nil {
 		return p, err
 	}
@@ -94,20 +95,20 @@ func loadCheckpoint(path string, s *state) (progress, error) {
 	return p, nil
 }
 
-// values are the parameters as an adapter's tensors.
-func (s *state) values() []namedTensor {
-	var list []namedTensor
+// values are the parameters by name.
+func (s *state) values() []NamedTensor {
+	var list []NamedTensor
 	for _, p := range s.params {
-		list = append(list, namedTensor{p.name, p.value})
+		list = append(list, NamedTensor{p.name, p.value})
 	}
 	return list
 }
 
-func (s *state) moments() []namedTensor {
-	var list []namedTensor
+func (s *state) moments() []NamedTensor {
+	var list []NamedTensor
 	for _, p := range s.params {
 		if p.rate != 0 {
-			list = append(list, namedTensor{p.name + ".m", p.m}, namedTensor{p.name + ".v", p.v})
+			list = append(list, NamedTensor{p.name + ".m", p.m}, NamedTensor{p.name + ".v", p.v})
 		}
 	}
 	return list

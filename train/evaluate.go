@@ -14,17 +14,6 @@ import (
 	"github.com/deeplora/deeplora/internal/atomicfile"
 )
 
-// evaluateStep evaluates in the middle of a run and remembers what early stopping and selection need.
-func (t *trainer) evaluateStep(ctx context.Context) error {
-	m, err := t.evaluate(ctx)
-	if err != nil {
-		return err
-	}
-	best := t.progress.judge(m[t.in.task.Primary])
-	t.emit(Evaluated{t.progress.Step, m, best})
-	return t.metrics.evaluation(t.progress.Step, m)
-}
-
 // judge notes an evaluation of the step at hand by its primary metric, and reports whether it is the best yet.
 func (p *progress) judge(value float64) (best bool) {
 	best = p.beats(value)
@@ -41,9 +30,9 @@ func (p *progress) beats(value float64) bool {
 	return !math.IsNaN(value) && (p.Best == nil || value > *p.Best)
 }
 
-// evaluate measures the adapter as it stands on the validation split, with merged weights. The graphs are
+// Evaluate measures the adapter as it stands on the validation split, with merged weights. The graphs are
 // compiled once a run; the merged kernels are freed again.
-func (t *trainer) evaluate(ctx context.Context) (Metrics, error) {
+func (t *trainer) Evaluate(ctx context.Context) (Metrics, error) {
 	if err := t.openPredictor(); err != nil {
 		return nil, err
 	}
@@ -58,7 +47,7 @@ func (t *trainer) evaluate(ctx context.Context) (Metrics, error) {
 	}
 	t.predictor.weights = weights
 	layout := evaluationLayout(&t.config)
-	logits, err := t.predictor.Logits(ctx, t.in.validation.rows, layout, t.phase("evaluate"))
+	logits, err := t.predictor.Logits(ctx, t.in.validation.rows, layout, t.Phase("evaluate"))
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
@@ -69,10 +58,10 @@ func (t *trainer) openPredictor() (err error) {
 	if t.predictor != nil {
 		return nil
 	}
-	if t.merger, err = newMerger(t.Backend, t.program.adapter); err != nil {
+	if t.merger, err = newMerger(t.options.Backend, t.adapter); err != nil {
 		return err
 	}
-	t.predictor, err = newPredictor(t.Backend, t.in.checkpoint.Config, namedTensors{})
+	t.predictor, err = newPredictor(t.options.Backend, t.in.checkpoint.Config, namedTensors{})
 	return err
 }
 
@@ -92,7 +81,7 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	err = atomicfile.WriteDir(t.dir.file(adapterDir), func(tmp string) error {
-		return writeAdapter(tmp, t.adapterInfo(), append(t.program.state.values(), t.frozenHead()...))
+		return t.Write(tmp, t.Parameters())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write adapter: %w", err)
@@ -104,26 +93,23 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 // keep evaluates the last step, goes back to the best checkpoint where that is asked for and was better, and
 // returns the metrics of what it left in memory and its step.
 func (t *trainer) keep(ctx context.Context) (Metrics, int, error) {
-	m, err := t.evaluate(ctx)
+	m, err := t.Evaluate(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	step := t.progress.Step
-	best := t.progress.beats(m[t.in.task.Primary])
-	if t.progress.Evaluated < step {
-		t.emit(Evaluated{step, m, best})
-		if err := t.metrics.evaluation(step, m); err != nil {
-			return nil, 0, err
-		}
+	best := t.progress.beats(t.Score(m))
+	if err := t.logLast(m); err != nil {
+		return nil, 0, err
 	}
 	if t.config.Select != SelectBest || best || t.progress.Best == nil || t.progress.BestStep == step {
 		return m, step, nil
 	}
 	step = t.progress.BestStep
-	if _, err := loadCheckpoint(checkpointPath(t.Out, step), t.program.state); err != nil {
+	if _, err := loadCheckpoint(checkpointPath(t.Out, step), t, t.program.state); err != nil {
 		return nil, 0, fmt.Errorf("select best: %w", err)
 	}
-	m, err = t.evaluate(ctx)
+	m, err = t.Evaluate(ctx)
 	return m, step, err
 }
 
@@ -149,7 +135,7 @@ func (t *trainer) result(m Metrics, selected int) Result {
 		Steps: t.progress.Step, Selected: selected, Parameters: s.trained(), Kernels: len(s.sites),
 		WallSeconds: time.Since(t.started).Seconds(), TrainSeconds: t.progress.TrainSeconds,
 		StartSeconds: t.firstStep.Seconds(), InitSeconds: t.initialised.Seconds(), PeakRSS: peakRSS(),
-		Backend: t.Provenance.Backend, Threads: t.Provenance.Threads, FinalLoss: t.progress.LastLoss,
+		Backend: t.options.Provenance.Backend, Threads: t.options.Provenance.Threads, FinalLoss: t.progress.LastLoss,
 	}
 	if t.progress.TrainSeconds > 0 {
 		r.TokensPerSecond = float64(t.progress.Tokens) / t.progress.TrainSeconds

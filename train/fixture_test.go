@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/tensors"
@@ -180,7 +179,7 @@ func losses(list *[]float64) func(*Options) {
 // created is a run of which everything is ready for the first step.
 func created(t *testing.T, b compute.Backend, c Config) *trainer {
 	t.Helper()
-	tr := &trainer{Options: Options{Backend: b, Out: filepath.Join(t.TempDir(), "run")}, config: c, started: time.Now()}
+	tr := newTrainer(c, Options{Backend: b, Out: filepath.Join(t.TempDir(), "run")})
 	t.Cleanup(tr.close)
 	if err := tr.create(t.Context()); err != nil {
 		t.Fatal(err)

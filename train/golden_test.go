@@ -57,7 +57,7 @@ func readGolden(t *testing.T) golden {
 }
 
 // goldenProgram is the program of one golden run, its factors set to the stored ones.
-func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype dtypes.DType) *program {
+func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype dtypes.DType) tuned {
 	t.Helper()
 	c, err := model.Load(os.DirFS(testshared.Path(t, "reference", "tiny_bert")), model.LoadOptions{DType: dtype})
 	if err != nil {
@@ -86,12 +86,10 @@ func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype
 	for _, k := range kernels {
 		sites = append(sites, lora.Site{Name: k.Name, In: k.In, Out: k.Out})
 	}
-	p := &program{
-		backend: b, config: c.Config, adapter: adapter, weights: weightsOf(c),
-		loss: lossOf(c.Config.ProblemType), decay: r.WeightDecay, dtype: dtype,
-	}
+	p := &program{backend: b, weights: weightsOf(c), inputs: fineTuningInputs, decay: r.WeightDecay, dtype: dtype}
+	loss := lossOf(c.Config.ProblemType)
 	if r.LossKind == "mse" { // the golden model has three outputs and regresses the first
-		p.loss = firstOutputSquared
+		loss = firstOutputSquared
 	}
 	if p.state, err = newState(adapter, sites, kernels, nil); err != nil {
 		t.Fatal(err)
@@ -100,11 +98,19 @@ func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype
 		t.Fatal(err)
 	}
 	p.state.zeroMoments(dtype)
+	p.objective = fineTuning(c.Config, adapter, p.state, loss)
 	if err := p.compile(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.finalize)
-	return p
+	return tuned{p, c.Config, adapter}
+}
+
+// tuned is a program of fine-tuning with what its objective was made of.
+type tuned struct {
+	*program
+	config  *model.Config
+	adapter lora.Adapter
 }
 
 // goldenFactors reads the factors of one kind, by our names.
@@ -191,7 +197,7 @@ func trainGolden(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype d
 		if math.Abs(u.lr-r.Rates[step]) > 1e-15 {
 			t.Fatalf("step %d: rate %g, want %g", step, u.lr, r.Rates[step])
 		}
-		loss, norm, err := p.run([]data.Batch{batch}, u)
+		loss, norm, err := p.run([]Batch{{Args: batchArgs(b, batch, dtype)}}, u)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,7 +229,7 @@ func trainGolden(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype d
 }
 
 // deltaNorm is ‖ΔK‖, from merging into a kernel of zeros.
-func deltaNorm(t *testing.T, m *merger, p *program, s site) float64 {
+func deltaNorm(t *testing.T, m *merger, p tuned, s site) float64 {
 	t.Helper()
 	var factors []*tensors.Tensor
 	for _, q := range p.state.params[s.first : s.first+s.factors] {

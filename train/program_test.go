@@ -231,7 +231,7 @@ func TestT30AllDenseOfTheEncoder(t *testing.T) {
 }
 
 // mergeable is an encoder of which kernels of every kind are adapted by a method, with general factors.
-func mergeable(t *testing.T, b compute.Backend, method string, dtype dtypes.DType) (*model.Checkpoint, *program) {
+func mergeable(t *testing.T, b compute.Backend, method string, dtype dtypes.DType) (*model.Checkpoint, tuned) {
 	t.Helper()
 	dir := filepath.Join(scratch(), "mergeable")
 	if err := writeModel(dir, map[string]any{"vocab_size": 40, "type_vocab_size": 8}); err != nil {
@@ -259,12 +259,12 @@ func mergeable(t *testing.T, b compute.Backend, method string, dtype dtypes.DTyp
 	for _, k := range kernels {
 		sites = append(sites, lora.Site{Name: k.Name, In: k.In, Out: k.Out})
 	}
-	p := &program{backend: b, config: c.Config, adapter: adapter, weights: weightsOf(c), dtype: dtype}
+	p := &program{backend: b, weights: weightsOf(c), dtype: dtype}
 	if p.state, err = newState(adapter, sites, kernels, nil); err != nil {
 		t.Fatal(err)
 	}
 	general(t, p.state, dtype, 1)
-	return c, p
+	return c, tuned{p, c.Config, adapter}
 }
 
 // randomInputs are 32 rows of 12 tokens, of 3 to 12 unmasked.
@@ -318,7 +318,7 @@ func TestT20MergedEqualsAdapted(t *testing.T) {
 }
 
 // rawLogits are the logits in the model's own precision, with the program's adapters beside the weights or not.
-func rawLogits(t *testing.T, p *program, weights namedTensors, adapters bool, batch data.Batch) []float64 {
+func rawLogits(t *testing.T, p tuned, weights namedTensors, adapters bool, batch data.Batch) []float64 {
 	t.Helper()
 	args := weights.args()
 	for _, q := range p.state.params {
@@ -327,9 +327,13 @@ func rawLogits(t *testing.T, p *program, weights namedTensors, adapters bool, ba
 	exec := MustNewExec(p.backend, func(in []*Node) []*Node {
 		w, in := split(in, len(weights.list))
 		values, in := split(in, len(p.state.params))
-		bert := &model.BERT{Config: p.config, Weights: weights.lookup(w, nil), Hook: model.Frozen}
+		named := map[string]*Node{}
+		for i, q := range p.state.params {
+			named[q.name] = values[i]
+		}
+		bert := &model.BERT{Config: p.config, Weights: weights.lookup(w, named), Hook: model.Frozen}
 		if adapters {
-			bert.Hook = adapted(p.deltas(values))
+			bert.Hook = adapted(p.state.deltas(p.adapter, bert.Weights))
 		}
 		return []*Node{bert.Logits(model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]})}
 	})

@@ -53,9 +53,9 @@ func rewriteAdapter(t *testing.T, dir string, change func(values map[string]*ten
 		t.Fatal(err)
 	}
 	change(values)
-	var list []namedTensor
+	var list []NamedTensor
 	for name, v := range values {
-		list = append(list, namedTensor{name, v})
+		list = append(list, NamedTensor{name, v})
 	}
 	if err := writeAdapter(dir, info, list); err != nil {
 		t.Fatal(err)
@@ -205,7 +205,7 @@ func TestOpenErrors(t *testing.T) {
 // An adapter file written and read is the same, a trained head's orientation included.
 func TestAdapterFileRoundTrip(t *testing.T) {
 	dir := t.TempDir()
-	values := []namedTensor{
+	values := []NamedTensor{
 		{"k.W1", tensors.FromFlatDataAndDimensions([]float32{1, 2, 3, float32(math.Pi), -0, 1e-38}, 2, 3)},
 		{"wide", tensors.FromFlatDataAndDimensions([]float64{math.Pi, 1e-300}, 2)},
 		{"classifier.weight", tensors.FromFlatDataAndDimensions([]float32{1, 2, 3, 4, 5, 6}, 3, 2)},
@@ -226,8 +226,8 @@ func TestAdapterFileRoundTrip(t *testing.T) {
 		t.Errorf("description %s, want %s", a, b)
 	}
 	for _, v := range values {
-		if x, ok := read[v.name]; !ok || !x.Equal(v.value) {
-			t.Errorf("%s came back as %v, want %v", v.name, x, v.value)
+		if x, ok := read[v.Name]; !ok || !x.Equal(v.Value) {
+			t.Errorf("%s came back as %v, want %v", v.Name, x, v.Value)
 		}
 	}
 	if len(read) != len(values) {

@@ -32,7 +32,7 @@ func TestEarlyStopOnAScript(t *testing.T) {
 		{"undefined throughout", []float64{nan, nan, nan, nan, nan}, 3, 3, 0},
 		{"off", []float64{.5, .4, .3, .2, .1}, 0, 5, 1},
 	} {
-		tr := &trainer{config: Config{Steps: len(tc.script), EarlyStop: tc.patience}}
+		tr := &Loop{Plan: Plan{Steps: len(tc.script), EarlyStop: tc.patience}}
 		for !tr.over() {
 			value := tc.script[tr.progress.Step]
 			tr.progress.Step++
@@ -135,7 +135,7 @@ func TestDivergedTraining(t *testing.T) {
 	tr := created(t, b, c)
 	p := &tr.program.state.params[0]
 	poison(t, p)
-	err := tr.loop(t.Context())
+	err := tr.Run(t.Context())
 	want := "step 1: loss is NaN and the gradient's norm NaN: training has diverged; start again with a lower --lr, or with --clip"
 	if errText(err) != want {
 		t.Errorf("got  %v\nwant %s", err, want)
@@ -147,7 +147,7 @@ func TestDivergedTraining(t *testing.T) {
 	// The last update can be the one that diverges: the evaluation after it must not be a number.
 	tr = created(t, b, c)
 	poison(t, &tr.program.state.params[0])
-	if _, err := tr.evaluate(t.Context()); err == nil || !strings.HasSuffix(err.Error(), ": logit NaN: the weights have diverged") {
+	if _, err := tr.Evaluate(t.Context()); err == nil || !strings.HasSuffix(err.Error(), ": logit NaN: the weights have diverged") {
 		t.Errorf("evaluation of diverged weights: %v", err)
 	}
 }

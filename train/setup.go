@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -41,7 +40,7 @@ func (t *trainer) create(ctx context.Context) error {
 	if err := t.describe(); err != nil {
 		return err
 	}
-	return t.start(ctx)
+	return t.ready(ctx, t.start)
 }
 
 // reopen prepares to go on with a run. It returns the result of one that has finished.
@@ -60,7 +59,7 @@ func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 	}
 	result, err := ReadResult(t.Out)
 	if err == nil {
-		t.notice("%s has finished already", t.Out)
+		t.Notice("%s has finished already", t.Out)
 		return &result, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -75,12 +74,12 @@ func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 	if err := t.build(); err != nil {
 		return nil, err
 	}
-	return nil, t.restore(ctx)
+	return nil, t.ready(ctx, t.restore)
 }
 
 // unchanged holds model, data and engine against those the run began with.
 func (t *trainer) unchanged(then Provenance) error {
-	now := t.Provenance
+	now := t.options.Provenance
 	if err := sameFiles("model", then.Model, now.Model); err != nil {
 		return fmt.Errorf("resume %s: %w", t.Out, err)
 	}
@@ -88,7 +87,7 @@ func (t *trainer) unchanged(then Provenance) error {
 		return fmt.Errorf("resume %s: %w", t.Out, err)
 	}
 	if then.Backend != now.Backend || then.PluginSHA256 != now.PluginSHA256 || then.Threads != now.Threads {
-		t.notice("the run began on %s with %d threads, plugin %.12s; it goes on with %s, %d threads, plugin %.12s: the last bits may differ",
+		t.Notice("the run began on %s with %d threads, plugin %.12s; it goes on with %s, %d threads, plugin %.12s: the last bits may differ",
 			then.Backend, then.Threads, then.PluginSHA256, now.Backend, now.Threads, now.PluginSHA256)
 	}
 	return nil
@@ -97,7 +96,7 @@ func (t *trainer) unchanged(then Provenance) error {
 // read loads model and data and resolves the settings that depend on them.
 func (t *trainer) read(ctx context.Context) error {
 	var err error
-	if t.in, err = load(ctx, &t.config, t.Hub, t.notice); err != nil {
+	if t.in, err = load(ctx, &t.config, t.options.Hub, t.Notice); err != nil {
 		return err
 	}
 	// Where the checkpoint's probabilities differ no number stands for them: its config.json, whose sha256 the
@@ -105,13 +104,13 @@ func (t *trainer) read(ctx context.Context) error {
 	if p, common := t.in.checkpoint.Config.CommonDropout(); common && t.config.Dropout == CheckpointDropout {
 		t.config.Dropout = p
 	}
-	t.Provenance.Model, t.Provenance.Data, t.Provenance.ModelRevision = t.in.checkpoint.Files, t.in.sources, t.in.hub.Commit
+	t.options.Provenance.Model, t.options.Provenance.Data, t.options.Provenance.ModelRevision = t.in.checkpoint.Files, t.in.sources, t.in.hub.Commit
 	asked := t.config.Batch
 	if err := t.config.resolve(len(t.in.train.rows)); err != nil {
 		return configError{err}
 	}
 	if asked != t.config.Batch {
-		t.notice("batch lowered from %d to the %d training examples", asked, t.config.Batch)
+		t.Notice("batch lowered from %d to the %d training examples", asked, t.config.Batch)
 	}
 	return nil
 }
@@ -130,20 +129,28 @@ func (t *trainer) build() error {
 	if t.order, err = data.NewOrder(c.Seed, len(t.in.train.rows), c.Batch, c.DropLast); err != nil {
 		return configError{err}
 	}
-	frozen := t.frozenWeights()
-	p := &program{
-		backend: t.Backend, config: t.in.checkpoint.Config, adapter: adapter, weights: frozen,
-		loss: lossOf(t.in.checkpoint.Config.ProblemType), decay: c.WeightDecay, clip: c.Clip, dtype: trainDType,
-	}
 	sites, err := t.sites(kernels)
 	if err != nil {
 		return err
 	}
-	if p.state, err = newState(adapter, sites, kernels, t.trainedHead()); err != nil {
+	state, err := newState(adapter, sites, kernels, t.trainedHead())
+	if err != nil {
 		return configError{err}
 	}
-	t.program = p
-	return p.compile()
+	t.adapter, t.job, t.Plan = adapter, t, c.plan()
+	t.program = &program{
+		backend: t.options.Backend, state: state, weights: t.frozenWeights(), objective: fineTuning(t.in.checkpoint.Config, adapter, state, lossOf(t.in.checkpoint.Config.ProblemType)),
+		inputs: fineTuningInputs, decay: c.WeightDecay, clip: c.Clip, dtype: trainDType,
+	}
+	return t.program.compile()
+}
+
+// plan is the part of the settings that the loop goes by.
+func (c *Config) plan() Plan {
+	return Plan{
+		Seed: c.Seed, Steps: c.Steps, Accumulate: c.Accumulate, LR: c.LR, Warmup: c.Warmup, DecayRatio: c.DecayRatio,
+		EvalEvery: c.EvalEvery, SaveEvery: c.SaveEvery, Keep: c.Keep, EarlyStop: c.EarlyStop,
+	}
 }
 
 // scope resolves scope or patterns to kernels, in the encoder's order.
@@ -154,7 +161,7 @@ func (t *trainer) scope() ([]model.Kernel, error) {
 		return nil, err
 	}
 	if selected.Notice != "" {
-		t.notice("%s", selected.Notice)
+		t.Notice("%s", selected.Notice)
 	}
 	c.MinDim = selected.MinDim
 	return selected.Kernels, nil
@@ -195,7 +202,7 @@ func (t *trainer) sites(kernels []model.Kernel) ([]lora.Site, error) {
 		return nil, err
 	}
 	gradients := &kernelGradients{
-		backend: t.Backend, config: t.in.checkpoint.Config, weights: weightsOf(t.in.checkpoint),
+		backend: t.options.Backend, config: t.in.checkpoint.Config, weights: weightsOf(t.in.checkpoint),
 		loss: lossOf(t.in.checkpoint.Config.ProblemType), batch: first, total: realExamples(first), kernels: kernels,
 	}
 	sites := make([]lora.Site, len(kernels))
@@ -243,14 +250,14 @@ func (t *trainer) frozenWeights() namedTensors {
 
 // frozenHead are the tensors that travel with the adapter although they are not trained: the head, and
 // whatever else the checkpoint lacked.
-func (t *trainer) frozenHead() []namedTensor {
-	var extra []namedTensor
+func (t *trainer) frozenHead() []NamedTensor {
+	var extra []NamedTensor
 	for _, name := range append(headNames, model.PoolerWeight, model.PoolerBias) {
 		isHead := slices.Contains(headNames, name)
 		if isHead && t.config.TrainHead || !isHead && !slices.Contains(t.in.checkpoint.Fresh, name) {
 			continue
 		}
-		extra = append(extra, namedTensor{name, t.in.checkpoint.Tensors[name]})
+		extra = append(extra, NamedTensor{name, t.in.checkpoint.Tensors[name]})
 	}
 	return extra
 }
@@ -262,42 +269,16 @@ func (t *trainer) describe() error {
 	if err != nil {
 		return err
 	}
-	if err := writeJSON(t.dir.file(configJSON), RunConfig{t.config, t.Provenance}); err != nil {
+	if err := writeJSON(t.dir.file(configJSON), RunConfig{t.config, t.options.Provenance}); err != nil {
 		// A manifest alone is no run, and would keep the next one out.
 		return errors.Join(err, os.Remove(t.dir.file(manifestJSON)))
 	}
 	return nil
 }
 
-// start draws the adapter and opens an empty log.
-func (t *trainer) start(ctx context.Context) error {
-	began := time.Now()
-	if err := t.program.state.initialise(ctx, trainDType, t.phase("initialise "+t.config.Method)); err != nil {
-		return t.orInterrupted(ctx, err)
-	}
-	t.initialised = time.Since(began)
-	return t.begin(0)
-}
-
-// restore continues from the newest checkpoint, or from the beginning where there is none yet.
-func (t *trainer) restore(ctx context.Context) error {
-	steps, err := checkpointSteps(t.Out)
-	if err != nil {
-		return err
-	}
-	if len(steps) == 0 {
-		return t.start(ctx)
-	}
-	path := checkpointPath(t.Out, steps[0])
-	if t.progress, err = loadCheckpoint(path, t.program.state); err != nil {
-		return fmt.Errorf("resume: %w; remove %s to go on from the one before", err, path)
-	}
-	t.saved = t.progress.Step
-	return t.begin(t.progress.MetricsBytes)
-}
-
-func (t *trainer) begin(metricsBytes int64) (err error) {
-	if t.metrics, err = openMetrics(t.dir.file(metricsJSONL), metricsBytes); err != nil {
+// ready begins or goes on, by the loop's own means, and says so.
+func (t *trainer) ready(ctx context.Context, open func(ctx context.Context, phase string) error) error {
+	if err := open(ctx, "initialise "+t.config.Method); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(t.dir.file(adapterDir)); err != nil { // of a run that died between it and result.json

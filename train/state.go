@@ -23,10 +23,11 @@ type site struct {
 
 // param is one tensor that a method may train: an adapter's factor, or a tensor of the head.
 type param struct {
-	name  string // "<kernel>.<factor>", or the tensor's own name
-	shape []int
-	rate  float64 // learning-rate multiple; 0: frozen bit for bit
-	draw  func() (*tensors.Tensor, error)
+	name    string // "<kernel>.<factor>", or the tensor's own name
+	shape   []int
+	rate    float64 // learning-rate multiple; 0: frozen bit for bit
+	noDecay bool    // weight decay leaves it alone
+	draw    func() (*tensors.Tensor, error)
 
 	value *tensors.Tensor
 	m, v  *tensors.Tensor // AdamW's moments, nil for a frozen one

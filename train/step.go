@@ -2,34 +2,30 @@ package train
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/graphx"
-	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
 )
 
-// program is what is compiled: the model, its adapter and the optimizer, for one set of shapes at a time.
+// program is what is compiled: the objective and the optimizer, for one set of shapes at a time.
 //
 // Everything a graph needs comes in as an argument and everything it changes goes out as a result, in one
 // fixed order, so that the same program is compiled in every process and frozen weights are passed, never
 // copied.
 type program struct {
-	backend compute.Backend
-	config  *model.Config
-	adapter lora.Adapter
-	state   *state
-	weights namedTensors // frozen
-	loss    lossFunc
-	decay   float64
-	clip    float64
-	dtype   dtypes.DType
+	backend   compute.Backend
+	state     *state
+	weights   namedTensors // frozen
+	objective LossFunc
+	inputs    int // arguments of a batch
+	decay     float64
+	clip      float64
+	dtype     dtypes.DType
 
 	whole, partial, apply *Exec // a step of one batch; a batch of several; the update after them
 }
@@ -107,7 +103,7 @@ type update struct {
 // run makes one optimizer step over batches and returns the loss before it, the mean over their real
 // examples, and the gradient's norm before clipping. After an error the state is lost: the caller ends the
 // run, and its last checkpoint stands.
-func (p *program) run(batches []data.Batch, u update) (loss, norm float64, err error) {
+func (p *program) run(batches []Batch, u update) (loss, norm float64, err error) {
 	err = graphx.Try(fmt.Sprintf("step %d", u.number), func() {
 		if len(batches) == 1 {
 			loss, norm = p.runWhole(batches[0], u)
@@ -118,9 +114,9 @@ func (p *program) run(batches []data.Batch, u update) (loss, norm float64, err e
 	return loss, norm, err
 }
 
-func (p *program) runWhole(b data.Batch, u update) (loss, norm float64) {
+func (p *program) runWhole(b Batch, u update) (loss, norm float64) {
 	args := append(p.weights.args(), must(p.state.args(p.backend))...)
-	args = append(args, batchArgs(p.backend, b, p.dtype)...)
+	args = append(args, b.Args...)
 	args = append(args, u.dropout[0][:], scalar(u.total, p.dtype))
 	out := must(p.whole.Call(append(args, p.rates(u)...)...))
 	p.state.take(out[2:])
@@ -129,7 +125,7 @@ func (p *program) runWhole(b data.Batch, u update) (loss, norm float64) {
 
 // runAccumulated sums the gradients of the batches, then updates once: the same as one batch of them all,
 // but for the order of additions.
-func (p *program) runAccumulated(batches []data.Batch, u update) (loss, norm float64) {
+func (p *program) runAccumulated(batches []Batch, u update) (loss, norm float64) {
 	var sums []*tensors.Tensor
 	for _, q := range p.state.params {
 		if q.rate != 0 {
@@ -144,7 +140,7 @@ func (p *program) runAccumulated(batches []data.Batch, u update) (loss, norm flo
 		for _, s := range sums {
 			args = append(args, must(DonateTensorBuffer(s, p.backend, 0)))
 		}
-		args = append(args, batchArgs(p.backend, b, p.dtype)...)
+		args = append(args, b.Args...)
 		out := must(p.partial.Call(append(args, u.dropout[i][:], scalar(u.total, p.dtype))...))
 		loss += scalarOf(out[0])
 		sums = out[1:]
@@ -189,19 +185,16 @@ func (p *program) applyGraph(in []*Node) []*Node {
 
 // gradients is forward and backward: the loss and its gradients by every moving parameter, in their order.
 func (p *program) gradients(weights, values, in []*Node) (loss *Node, gradients, rest []*Node) {
-	batch, in := splitBatch(in)
-	bert := &model.BERT{
-		Config: p.config, Weights: p.weights.lookup(weights, p.head(values)), Hook: adapted(p.deltas(values)),
-		Dropout: &model.Dropout{Key: in[0]},
-	}
-	losses := p.loss(bert.Logits(batch.inputs), batch.labels)
-	loss = weightedMean(losses, batch.weights, in[1])
+	batch, in := split(in, p.inputs)
+	trained := make(map[string]*Node, len(values))
 	var moving []*Node
 	for i, q := range p.state.params {
+		trained[q.name] = values[i]
 		if q.rate != 0 {
 			moving = append(moving, values[i])
 		}
 	}
+	loss = p.objective(p.weights.lookup(weights, trained), batch, in[0], in[1])
 	return loss, Gradient(loss, moving...), in[2:]
 }
 
@@ -216,31 +209,15 @@ func (p *program) update(n nodes, gradients, rates []*Node) (norm *Node, updated
 		if q.rate == 0 {
 			continue
 		}
-		value, m, v := adamW(n.values[i], gradients[0], n.m[i], n.v[i], MulScalar(lr, q.rate), c1, c2, p.decay)
+		decay := p.decay
+		if q.noDecay {
+			decay = 0
+		}
+		value, m, v := adamW(n.values[i], gradients[0], n.m[i], n.v[i], MulScalar(lr, q.rate), c1, c2, decay)
 		updated = append(updated, value, m, v)
 		gradients = gradients[1:]
 	}
 	return norm, updated
-}
-
-// deltas are the updates ΔK by kernel name.
-func (p *program) deltas(values []*Node) map[string]lora.Delta {
-	deltas := make(map[string]lora.Delta, len(p.state.sites))
-	for _, s := range p.state.sites {
-		deltas[s.kernel.Name] = p.adapter.Delta(values[s.first : s.first+s.factors])
-	}
-	return deltas
-}
-
-// head are the trained tensors that stand for tensors of the model itself.
-func (p *program) head(values []*Node) map[string]*Node {
-	more := map[string]*Node{}
-	for i, q := range p.state.params {
-		if slices.Contains(headNames, q.name) {
-			more[q.name] = values[i]
-		}
-	}
-	return more
 }
 
 // moving counts the parameters that are trained.
