@@ -134,6 +134,19 @@ func (w *cleanWriter) put(r rune) {
 	w.dst = utf8.AppendRune(w.dst, r)
 }
 
+// BasicTokens calls yield with each word of text, in order, as BERT's tokenizer cuts it before it looks for word
+// pieces: cleaned, with spaces around ideographs, in small letters without accents if lowercase, then cut at white
+// space and around each punctuation mark. It knows no special tokens. A word may be kept only as a copy. An error
+// means text is not valid UTF-8.
+func BasicTokens(text string, lowercase bool, yield func(word []byte)) error {
+	if err := checkText(text); err != nil {
+		return err
+	}
+	c := cleaner{Clean: true, Chinese: true, Strip: lowercase, Lower: lowercase}
+	splitWords(c.appendTo(make([]byte, 0, len(text)+8), text), yield)
+	return nil
+}
+
 // splitWords calls yield with each word of a normalised text, in order: white space separates words and
 // is lost, a punctuation mark is a word of its own (formats.md 5, step 6). Words are slices of text.
 func splitWords(text []byte, yield func(word []byte)) {

@@ -203,7 +203,7 @@ func fresh(spec Spec, s *rng.Stream, std float64, dtype dtypes.DType) *tensors.T
 }
 
 func (c *Checkpoint) sum(fsys fs.FS, w *weights) error {
-	config, err := sumFile(fsys, "config.json")
+	config, err := SumFile(fsys, "config.json")
 	if err != nil {
 		return err
 	}
@@ -218,8 +218,8 @@ func (c *Checkpoint) sum(fsys fs.FS, w *weights) error {
 	return nil
 }
 
-// sumFile hashes one file.
-func sumFile(fsys fs.FS, name string) (FileSum, error) {
+// SumFile hashes one file.
+func SumFile(fsys fs.FS, name string) (FileSum, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
 		return FileSum{}, err

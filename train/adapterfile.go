@@ -1,14 +1,11 @@
 package train
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -16,6 +13,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/safetensors"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
@@ -29,7 +27,7 @@ const (
 )
 
 // ErrCorrupt is wrapped by errors about files of ours that are not as they were written.
-var ErrCorrupt = errors.New("file is damaged")
+var ErrCorrupt = jsonfile.ErrCorrupt
 
 // ErrOtherBase is wrapped by errors about an adapter that was trained on another checkpoint.
 var ErrOtherBase = errors.New("adapter belongs to another base model")
@@ -77,24 +75,24 @@ type NamedTensor struct {
 // writeAdapter writes adapter.safetensors and adapter.json into dir. values are factors as trained, and
 // tensors of the model (the head) in the graph's orientation.
 func writeAdapter(dir string, info AdapterInfo, values []NamedTensor) error {
-	sum, err := writeTensors(filepath.Join(dir, adapterTensors), values)
+	sum, err := WriteTensors(filepath.Join(dir, adapterTensors), values)
 	if err != nil {
 		return err
 	}
 	info.Version, info.Tensors = adapterVersion, sum
-	return writeJSON(filepath.Join(dir, adapterJSON), info)
+	return jsonfile.Write(filepath.Join(dir, adapterJSON), info)
 }
 
 // readAdapter reads what writeAdapter wrote and verifies it.
 func readAdapter(dir string) (AdapterInfo, map[string]*tensors.Tensor, error) {
 	var info AdapterInfo
-	if err := readJSON(filepath.Join(dir, adapterJSON), &info); err != nil {
+	if err := jsonfile.Read(filepath.Join(dir, adapterJSON), &info); err != nil {
 		return info, nil, err
 	}
 	if info.Version != adapterVersion {
 		return info, nil, fmt.Errorf("%s: version %d; this program reads version %d", filepath.Join(dir, adapterJSON), info.Version, adapterVersion)
 	}
-	values, err := readTensors(filepath.Join(dir, adapterTensors), info.Tensors)
+	values, err := ReadTensors(filepath.Join(dir, adapterTensors), info.Tensors)
 	return info, values, err
 }
 
@@ -102,8 +100,8 @@ func readAdapter(dir string) (AdapterInfo, map[string]*tensors.Tensor, error) {
 // as [out, in]: ours do too.
 var denseHead = []string{model.HeadWeight, model.PoolerWeight}
 
-// writeTensors writes float tensors to a safetensors file and returns its sha256.
-func writeTensors(path string, values []NamedTensor) (sum string, err error) {
+// WriteTensors writes float tensors to a safetensors file and returns its sha256.
+func WriteTensors(path string, values []NamedTensor) (sum string, err error) {
 	entries := make([]safetensors.Entry, len(values))
 	for i, v := range values {
 		if entries[i], err = entryOf(v); err != nil {
@@ -138,8 +136,8 @@ func flatEntry[T float32 | float64](v NamedTensor) (safetensors.Entry, error) {
 	return e, nil
 }
 
-// readTensors reads every tensor of a file that writeTensors wrote, once its sha256 is verified.
-func readTensors(path, sum string) (map[string]*tensors.Tensor, error) {
+// ReadTensors reads every tensor of a file that WriteTensors wrote, once its sha256 is verified.
+func ReadTensors(path, sum string) (map[string]*tensors.Tensor, error) {
 	f, err := safetensors.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
@@ -182,33 +180,4 @@ func shaped[T float32 | float64](values []T, shape []int, turn bool) *tensors.Te
 	default:
 		return tensors.FromFlatDataAndDimensions(values, shape...)
 	}
-}
-
-// writeJSON writes v, indented, as a whole file.
-func writeJSON(path string, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return atomicfile.Write(path, func(w io.Writer) error {
-		_, err := w.Write(append(text, '\n'))
-		return err
-	})
-}
-
-// readJSON reads a file of ours; unknown fields and trailing text are damage.
-func readJSON(path string, v any) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("%s: %w: %w", path, ErrCorrupt, err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("%s: %w: text after the JSON value", path, ErrCorrupt)
-	}
-	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/deeplora/deeplora/internal/jsonfile"
+
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
@@ -60,11 +62,11 @@ func saveCheckpoint(run string, p progress, job Job, s *state) (string, error) {
 			return err
 		}
 		var err error
-		if p.Optimizer, err = writeTensors(filepath.Join(tmp, optimizerTensors), s.moments()); err != nil {
+		if p.Optimizer, err = WriteTensors(filepath.Join(tmp, optimizerTensors), s.moments()); err != nil {
 			return err
 		}
 		p.Version = stateVersion
-		return writeJSON(filepath.Join(tmp, stateJSON), p)
+		return jsonfile.Write(filepath.Join(tmp, stateJSON), p)
 	})
 	if err != nil {
 		return "", fmt.Errorf("save checkpoint: %w", err)
@@ -75,7 +77,7 @@ func saveCheckpoint(run string, p progress, job Job, s *state) (string, error) {
 // loadCheckpoint fills the state from checkpoints/step-N.
 func loadCheckpoint(path string, job Job, s *state) (progress, error) {
 	var p progress
-	if err := readJSON(filepath.Join(path, stateJSON), &p); err != nil {
+	if err := jsonfile.Read(filepath.Join(path, stateJSON), &p); err != nil {
 		return p, err
 	}
 	if p.Version != stateVersion {
@@ -85,7 +87,7 @@ func loadCheckpoint(path string, job Job, s *state) (progress, error) {
 	if err != nil {
 		return p, err
 	}
-	moments, err := readTensors(filepath.Join(path, optimizerTensors), p.Optimizer)
+	moments, err := ReadTensors(filepath.Join(path, optimizerTensors), p.Optimizer)
 	if err != nil {
 		return p, err
 	}

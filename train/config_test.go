@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/deeplora/deeplora/internal/jsonfile"
+
 	"github.com/deeplora/deeplora/model"
 )
 
@@ -150,7 +152,7 @@ func TestRunConfigRoundTrip(t *testing.T) {
 	fillFields(t, reflect.ValueOf(&want.Config).Elem())
 	dir := t.TempDir()
 	path := filepath.Join(dir, configJSON)
-	if err := writeJSON(path, want); err != nil {
+	if err := jsonfile.Write(path, want); err != nil {
 		t.Fatal(err)
 	}
 	got, err := ReadRunConfig(dir)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/deeplora/deeplora/internal/jsonfile"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/deeplora/deeplora/data"
@@ -80,14 +82,14 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	if _, err := t.metrics.sync(); err != nil {
 		return nil, err
 	}
-	err = atomicfile.WriteDir(t.dir.file(adapterDir), func(tmp string) error {
+	err = atomicfile.WriteDir(t.dir.File(adapterDir), func(tmp string) error {
 		return t.Write(tmp, t.Parameters())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write adapter: %w", err)
 	}
 	r := t.result(m, selected)
-	return &r, writeJSON(t.dir.file(resultJSON), r)
+	return &r, jsonfile.Write(t.dir.File(resultJSON), r)
 }
 
 // keep evaluates the last step, goes back to the best checkpoint where that is asked for and was better, and

@@ -281,6 +281,9 @@ func (l *Loop) emit(e Event) {
 	}
 }
 
+// Announce tells the user that training begins.
+func (l *Loop) Announce(r Ready) { l.emit(r) }
+
 // Notice reports a line for the user.
 func (l *Loop) Notice(format string, args ...any) {
 	l.emit(Notice{fmt.Sprintf(format, args...)})

@@ -4,16 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 
-	"github.com/gofrs/flock"
+	"github.com/deeplora/deeplora/internal/jsonfile"
 
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/model"
 )
 
@@ -51,105 +48,11 @@ type Provenance struct {
 	Data          []model.FileSum   `json:"data"`
 }
 
-// runDir is a run directory that this process has locked.
-type runDir struct {
-	path string
-	lock *flock.Flock
-}
-
-// createRun makes and locks a new run directory. An existing one must be empty, or hold nothing but what a
-// run that died before its first file left behind.
-func createRun(path string) (*runDir, error) {
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return nil, fmt.Errorf("create run directory: %w", err)
-	}
-	r, err := lockRun(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkVacant(path); err != nil {
-		r.close()
-		return nil, err
-	}
-	return r, nil
-}
-
-// checkVacant refuses a path that holds anything but a lock or a file that was never finished.
-func checkVacant(path string) error {
-	entries, err := os.ReadDir(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("%s: %w: a file is in its place; choose another --out", path, ErrInUse)
-	case err != nil:
-		return fmt.Errorf("output directory: %w", err)
-	}
-	for _, e := range entries {
-		if e.Name() == lockFile || strings.Contains(e.Name(), ".tmp") {
-			continue
-		}
-		if isRun(path) {
-			return fmt.Errorf("%s: %w by a run; --resume goes on with it, or choose another --out", path, ErrInUse)
-		}
-		return fmt.Errorf("%s: %w: it holds %s; choose another --out", path, ErrInUse, e.Name())
-	}
-	return nil
-}
-
-// isRun reports whether a directory holds a run that got as far as its config.
-func isRun(path string) bool {
-	_, err := os.Stat(filepath.Join(path, configJSON))
-	return err == nil
-}
-
-// openRun locks an existing run directory and clears what an interrupted write left.
-func openRun(path string) (*runDir, error) {
-	if !isRun(path) {
-		return nil, fmt.Errorf("%s: %w: it has no %s", path, ErrNoRun, configJSON)
-	}
-	r, err := lockRun(path)
-	if err != nil {
-		return nil, err
-	}
-	for _, dir := range []string{path, filepath.Join(path, checkpointsDir)} {
-		if _, err := atomicfile.CleanLeftovers(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			r.close()
-			return nil, fmt.Errorf("clean %s: %w", dir, err)
-		}
-	}
-	return r, nil
-}
-
-// lockRun takes the directory's lock; the kernel frees it when the process ends, however it ends.
-func lockRun(path string) (*runDir, error) {
-	name := filepath.Join(path, lockFile)
-	lock := flock.New(name)
-	got, err := lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	if !got {
-		owner, _ := os.ReadFile(name)
-		return nil, fmt.Errorf("%s: %w by another process (%s)", path, ErrInUse, strings.TrimSpace(string(owner)))
-	}
-	host, _ := os.Hostname()
-	if err := os.WriteFile(name, fmt.Appendf(nil, "process %d on %s\n", os.Getpid(), host), 0o644); err != nil {
-		lock.Unlock()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return &runDir{path, lock}, nil
-}
-
-func (r *runDir) close() { r.lock.Unlock() }
-
-func (r *runDir) file(name string) string { return filepath.Join(r.path, name) }
-
 // ReadRunConfig reads a run directory's config.json. Unknown fields are errors.
 func ReadRunConfig(run string) (RunConfig, error) {
 	var c RunConfig
 	path := filepath.Join(run, configJSON)
-	err := readJSON(path, &c)
+	err := jsonfile.Read(path, &c)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		err = fmt.Errorf("%s: %w: it has no %s", run, ErrNoRun, configJSON)
 	}
@@ -215,7 +118,23 @@ type Result struct {
 // ReadResult reads the result.json of a finished run.
 func ReadResult(run string) (Result, error) {
 	var r Result
-	return r, readJSON(filepath.Join(run, resultJSON), &r)
+	return r, jsonfile.Read(filepath.Join(run, resultJSON), &r)
+}
+
+// Continues holds what a run is resumed with against what it began with. Other model or data files are an error;
+// another engine or number of threads is a line for the user, or "" where they are the same.
+func (p Provenance) Continues(then Provenance) (notice string, err error) {
+	if err := sameFiles("model", then.Model, p.Model); err != nil {
+		return "", err
+	}
+	if err := sameFiles("data", then.Data, p.Data); err != nil {
+		return "", err
+	}
+	if then.Backend == p.Backend && then.PluginSHA256 == p.PluginSHA256 && then.Threads == p.Threads {
+		return "", nil
+	}
+	return fmt.Sprintf("the run began on %s with %d threads, plugin %.12s; it goes on with %s, %d threads, plugin %.12s: the last bits may differ",
+		then.Backend, then.Threads, then.PluginSHA256, p.Backend, p.Threads, p.PluginSHA256), nil
 }
 
 // sameFiles holds what a run was made from against what lies there now.

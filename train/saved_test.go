@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/deeplora/deeplora/internal/jsonfile"
+
 	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -357,7 +359,7 @@ func TestOutputInUse(t *testing.T) {
 	if want := out + ": output directory is in use by a run; --resume goes on with it, or choose another --out"; !errors.Is(err, ErrInUse) || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	held, err := openRun(out)
+	held, err := OpenRun(out, configJSON)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +367,7 @@ func TestOutputInUse(t *testing.T) {
 	if !errors.Is(err, ErrInUse) || !strings.HasPrefix(err.Error(), out+": output directory is in use by another process (process ") {
 		t.Errorf("held by another process: %v", err)
 	}
-	held.close()
+	held.Close()
 	trainSmall(t, b, c, out, func(o *Options) { o.Resume = true })
 }
 
@@ -404,7 +406,7 @@ func FuzzAdapterDescription(f *testing.F) {
 			t.Fatal(err)
 		}
 		var info AdapterInfo
-		if err := readJSON(path, &info); err != nil {
+		if err := jsonfile.Read(path, &info); err != nil {
 			if !errors.Is(err, ErrCorrupt) {
 				t.Errorf("%v is not ErrCorrupt", err)
 			}

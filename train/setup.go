@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/deeplora/deeplora/internal/jsonfile"
+
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
@@ -24,7 +26,7 @@ func (t *trainer) create(ctx context.Context) error {
 	if err := t.config.Validate(); err != nil {
 		return configError{err}
 	}
-	if err := checkVacant(t.Out); err != nil {
+	if err := CheckVacant(t.Out, configJSON); err != nil {
 		return err
 	}
 	if err := t.read(ctx); err != nil {
@@ -34,7 +36,7 @@ func (t *trainer) create(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if t.dir, err = createRun(t.Out); err != nil {
+	if t.dir, err = CreateRun(t.Out, configJSON); err != nil {
 		return err
 	}
 	if err := t.describe(); err != nil {
@@ -46,7 +48,7 @@ func (t *trainer) create(ctx context.Context) error {
 // reopen prepares to go on with a run. It returns the result of one that has finished.
 func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 	var err error
-	if t.dir, err = openRun(t.Out); err != nil {
+	if t.dir, err = OpenRun(t.Out, configJSON); err != nil {
 		return nil, err
 	}
 	then, err := ReadRunConfig(t.Out)
@@ -55,7 +57,7 @@ func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 	}
 	t.config = then.Config
 	if t.config.Manifest != "" { // the draw as it was, whatever has become of the file that it came from
-		t.config.Manifest = t.dir.file(manifestJSON)
+		t.config.Manifest = t.dir.File(manifestJSON)
 	}
 	result, err := ReadResult(t.Out)
 	if err == nil {
@@ -68,29 +70,17 @@ func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 	if err := t.read(ctx); err != nil {
 		return nil, err
 	}
-	if err := t.unchanged(then.Provenance); err != nil {
-		return nil, err
+	notice, err := t.options.Provenance.Continues(then.Provenance)
+	if err != nil {
+		return nil, fmt.Errorf("resume %s: %w", t.Out, err)
+	}
+	if notice != "" {
+		t.Notice("%s", notice)
 	}
 	if err := t.build(); err != nil {
 		return nil, err
 	}
 	return nil, t.ready(ctx, t.restore)
-}
-
-// unchanged holds model, data and engine against those the run began with.
-func (t *trainer) unchanged(then Provenance) error {
-	now := t.options.Provenance
-	if err := sameFiles("model", then.Model, now.Model); err != nil {
-		return fmt.Errorf("resume %s: %w", t.Out, err)
-	}
-	if err := sameFiles("data", then.Data, now.Data); err != nil {
-		return fmt.Errorf("resume %s: %w", t.Out, err)
-	}
-	if then.Backend != now.Backend || then.PluginSHA256 != now.PluginSHA256 || then.Threads != now.Threads {
-		t.Notice("the run began on %s with %d threads, plugin %.12s; it goes on with %s, %d threads, plugin %.12s: the last bits may differ",
-			then.Backend, then.Threads, then.PluginSHA256, now.Backend, now.Threads, now.PluginSHA256)
-	}
-	return nil
 }
 
 // read loads model and data and resolves the settings that depend on them.
@@ -265,13 +255,13 @@ func (t *trainer) frozenHead() []NamedTensor {
 // describe writes what the run is before it begins: the manifest, then config.json, which makes the
 // directory a run.
 func (t *trainer) describe() error {
-	err := atomicfile.Write(t.dir.file(manifestJSON), func(w io.Writer) error { return t.in.manifest.Encode(w) })
+	err := atomicfile.Write(t.dir.File(manifestJSON), func(w io.Writer) error { return t.in.manifest.Encode(w) })
 	if err != nil {
 		return err
 	}
-	if err := writeJSON(t.dir.file(configJSON), RunConfig{t.config, t.options.Provenance}); err != nil {
+	if err := jsonfile.Write(t.dir.File(configJSON), RunConfig{t.config, t.options.Provenance}); err != nil {
 		// A manifest alone is no run, and would keep the next one out.
-		return errors.Join(err, os.Remove(t.dir.file(manifestJSON)))
+		return errors.Join(err, os.Remove(t.dir.File(manifestJSON)))
 	}
 	return nil
 }
@@ -281,7 +271,7 @@ func (t *trainer) ready(ctx context.Context, open func(ctx context.Context, phas
 	if err := open(ctx, "initialise "+t.config.Method); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(t.dir.file(adapterDir)); err != nil { // of a run that died between it and result.json
+	if err := os.RemoveAll(t.dir.File(adapterDir)); err != nil { // of a run that died between it and result.json
 		return fmt.Errorf("remove unfinished adapter: %w", err)
 	}
 	s := t.program.state

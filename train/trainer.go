@@ -29,7 +29,7 @@ type trainer struct {
 	options   Options
 	config    Config
 	in        *inputs
-	dir       *runDir
+	dir       *RunDir
 	adapter   lora.Adapter
 	merger    *merger    // opened at the first evaluation, as
 	predictor *Predictor // this is
@@ -48,7 +48,7 @@ func newTrainer(c Config, o Options) *trainer {
 func Train(ctx context.Context, c Config, o Options) (*Result, error) {
 	t := newTrainer(c, o)
 	defer t.close()
-	if o.Resume && isRun(o.Out) {
+	if o.Resume && IsRun(o.Out, configJSON) {
 		if done, err := t.reopen(ctx); done != nil || err != nil {
 			return done, err
 		}
@@ -113,7 +113,7 @@ func (t *trainer) close() {
 		t.merger.finalize()
 	}
 	if t.dir != nil {
-		t.dir.close()
+		t.dir.Close()
 	}
 }
 

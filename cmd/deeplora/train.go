@@ -144,10 +144,14 @@ func hintResume(err error, command string) error {
 	}
 }
 
-// resumeCommand goes on with the run in out. The run has its settings; what the line says of this machine is
-// no setting and comes along.
+// resumeCommand goes on with the run in out.
 func resumeCommand(parsed *pflag.FlagSet, out string) string {
-	command := "deeplora train --resume --out " + shellQuote(out)
+	return "deeplora train --resume --out " + shellQuote(out) + machineFlags(parsed)
+}
+
+// machineFlags are what a line says of this machine: no settings of a run, so that they come along when it goes on.
+func machineFlags(parsed *pflag.FlagSet) string {
+	command := ""
 	parsed.Visit(func(f *pflag.Flag) {
 		switch f.Name {
 		case "backend", "threads", "cache":

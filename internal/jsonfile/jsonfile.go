@@ -1,0 +1,45 @@
+// Package jsonfile writes and reads JSON files of the project's own formats: whole files, read strictly.
+package jsonfile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/deeplora/deeplora/internal/atomicfile"
+)
+
+// ErrCorrupt is wrapped by errors about files of ours that are not as they were written.
+var ErrCorrupt = errors.New("file is damaged")
+
+// Write writes v, indented, as a whole file.
+func Write(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(append(text, '\n'))
+		return err
+	})
+}
+
+// Read reads a file that Write wrote; unknown fields and trailing text are damage.
+func Read(path string, v any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("%s: %w: %w", path, ErrCorrupt, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("%s: %w: text after the JSON value", path, ErrCorrupt)
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package pretrain
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gomlx/compute"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/graphx"
+	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train"
+)
+
+// embedLength is the most tokens of a text that an Embedder reads: what all-MiniLM-L6-v2 was trained with.
+const embedLength = 128
+
+// embedBatch is the number of texts an Embedder computes at once.
+const embedBatch = 64
+
+// Embedder gives texts their sentence embeddings: the mean of the encoder's last states over the real tokens,
+// special ones included, scaled to length 1, as sentence-transformers' mean pooling. Not safe for concurrent use.
+type Embedder struct {
+	backend compute.Backend
+	model   *model.Checkpoint
+	tok     data.Tokenizer
+	exec    *Exec
+}
+
+// OpenEmbedder reads an encoder and its tokenizer: a directory, a hub id or builtin:tiny.
+func OpenEmbedder(ctx context.Context, backend compute.Backend, ref string, hub data.HubOptions) (*Embedder, error) {
+	files, _, err := train.OpenModel(ctx, ref, hub)
+	if err != nil {
+		return nil, err
+	}
+	checkpoint, err := model.Load(files, model.LoadOptions{Architecture: model.Encoder})
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", ref, err)
+	}
+	tok, err := data.OpenTokenizerFS(files, ".")
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", ref, err)
+	}
+	return newEmbedder(backend, checkpoint, tok)
+}
+
+func newEmbedder(backend compute.Backend, checkpoint *model.Checkpoint, tok data.Tokenizer) (*Embedder, error) {
+	e := &Embedder{backend: backend, model: checkpoint, tok: tok}
+	exec, err := NewExec(backend, e.graph)
+	if err != nil {
+		return nil, fmt.Errorf("embed: %w", err)
+	}
+	e.exec = exec.WithName("embed").SetMaxCache(64)
+	return e, nil
+}
+
+// Close frees the compiled graphs.
+func (e *Embedder) Close() { e.exec.Finalize() }
+
+// Width is the length of an embedding.
+func (e *Embedder) Width() int { return e.model.Config.HiddenSize }
+
+// Files are what the encoder was read from.
+func (e *Embedder) Files() []model.FileSum { return e.model.Files }
+
+// graph: ids, types, mask [batch, seq], weights -> embeddings [batch, H].
+func (e *Embedder) graph(in []*Node) []*Node {
+	byName := map[string]*Node{}
+	for i, spec := range e.model.Specs() {
+		byName[spec.Name] = in[3+i]
+	}
+	bert := &model.BERT{Config: e.model.Config, Weights: func(name string) *Node { return byName[name] }, Hook: model.Frozen}
+	hidden := bert.Hidden(model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]})
+	batch, seq := in[0].Shape().Dim(0), in[0].Shape().Dim(1)
+	mask := InsertAxes(ConvertDType(in[2], hidden.DType()), -1) // [batch, seq, 1]
+	sum := ReduceSum(Mul(Reshape(hidden, batch, seq, e.Width()), mask), 1)
+	return []*Node{unit(sum)} // a mean and a sum point the same way
+}
+
+// unit scales rows to length 1: [rows, H] -> [rows, H].
+func unit(x *Node) *Node {
+	norm := Sqrt(AddScalar(ReduceAndKeep(Square(x), ReduceSum, -1), 1e-12))
+	return Div(x, norm)
+}
+
+// Embed returns a row [Width] for every text, in their order. Texts are cut to 128 tokens. progress may be nil.
+func (e *Embedder) Embed(ctx context.Context, texts []string, progress func(done, total int)) ([][]float32, error) {
+	rows := make([]data.Encoded, len(texts))
+	limit := min(embedLength, e.model.Config.MaxPositionEmbeddings)
+	for i, text := range texts {
+		var err error
+		if rows[i], _, err = data.EncodePair(e.tok, text, "", false, limit); err != nil {
+			return nil, fmt.Errorf("text %q: %w", text, err)
+		}
+		if err := e.model.Config.Check(rows[i].IDs, rows[i].Types, len(rows[i].IDs)); err != nil {
+			return nil, fmt.Errorf("text %q: %w", text, err)
+		}
+	}
+	out, done := make([][]float32, len(texts)), 0
+	for _, index := range data.EvalBatches(rows, embedBatch) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		length := data.PadBucket.Length(data.Longest(rows, index), limit)
+		b, err := data.Assemble(rows, nil, index, embedBatch, length, e.model.Config.PadTokenID)
+		if err != nil {
+			return nil, err
+		}
+		flat, err := e.run(b)
+		if err != nil {
+			return nil, err
+		}
+		for r, i := range index {
+			out[i] = flat[r*e.Width() : (r+1)*e.Width()]
+		}
+		if done += len(index); progress != nil {
+			progress(done, len(texts))
+		}
+	}
+	return out, nil
+}
+
+func (e *Embedder) run(b data.Batch) (flat []float32, err error) {
+	err = graphx.Try("embed", func() {
+		args := []any{}
+		for _, values := range [][]int32{b.IDs, b.Types, b.Mask} {
+			args = append(args, tensors.FromFlatDataAndDimensions(values, b.Rows, b.Len))
+		}
+		for _, spec := range e.model.Specs() {
+			args = append(args, e.model.Tensors[spec.Name])
+		}
+		out := e.exec.MustCall(args...)[0]
+		defer out.MustFinalizeAll()
+		flat = tensors.MustCopyFlatData[float32](out)
+	})
+	return flat, err
+}

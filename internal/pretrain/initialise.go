@@ -1,0 +1,134 @@
+package pretrain
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/internal/linalg"
+	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train"
+)
+
+// start are the parameters as training begins.
+type start struct {
+	model      *model.Checkpoint
+	projection []float32 // [H, E]; nil without a teacher
+}
+
+// draw makes a new model and, with a teacher, the heads of its objectives. attention is added to the diagonals of
+// the first layer's query and key kernels: then tokens attend to their likes from the first step on, in a second
+// text too, as trained encoders do (mimetic initialisation, Trockman and Kolter 2023). A small model hardly finds
+// to that by itself.
+func draw(config *model.Config, seed uint64, width int, attention float64) *start {
+	s := &start{model: model.New(config, model.MaskedLM, func(name string) *rng.Stream { return rng.New(seed, "init", name) })}
+	for _, k := range config.Kernels() {
+		if strings.HasSuffix(k.Name, "layer.0.attention.self.query") || strings.HasSuffix(k.Name, "layer.0.attention.self.key") {
+			tensors.MustMutableFlatData(s.model.Kernel(k.Name), func(flat []float32) {
+				for i := range k.In {
+					flat[i*k.Out+i] += float32(attention)
+				}
+			})
+		}
+	}
+	if width > 0 {
+		stream := rng.New(seed, "init", projection)
+		s.projection = make([]float32, config.HiddenSize*width)
+		for i := range s.projection {
+			s.projection[i] = float32(stream.Normal() / math.Sqrt(float64(config.HiddenSize)))
+		}
+	}
+	return s
+}
+
+// fromTeacher begins word embeddings where the teacher embeds each token of the vocabulary alone, on the principal
+// axes of those embeddings, and the projection as the way back (after Model2Vec's distillation). Rows are scaled to
+// the spread that a drawn table would have.
+func (s *start) fromTeacher(ctx context.Context, e *Embedder, vocabulary []string, seed uint64, progress func(done, total int)) error {
+	words := make([]string, len(vocabulary))
+	for i, token := range vocabulary {
+		words[i] = strings.TrimPrefix(token, "##")
+	}
+	rows, err := e.Embed(ctx, words, progress)
+	if err != nil {
+		return fmt.Errorf("teacher's words: %w", err)
+	}
+	width, h := e.Width(), s.model.Config.HiddenSize
+	if h > width {
+		return fmt.Errorf("teacher-init: hidden_size %d is more than the teacher's %d", h, width)
+	}
+	centred := centre(rows, width)
+	svd, err := linalg.TopSVD(centred, len(rows), width, h, rng.New(seed, "teacher-init"))
+	if err != nil {
+		return fmt.Errorf("teacher-init: %w", err)
+	}
+	table := make([]float32, len(rows)*h)
+	var sum float64
+	for i := range rows {
+		for k := range h {
+			v := svd.U.At(i, k) * svd.S[k]
+			table[i*h+k] = float32(v)
+			sum += v * v
+		}
+	}
+	scale := float32(s.model.Config.InitializerRange * teacherSpread / math.Sqrt(sum/float64(len(table))))
+	for i := range table {
+		table[i] *= scale
+	}
+	pad := int(s.model.Config.PadTokenID)
+	clear(table[pad*h : (pad+1)*h])
+	s.model.Tensors[model.WordEmbeddings] = tensors.FromFlatDataAndDimensions(table, len(rows), h)
+	for k := range h {
+		for j := range width {
+			s.projection[k*width+j] = float32(svd.V.At(j, k))
+		}
+	}
+	return nil
+}
+
+// teacherSpread is how much wider than drawn rows those from the teacher are: they are to outweigh positions.
+const teacherSpread = 2.5
+
+// centre subtracts the mean row: [rows][width] -> flat.
+func centre(rows [][]float32, width int) []float32 {
+	mean := make([]float64, width)
+	for _, r := range rows {
+		for j, v := range r {
+			mean[j] += float64(v) / float64(len(rows))
+		}
+	}
+	flat := make([]float32, 0, len(rows)*width)
+	for _, r := range rows {
+		for j, v := range r {
+			flat = append(flat, v-float32(mean[j]))
+		}
+	}
+	return flat
+}
+
+// params are the trained tensors: the model's, then the heads of the teacher's objectives.
+func (s *start) params(pairs bool) []train.Param {
+	var params []train.Param
+	add := func(name string, value *tensors.Tensor) {
+		params = append(params, train.Param{
+			Name: name, Shape: value.Shape().Dimensions, NoDecay: value.Shape().Rank() == 1,
+			Draw: func() (*tensors.Tensor, error) { return value, nil },
+		})
+	}
+	for _, spec := range s.model.Specs() {
+		add(spec.Name, s.model.Tensors[spec.Name])
+	}
+	h := s.model.Config.HiddenSize
+	if s.projection != nil {
+		add(projection, tensors.FromFlatDataAndDimensions(s.projection, h, len(s.projection)/h))
+	}
+	if s.projection != nil && pairs {
+		add(similarityHead, tensors.FromFlatDataAndDimensions(make([]float32, h), h, 1))
+		add(similarityBias, tensors.FromFlatDataAndDimensions(make([]float32, 1), 1))
+	}
+	return params
+}

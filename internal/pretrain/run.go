@@ -1,0 +1,321 @@
+package pretrain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train"
+)
+
+// Files of a pretraining run beside the model's own and the loop's.
+const (
+	RunJSON    = "pretrain.json" // every setting, and what the run was made from
+	resultJSON = "result.json"
+	parameters = "parameters.safetensors"
+	sumJSON    = "parameters.json"
+	cacheDir   = "teacher"
+)
+
+// Options are what a run needs beside its settings.
+type Options struct {
+	Backend      compute.Backend
+	Out          string // becomes the model's folder
+	Resume       bool
+	TeacherCache string // folder of the teacher's embeddings; empty: teacher/ in Out
+	Hub          data.HubOptions
+	Provenance   train.Provenance // backend, plugin, threads and versions; the files are filled in
+	OnEvent      func(train.Event)
+}
+
+// RunConfig is a run's pretrain.json.
+type RunConfig struct {
+	Config
+	Provenance train.Provenance `json:"provenance"`
+}
+
+// Result is a run's result.json.
+type Result struct {
+	Metrics         train.Metrics   `json:"metrics"` // on the held texts
+	Texts           int             `json:"texts"`   // trained on
+	Held            int             `json:"held_texts"`
+	Vocabulary      int             `json:"vocabulary"`
+	Parameters      int             `json:"parameters"` // of the model that was saved
+	Steps           int             `json:"steps"`
+	Tokens          int64           `json:"tokens"` // trained on
+	TrainSeconds    float64         `json:"train_seconds"`
+	WallSeconds     float64         `json:"wall_seconds"` // of this process
+	TokensPerSecond float64         `json:"tokens_per_second"`
+	FinalLoss       float64         `json:"final_loss"`
+	Files           []model.FileSum `json:"files"` // of the model
+}
+
+// run is one pretraining in memory: the job of its loop.
+type run struct {
+	config  Config
+	options Options
+	started time.Time
+	notify  train.Loop // events before there is a loop
+
+	dir        *train.RunDir
+	model      *model.Config
+	corpus     *corpus
+	tok        data.Tokenizer
+	teacher    *Embedder
+	embeddings [][]float32
+	plan       *plan
+	filler     *filler
+	start      *start
+	evaluator  *evaluator
+	loop       *train.Loop
+}
+
+var _ train.Job = (*run)(nil)
+
+// Pretrain makes an encoder as the settings say, in the folder o.Out: vocab.txt, tokenizer.json,
+// tokenizer_config.json, config.json, model.safetensors and, last, result.json. When ctx is cancelled it finishes
+// the step in hand, saves a checkpoint and returns an error that wraps train.ErrInterrupted.
+func Pretrain(ctx context.Context, c Config, o Options) (*Result, error) {
+	r := &run{config: c, options: o, started: time.Now(), notify: train.Loop{OnEvent: o.OnEvent}}
+	defer r.close()
+	if o.Resume && train.IsRun(o.Out, RunJSON) {
+		if done, err := r.reopen(ctx); done != nil || err != nil {
+			return done, err
+		}
+	} else if err := r.create(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.loop.Run(ctx); err != nil {
+		return nil, err
+	}
+	return r.finish(ctx)
+}
+
+// ReadRunConfig reads the pretrain.json of a run.
+func ReadRunConfig(out string) (RunConfig, error) {
+	var c RunConfig
+	err := jsonfile.Read(filepath.Join(out, RunJSON), &c)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%s: %w: it has no %s", out, train.ErrNoRun, RunJSON)
+	}
+	return c, err
+}
+
+// create reads what the run is made from, trains the vocabulary and makes the directory.
+func (r *run) create(ctx context.Context) error {
+	if err := r.config.Validate(); err != nil {
+		return settingsError{err}
+	}
+	if err := train.CheckVacant(r.options.Out, RunJSON); err != nil {
+		return err
+	}
+	if err := r.read(ctx); err != nil {
+		return err
+	}
+	vocabulary, err := r.trainVocabulary(ctx)
+	if err != nil {
+		return err
+	}
+	if r.dir, err = train.CreateRun(r.options.Out, RunJSON); err != nil {
+		return err
+	}
+	if err := r.writeVocabulary(vocabulary); err != nil {
+		return err
+	}
+	return jsonfile.Write(r.dir.File(RunJSON), RunConfig{r.config, r.options.Provenance})
+}
+
+// reopen prepares to go on with a run. It returns the result of one that has finished.
+func (r *run) reopen(ctx context.Context) (*Result, error) {
+	var err error
+	if r.dir, err = train.OpenRun(r.options.Out, RunJSON); err != nil {
+		return nil, err
+	}
+	then, err := ReadRunConfig(r.options.Out)
+	if err != nil {
+		return nil, err
+	}
+	r.config = then.Config
+	var result Result
+	switch err := jsonfile.Read(r.dir.File(resultJSON), &result); {
+	case err == nil:
+		r.notify.Notice("%s has finished already", r.options.Out)
+		return &result, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if err := r.read(ctx); err != nil {
+		return nil, err
+	}
+	notice, err := r.options.Provenance.Continues(then.Provenance)
+	if err != nil {
+		return nil, fmt.Errorf("resume %s: %w", r.options.Out, err)
+	}
+	if notice != "" {
+		r.notify.Notice("%s", notice)
+	}
+	return nil, nil
+}
+
+// read reads corpus, model config and teacher, and notes their sums.
+func (r *run) read(ctx context.Context) error {
+	var err error
+	if r.corpus, err = readCorpus(r.config.Corpus); err != nil {
+		return err
+	}
+	dir, file := filepath.Split(r.config.Model)
+	if r.model, err = model.ReadConfig(os.DirFS(filepath.Clean(dir+".")), file); err != nil {
+		return err
+	}
+	if err := r.fits(); err != nil {
+		return settingsError{err}
+	}
+	p := &r.options.Provenance
+	sum, err := model.SumFile(os.DirFS(filepath.Clean(dir+".")), file)
+	if err != nil {
+		return err
+	}
+	p.Model, p.Data = []model.FileSum{sum}, r.corpus.sources
+	if r.config.Teacher == "" {
+		return nil
+	}
+	if r.teacher, err = OpenEmbedder(ctx, r.options.Backend, r.config.Teacher, r.options.Hub); err != nil {
+		return fmt.Errorf("teacher: %w", err)
+	}
+	for _, f := range r.teacher.Files() {
+		p.Model = append(p.Model, model.FileSum{File: "teacher/" + f.File, SHA256: f.SHA256})
+	}
+	return nil
+}
+
+// fits holds the settings against the model.
+func (r *run) fits() error {
+	if n := r.model.MaxPositionEmbeddings; r.config.MaxLength > n {
+		return fmt.Errorf("max-length is %d, %s has max_position_embeddings %d", r.config.MaxLength, r.config.Model, n)
+	}
+	if r.config.pairs() && r.model.TypeVocabSize < 2 {
+		return fmt.Errorf("pair-weight: %s has type_vocab_size %d; pairs need 2", r.config.Model, r.model.TypeVocabSize)
+	}
+	return nil
+}
+
+// Batch assembles batch i.
+func (r *run) Batch(i int) (train.Batch, error) {
+	a := r.filler.fill(r.plan.at(i), rng.New(r.config.Seed, "mask").At(uint64(i)))
+	return train.Batch{Args: a.args(), Weight: 1, Tokens: a.tokens}, nil
+}
+
+// Evaluate measures the parameters on the held texts.
+func (r *run) Evaluate(ctx context.Context) (train.Metrics, error) {
+	return r.evaluator.measure(ctx, r.loop.Parameters(), r.loop.Phase("evaluate"))
+}
+
+// Score is minus the loss on the held texts.
+func (r *run) Score(m train.Metrics) float64 { return r.config.score(m) }
+
+// Write puts the parameters, those that are dropped at the end included, into a checkpoint.
+func (r *run) Write(dir string, values []train.NamedTensor) error {
+	sum, err := train.WriteTensors(filepath.Join(dir, parameters), values)
+	if err != nil {
+		return err
+	}
+	return jsonfile.Write(filepath.Join(dir, sumJSON), model.FileSum{File: parameters, SHA256: sum})
+}
+
+// Read reads what Write wrote.
+func (r *run) Read(dir string) (map[string]*tensors.Tensor, error) {
+	var sum model.FileSum
+	if err := jsonfile.Read(filepath.Join(dir, sumJSON), &sum); err != nil {
+		return nil, err
+	}
+	return train.ReadTensors(filepath.Join(dir, parameters), sum.SHA256)
+}
+
+// finish evaluates, writes the model and then result.json, which makes the run finished.
+func (r *run) finish(ctx context.Context) (*Result, error) {
+	metrics, err := r.loop.Finish(ctx)
+	if err != nil {
+		return nil, err
+	}
+	files, err := r.save()
+	if err != nil {
+		return nil, err
+	}
+	p := r.loop.Progress()
+	result := Result{
+		Metrics: metrics, Texts: len(r.plan.texts), Held: len(r.corpus.texts) - len(r.plan.texts), Vocabulary: r.model.VocabSize,
+		Parameters: r.size(), Steps: p.Step, Tokens: p.Tokens, TrainSeconds: p.TrainSeconds, WallSeconds: time.Since(r.started).Seconds(),
+		FinalLoss: p.Loss, Files: files,
+	}
+	if p.TrainSeconds > 0 {
+		result.TokensPerSecond = float64(p.Tokens) / p.TrainSeconds
+	}
+	return &result, jsonfile.Write(r.dir.File(resultJSON), result)
+}
+
+// save writes the model without what only pretraining needs.
+func (r *run) save() ([]model.FileSum, error) {
+	for _, p := range r.loop.Parameters() {
+		if _, ours := r.start.model.Tensors[p.Name]; ours {
+			r.start.model.Tensors[p.Name] = p.Value
+		}
+	}
+	dtype := map[string]dtypes.DType{"float32": dtypes.Float32, "float16": dtypes.Float16}[r.config.DType]
+	if err := r.start.model.Save(r.options.Out, dtype); err != nil {
+		return nil, err
+	}
+	var files []model.FileSum
+	for _, name := range []string{"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"} {
+		sum, err := model.SumFile(os.DirFS(r.options.Out), name)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, sum)
+	}
+	return files, nil
+}
+
+// size counts the parameters of the model that is saved.
+func (r *run) size() int {
+	n := 0
+	for _, t := range r.start.model.Tensors {
+		n += t.Shape().Size()
+	}
+	return n
+}
+
+func (r *run) close() {
+	if r.loop != nil {
+		r.loop.Close()
+	}
+	if r.evaluator != nil {
+		r.evaluator.close()
+	}
+	if r.teacher != nil {
+		r.teacher.Close()
+	}
+	if r.dir != nil {
+		r.dir.Close()
+	}
+}
+
+// settingsError is an error about settings: train.ErrConfig.
+type settingsError struct{ error }
+
+func (e settingsError) Is(target error) bool { return target == train.ErrConfig }
+func (e settingsError) Unwrap() error        { return e.error }

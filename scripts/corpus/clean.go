@@ -1,0 +1,70 @@
+package main
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// Lengths of a text, in words: shorter ones say nothing, longer ones are cut by the trainer.
+const (
+	fewestWords = 2
+	mostWords   = 60
+)
+
+// clean makes a text one line of plain words, or "" where it is none.
+func clean(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case r == unicode.ReplacementChar || unicode.IsControl(r):
+			return -1
+		default:
+			return r
+		}
+	}, text)
+	words := strings.Fields(text)
+	if len(words) < fewestWords || len(words) > mostWords {
+		return ""
+	}
+	text = strings.Join(words, " ")
+	letters := 0
+	for _, r := range text {
+		if unicode.IsLetter(r) {
+			letters++
+		}
+	}
+	if 2*letters < len(text) {
+		return ""
+	}
+	return text
+}
+
+// normal is what texts are compared by: lower-case letters and digits in words.
+func normal(text string) string {
+	return strings.Join(strings.FieldsFunc(strings.ToLower(text), func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}), " ")
+}
+
+var sentenceEnd = regexp.MustCompile(`([.!?]["”’)]?)\s+([A-Z"“(])`)
+
+// sentences cuts a paragraph after full stops that a capital follows.
+func sentences(paragraph string) []string {
+	paragraph = strings.Join(strings.Fields(paragraph), " ")
+	return strings.Split(sentenceEnd.ReplaceAllString(paragraph, "$1\n$2"), "\n")
+}
+
+// adjacent makes lines of sentences that follow one another: pairs of two, the last alone where they are odd.
+func adjacent(list []string) []line {
+	var lines []line
+	for i := 0; i < len(list); i += 2 {
+		l := line{text: list[i]}
+		if i+1 < len(list) {
+			l.pair = list[i+1]
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}
