@@ -251,8 +251,11 @@ const (
 	PoolerBias   = poolerDense + ".bias"
 )
 
-// WordEmbeddings is the name of the table of word embeddings [V, H].
-const WordEmbeddings = wordEmbeddings + ".weight"
+// Names of the tables of word embeddings [V, H] and token types [T, H].
+const (
+	WordEmbeddings = wordEmbeddings + ".weight"
+	TypeEmbeddings = typeEmbeddings + ".weight"
+)
 
 // Kernels lists every kernel the encoder gives to its hook, in the order the data meets them: three
 // embedding tables, six a layer, the pooler. The classification head is not among them: it is trained

@@ -53,7 +53,7 @@ func (t *trainer) Evaluate(ctx context.Context) (Metrics, error) {
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
-	return measure(t.in.task, logits, t.in.validation.labels)
+	return Measure(t.in.task, logits, t.in.validation.labels)
 }
 
 func (t *trainer) openPredictor() (err error) {

@@ -54,8 +54,8 @@ var metrics = map[string]func(predicted, labels []float64) float64{
 	"spearman":             spearman,
 }
 
-// measure computes a task's metrics from logits, one row an example.
-func measure(task data.Task, logits [][]float32, labels []float64) (Metrics, error) {
+// Measure computes a task's metrics from logits, one row an example.
+func Measure(task data.Task, logits [][]float32, labels []float64) (Metrics, error) {
 	predicted := make([]float64, len(logits))
 	for i, row := range logits {
 		if predicted[i] = float64(row[0]); !task.Regression() {

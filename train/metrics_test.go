@@ -75,7 +75,7 @@ func TestMeasure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := measure(mnli, [][]float32{{3, 1, 2}, {0, 5, 5}, {-1, -2, -0.5}, {1, 1, 1}}, []float64{0, 1, 2, 1})
+	m, err := Measure(mnli, [][]float32{{3, 1, 2}, {0, 5, 5}, {-1, -2, -0.5}, {1, 1, 1}}, []float64{0, 1, 2, 1})
 	if err != nil || len(m) != 1 || m["accuracy"] != 0.75 {
 		t.Errorf("metrics %v, error %v, want accuracy 0.75", m, err)
 	}
@@ -83,12 +83,12 @@ func TestMeasure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err = measure(stsb, [][]float32{{-7}, {2}, {11}}, []float64{0, 2.5, 5}) // not clipped to 0 … 5
+	m, err = Measure(stsb, [][]float32{{-7}, {2}, {11}}, []float64{0, 2.5, 5}) // not clipped to 0 … 5
 	if err != nil || math.Abs(m["pearson"]-1) > 1e-12 || math.Abs(m["spearman"]-1) > 1e-12 {
 		t.Errorf("metrics %v, error %v, want 1", m, err)
 	}
 	stsb.Metrics = []string{"bleu"}
-	if _, err := measure(stsb, nil, nil); err == nil || err.Error() != `task stsb: no metric is called "bleu"` {
+	if _, err := Measure(stsb, nil, nil); err == nil || err.Error() != `task stsb: no metric is called "bleu"` {
 		t.Errorf("unknown metric: %v", err)
 	}
 }

@@ -171,6 +171,6 @@ func (s *Saved) Evaluate(ctx context.Context, split *data.Split, progress func(d
 	if err != nil {
 		return nil, err
 	}
-	m, err := measure(s.Task, logits, e.labels)
+	m, err := Measure(s.Task, logits, e.labels)
 	return &Evaluation{s.Task.Name, split.Name, m, s.Task.Primary, len(e.rows), e.dropped}, err
 }

@@ -299,7 +299,8 @@ func (in *inputs) noticeFresh(c *Config, notice func(format string, args ...any)
 
 func (in *inputs) notices(c *Config, notice func(format string, args ...any)) {
 	in.noticeFresh(c, notice)
-	if ignored := in.checkpoint.Ignored; len(ignored) > 0 {
+	// The embedded encoder has the heads it was pretrained with: nobody is to wonder about them at every run.
+	if ignored := in.checkpoint.Ignored; len(ignored) > 0 && c.Model != BuiltinModel {
 		notice("%d tensors of the checkpoint not needed for classification: %s", len(ignored), strings.Join(ignored, ", "))
 	}
 	for _, n := range in.hub.Notices {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/internal/pretrain"
+	"github.com/deeplora/deeplora/train"
 )
 
 func pretrainCommand(s *shared) *cobra.Command {
@@ -57,7 +58,8 @@ and ends with the same weights to the bit.`,
 // bindPretrain binds every setting of a pretraining run to its flag.
 func bindPretrain(f *pflag.FlagSet, c *pretrain.Config) {
 	f.StringArrayVar(&c.Corpus, "corpus", c.Corpus, "text file: a text a line, or two with a tab between (repeatable)")
-	f.StringVar(&c.Model, "config", c.Model, "config.json of the encoder to make; its vocab_size is set")
+	f.StringVar(&c.Shape, "config", c.Shape, "config.json of the encoder to make; its vocab_size is set")
+	f.StringVar(&c.Model, "model", c.Model, "checkpoint to go on from instead, with its vocabulary: a directory, a hub id or "+train.BuiltinModel)
 	f.IntVar(&c.VocabSize, "vocab-size", c.VocabSize, "tokens of the vocabulary, special ones included")
 	f.BoolVar(&c.Cased, "cased", c.Cased, "keep upper case and accents")
 	f.StringVar(&c.Teacher, "teacher", c.Teacher, "encoder to learn from: a directory or a hub id (default none)")
@@ -86,6 +88,7 @@ func bindPretrain(f *pflag.FlagSet, c *pretrain.Config) {
 	f.Float64Var(&c.DecayRatio, "decay-ratio", c.DecayRatio, "last learning rate over the peak")
 	f.Float64Var(&c.WeightDecay, "weight-decay", c.WeightDecay, "decoupled weight decay, of matrices")
 	f.Float64Var(&c.Clip, "clip", c.Clip, "largest norm of the gradient; 0: off")
+	f.Float64Var(&c.Dropout, "dropout", c.Dropout, "dropout probability while pretraining; -1: as the config says")
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of every random stream")
 
 	f.Float64Var(&c.Validation, "validation", c.Validation, "share of the texts kept for measuring")
@@ -102,7 +105,7 @@ func (s *shared) pretrain(cmd *cobra.Command, c pretrain.Config, o pretrain.Opti
 			return nil, err
 		}
 	}
-	if err := absolute(&c.Model, &c.Teacher); err != nil {
+	if err := absolute(&c.Shape, &c.Model, &c.Teacher); err != nil {
 		return nil, err
 	}
 	if !o.Resume {

@@ -103,7 +103,11 @@ func (u *ui) event(e train.Event) {
 		if e.From > 0 {
 			from = fmt.Sprintf(", going on after step %d", e.From)
 		}
-		u.print("training %d parameters of %d kernels on %d examples, %d steps%s", e.Parameters, e.Kernels, e.Examples, e.Steps, from)
+		what := fmt.Sprintf("%d parameters", e.Parameters)
+		if e.Kernels > 0 { // adapted ones; pretraining trains the whole model
+			what += fmt.Sprintf(" of %d kernels", e.Kernels)
+		}
+		u.print("training %s on %d examples, %d steps%s", what, e.Examples, e.Steps, from)
 	case train.Step:
 		u.step(e)
 	case train.Evaluated:

@@ -9,8 +9,7 @@ import (
 var model embed.FS
 
 // Model is the embedded encoder, builtin:tiny, as a Hugging Face checkpoint: config.json, model.safetensors,
-// vocab.txt and tokenizer_config.json. Its weights are random: it shows how things work, not how well.
-// scripts/tinymodel makes it.
+// tokenizer.json, tokenizer_config.json and vocab.txt. make tiny makes it; docs/builtin-tiny.md is its card.
 func Model() fs.FS {
 	sub, err := fs.Sub(model, "tiny")
 	if err != nil {

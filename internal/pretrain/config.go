@@ -4,13 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/deeplora/deeplora/train"
 )
 
 // Config is every setting of a pretraining run. Its JSON names are the command line's long flags.
 type Config struct {
 	Corpus    []string `json:"corpus"`     // text files: a text a line, or two that belong together with a tab between
-	Model     string   `json:"config"`     // config.json of the encoder to make; its vocab_size is set
+	Shape     string   `json:"config"`     // config.json of the encoder to make; its vocab_size is set
 	VocabSize int      `json:"vocab-size"` // tokens of the vocabulary, special ones included
+	Model     string   `json:"model"`      // a checkpoint to go on from instead, with its vocabulary
 	Cased     bool     `json:"cased"`
 	Teacher   string   `json:"teacher"` // directory, hub id, or empty for none
 
@@ -39,6 +42,7 @@ type Config struct {
 	DecayRatio  float64 `json:"decay-ratio"`
 	WeightDecay float64 `json:"weight-decay"`
 	Clip        float64 `json:"clip"`
+	Dropout     float64 `json:"dropout"` // while pretraining; -1: as config.json says, which goes into the model unchanged
 	Seed        uint64  `json:"seed"`
 
 	Validation float64 `json:"validation"` // share of the texts kept for measuring
@@ -53,7 +57,7 @@ func Default() Config {
 	return Config{
 		VocabSize: 8192, MaskedLM: 1, Sentence: 1, Similarity: 1, Pair: 1,
 		MaskShare: 1, MaskProbability: 0.15, Neighbours: 0.25, RandomPairs: 0.05,
-		MaxLength: 64, RowLength: 128, Batch: 32, LR: 1e-3, Warmup: 100, WeightDecay: 0.01, Clip: 1,
+		MaxLength: 64, RowLength: 128, Batch: 32, LR: 1e-3, Warmup: 100, WeightDecay: 0.01, Clip: 1, Dropout: train.CheckpointDropout,
 		Validation: 0.01, Keep: 2, DType: "float32",
 	}
 }
@@ -67,11 +71,14 @@ func (c *Config) Validate() error {
 		}
 	}
 	check(len(c.Corpus) > 0, "corpus: give at least one text file")
-	check(c.Model != "", "config: give the config.json of the encoder to make")
+	check(c.Shape != "" || c.Model != "", "config: give the config.json of the encoder to make, or model, a checkpoint to go on from")
+	check(c.Shape == "" || c.Model == "", "config and model: a checkpoint to go on from has its own config.json")
+	check(c.Model == "" || !c.TeacherInit && c.AttentionInit == 0, "teacher-init and attention-init: the weights of model are there already")
 	check(c.VocabSize >= 6, "vocab-size: %d is too small; the special tokens alone are 5", c.VocabSize)
 	check(c.RowLength >= c.MaxLength, "row-length: %d is less than max-length %d", c.RowLength, c.MaxLength)
 	check(c.Steps == 0 || c.Epochs == 0, "steps and epochs: give one of them")
 	check(c.Warmup == 0 || c.Steps == 0 || c.Warmup < c.Steps, "warmup: %d steps leave none of the %d to train at full rate", c.Warmup, c.Steps)
+	check(c.Dropout == train.CheckpointDropout || c.Dropout >= 0 && c.Dropout < 1, "dropout: %g is not between 0 and below 1", c.Dropout)
 	check(c.DType == "float32" || c.DType == "float16", "dtype: %q is unknown; want float32 or float16", c.DType)
 	check(c.Teacher != "" || !c.TeacherInit, "teacher-init: needs a teacher")
 	check(c.Teacher != "" || c.MaskedLM > 0 && c.MaskShare > 0, "mlm-weight: without a teacher it is the only objective; it and mask-share must be above 0")

@@ -17,8 +17,12 @@ import (
 // embedLength is the most tokens of a text that an Embedder reads: what all-MiniLM-L6-v2 was trained with.
 const embedLength = 128
 
+// embedStep is what lengths are rounded up to: texts come sorted by length, and a corpus is long enough to pay for
+// a graph for each of few lengths.
+const embedStep = 4
+
 // embedBatch is the number of texts an Embedder computes at once.
-const embedBatch = 64
+const embedBatch = 256
 
 // Embedder gives texts their sentence embeddings: the mean of the encoder's last states over the real tokens,
 // special ones included, scaled to length 1, as sentence-transformers' mean pooling. Not safe for concurrent use.
@@ -103,7 +107,7 @@ func (e *Embedder) Embed(ctx context.Context, texts []string, progress func(done
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		length := data.PadBucket.Length(data.Longest(rows, index), limit)
+		length := min(limit, embedStep*((data.Longest(rows, index)+embedStep-1)/embedStep))
 		b, err := data.Assemble(rows, nil, index, embedBatch, length, e.model.Config.PadTokenID)
 		if err != nil {
 			return nil, err

@@ -20,35 +20,44 @@ type start struct {
 	projection []float32 // [H, E]; nil without a teacher
 }
 
-// draw makes a new model and, with a teacher, the heads of its objectives. attention is added to the diagonals of
-// the first layer's query and key kernels: then tokens attend to their likes from the first step on, in a second
-// text too, as trained encoders do (mimetic initialisation, Trockman and Kolter 2023). A small model hardly finds
-// to that by itself.
-func draw(config *model.Config, seed uint64, width int, attention float64) *start {
-	s := &start{model: model.New(config, model.MaskedLM, func(name string) *rng.Stream { return rng.New(seed, "init", name) })}
-	for _, k := range config.Kernels() {
-		if strings.HasSuffix(k.Name, "layer.0.attention.self.query") || strings.HasSuffix(k.Name, "layer.0.attention.self.key") {
-			tensors.MustMutableFlatData(s.model.Kernel(k.Name), func(flat []float32) {
-				for i := range k.In {
-					flat[i*k.Out+i] += float32(attention)
-				}
-			})
-		}
+// draw makes a new model, unless there is one to go on from, and the heads of the objectives with a teacher whose
+// embeddings are width wide.
+func (r *run) draw(width int) *start {
+	seed := r.config.Seed
+	s := &start{model: r.from}
+	if s.model == nil {
+		s.model = model.New(r.model, model.MaskedLM, func(name string) *rng.Stream { return rng.New(seed, "init", name) })
+		attendToLikes(s.model, float32(r.config.AttentionInit))
 	}
 	if width > 0 {
 		stream := rng.New(seed, "init", projection)
-		s.projection = make([]float32, config.HiddenSize*width)
+		s.projection = make([]float32, r.model.HiddenSize*width)
 		for i := range s.projection {
-			s.projection[i] = float32(stream.Normal() / math.Sqrt(float64(config.HiddenSize)))
+			s.projection[i] = float32(stream.Normal() / math.Sqrt(float64(r.model.HiddenSize)))
 		}
 	}
 	return s
 }
 
+// attendToLikes adds a number to the diagonals of the first layer's query and key kernels: then tokens attend to
+// their likes from the first step on, in a second text too, as trained encoders do (mimetic initialisation,
+// Trockman and Kolter 2023). A small model hardly finds to that by itself.
+func attendToLikes(c *model.Checkpoint, diagonal float32) {
+	for _, k := range c.Config.Kernels() {
+		if strings.HasSuffix(k.Name, "layer.0.attention.self.query") || strings.HasSuffix(k.Name, "layer.0.attention.self.key") {
+			tensors.MustMutableFlatData(c.Kernel(k.Name), func(flat []float32) {
+				for i := range k.In {
+					flat[i*k.Out+i] += diagonal
+				}
+			})
+		}
+	}
+}
+
 // fromTeacher begins word embeddings where the teacher embeds each token of the vocabulary alone, on the principal
-// axes of those embeddings, and the projection as the way back (after Model2Vec's distillation). Rows are scaled to
-// the spread that a drawn table would have.
-func (s *start) fromTeacher(ctx context.Context, e *Embedder, vocabulary []string, seed uint64, progress func(done, total int)) error {
+// axes of those embeddings, and the projection as the way back (after Model2Vec's distillation). Special tokens, which
+// are no words, keep what was drawn.
+func (s *start) fromTeacher(ctx context.Context, e *Embedder, vocabulary []string, special []bool, seed uint64, progress func(done, total int)) error {
 	words := make([]string, len(vocabulary))
 	for i, token := range vocabulary {
 		words[i] = strings.TrimPrefix(token, "##")
@@ -79,9 +88,18 @@ func (s *start) fromTeacher(ctx context.Context, e *Embedder, vocabulary []strin
 	for i := range table {
 		table[i] *= scale
 	}
-	pad := int(s.model.Config.PadTokenID)
-	clear(table[pad*h : (pad+1)*h])
-	s.model.Tensors[model.WordEmbeddings] = tensors.FromFlatDataAndDimensions(table, len(rows), h)
+	tensors.MustMutableFlatData(s.model.Tensors[model.WordEmbeddings], func(drawn []float32) {
+		for i := range rows {
+			if !special[i] {
+				copy(drawn[i*h:(i+1)*h], table[i*h:(i+1)*h])
+			}
+		}
+	})
+	tensors.MustMutableFlatData(s.model.Tensors[model.TypeEmbeddings], func(drawn []float32) {
+		for i := range drawn { // or words would drown which text they are of
+			drawn[i] *= teacherSpread
+		}
+	})
 	for k := range h {
 		for j := range width {
 			s.projection[k*width+j] = float32(svd.V.At(j, k))

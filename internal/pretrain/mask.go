@@ -45,14 +45,13 @@ func (m *masking) mask(ids []int32, s *rng.Stream) (at []int, was []int32) {
 // random draws a token that is not special.
 func (m *masking) random(s *rng.Stream) int32 {
 	for {
-		if id := int32(s.IntN(m.vocabulary)); !m.isSpecial(id) {
+		if id := int32(s.IntN(m.vocabulary)); !isSpecial(m.special, id) {
 			return id
 		}
 	}
 }
 
-func (m *masking) isSpecial(id int32) bool {
-	s := m.special
+func isSpecial(s data.Special, id int32) bool {
 	return id == s.CLS || id == s.SEP || id == s.PAD || id == s.UNK || id == s.MASK
 }
 
@@ -60,7 +59,7 @@ func (m *masking) isSpecial(id int32) bool {
 func (m *masking) words(ids []int32) (spans [][2]int) {
 	for i, id := range ids {
 		switch {
-		case m.isSpecial(id):
+		case isSpecial(m.special, id):
 		case m.piece != nil && m.piece[id] && len(spans) > 0 && spans[len(spans)-1][1] == i:
 			spans[len(spans)-1][1] = i + 1
 		default:

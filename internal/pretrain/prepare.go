@@ -3,7 +3,9 @@ package pretrain
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -17,23 +19,41 @@ import (
 	"github.com/deeplora/deeplora/train"
 )
 
-// trainVocabulary makes the vocabulary of the corpus.
-func (r *run) trainVocabulary(context.Context) ([]string, error) {
+// tokenizerFiles are the files of a tokenizer; the first two or the last are enough.
+var tokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"}
+
+// vocabularyFiles are the tokenizer's files: of a vocabulary trained on the corpus, or the checkpoint's.
+func (r *run) vocabularyFiles() (map[string][]byte, error) {
+	if r.from != nil {
+		return r.copiedVocabulary()
+	}
 	progress := r.notify.Phase("vocabulary")
 	progress(0, 1)
 	defer progress(1, 1)
-	vocabulary, err := wordpiece.Train(slices.Values(r.corpus.texts), wordpiece.Options{Size: r.config.VocabSize, Lowercase: !r.config.Cased})
+	lowercase := !r.config.Cased
+	vocabulary, err := wordpiece.Train(slices.Values(r.corpus.texts), wordpiece.Options{Size: r.config.VocabSize, Lowercase: lowercase})
 	if err != nil {
 		return nil, fmt.Errorf("vocabulary: %w", err)
 	}
 	if len(vocabulary) < r.config.VocabSize {
 		r.notify.Notice("the corpus gives a vocabulary of %d tokens, not %d", len(vocabulary), r.config.VocabSize)
 	}
-	return vocabulary, nil
+	return wordpiece.Files(vocabulary, lowercase, r.model.MaxPositionEmbeddings)
 }
 
-func (r *run) writeVocabulary(vocabulary []string) error {
-	return wordpiece.WriteFiles(r.options.Out, vocabulary, !r.config.Cased, r.model.MaxPositionEmbeddings)
+func (r *run) copiedVocabulary() (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, name := range tokenizerFiles {
+		content, err := fs.ReadFile(r.fromFiles, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("model %s: %w", r.config.Model, err)
+		}
+		files[name] = content
+	}
+	return files, nil
 }
 
 // prepare makes everything a step needs: the same whether the run begins or goes on.
@@ -42,7 +62,9 @@ func (r *run) prepare(ctx context.Context) error {
 	if r.tok, err = data.OpenTokenizerFS(os.DirFS(r.options.Out), "."); err != nil {
 		return err
 	}
-	r.model.VocabSize, r.model.PadTokenID = data.VocabSize(r.tok), r.tok.Special().PAD
+	if err := r.fitVocabulary(); err != nil {
+		return err
+	}
 	if err := r.corpus.encode(r.tok, r.notify.Phase("tokenize")); err != nil {
 		return err
 	}
@@ -56,10 +78,24 @@ func (r *run) prepare(ctx context.Context) error {
 	return r.open(ctx)
 }
 
+// fitVocabulary makes a new model as wide as its vocabulary; one that is there must be wide enough.
+func (r *run) fitVocabulary() error {
+	size, special := data.VocabSize(r.tok), r.tok.Special()
+	switch {
+	case r.config.masks() && special.MASK < 0:
+		return fmt.Errorf("%s: the vocabulary has no [MASK]; --mlm-weight 0 does without", r.config.Model)
+	case r.from == nil:
+		r.model.VocabSize, r.model.PadTokenID = size, special.PAD
+	case size > r.model.VocabSize:
+		return fmt.Errorf("model %s: its tokenizer gives ids up to %d, the word embeddings have %d rows", r.config.Model, size-1, r.model.VocabSize)
+	}
+	return nil
+}
+
 // teach embeds the corpus with the teacher.
 func (r *run) teach(ctx context.Context) error {
 	if r.teacher == nil {
-		r.start = draw(r.model, r.config.Seed, 0, r.config.AttentionInit)
+		r.start = r.draw(0)
 		return nil
 	}
 	cache := cmp.Or(r.options.TeacherCache, filepath.Join(r.options.Out, cacheDir))
@@ -67,15 +103,15 @@ func (r *run) teach(ctx context.Context) error {
 	if r.embeddings, err = teacherTexts(ctx, r.teacher, cache, r.corpus.texts, r.notify.Phase("teacher")); err != nil {
 		return r.interrupted(ctx, err)
 	}
-	r.start = draw(r.model, r.config.Seed, r.teacher.Width(), r.config.AttentionInit)
+	r.start = r.draw(r.teacher.Width())
 	if !r.config.TeacherInit {
 		return nil
 	}
-	words := make([]string, r.model.VocabSize)
+	words, special := make([]string, r.model.VocabSize), make([]bool, r.model.VocabSize)
 	for id := range words {
-		words[id] = r.tok.Token(int32(id))
+		words[id], special[id] = r.tok.Token(int32(id)), isSpecial(r.tok.Special(), int32(id))
 	}
-	return r.interrupted(ctx, r.start.fromTeacher(ctx, r.teacher, words, r.config.Seed, r.notify.Phase("teacher's words")))
+	return r.interrupted(ctx, r.start.fromTeacher(ctx, r.teacher, words, special, r.config.Seed, r.notify.Phase("teacher's words")))
 }
 
 // interrupted says what a cancelled ctx means before the first step: all but the shard in hand is kept.
@@ -147,6 +183,11 @@ func (r *run) masking() *masking {
 func (r *run) open(ctx context.Context) error {
 	c := &r.config
 	o := &objective{Config: c, shape: r.filler.shape, model: r.model}
+	if c.Dropout != train.CheckpointDropout {
+		trained := *r.model
+		trained.SetDropout(c.Dropout)
+		o.model = &trained
+	}
 	params := r.start.params(c.pairs())
 	held, err := r.planOf(ctx, r.corpus.part(true), "held neighbours")
 	if err != nil {

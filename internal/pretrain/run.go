@@ -1,12 +1,17 @@
 package pretrain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gomlx/compute"
@@ -14,6 +19,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/model"
@@ -71,6 +77,8 @@ type run struct {
 
 	dir        *train.RunDir
 	model      *model.Config
+	from       *model.Checkpoint // gone on from; nil for a new model
+	fromFiles  fs.FS
 	corpus     *corpus
 	tok        data.Tokenizer
 	teacher    *Embedder
@@ -127,15 +135,18 @@ func (r *run) create(ctx context.Context) error {
 	if err := r.read(ctx); err != nil {
 		return err
 	}
-	vocabulary, err := r.trainVocabulary(ctx)
+	vocabulary, err := r.vocabularyFiles()
 	if err != nil {
 		return err
 	}
 	if r.dir, err = train.CreateRun(r.options.Out, RunJSON); err != nil {
 		return err
 	}
-	if err := r.writeVocabulary(vocabulary); err != nil {
-		return err
+	for _, name := range slices.Sorted(maps.Keys(vocabulary)) {
+		err := atomicfile.Write(r.dir.File(name), func(w io.Writer) error { _, err := w.Write(vocabulary[name]); return err })
+		if err != nil {
+			return err
+		}
 	}
 	return jsonfile.Write(r.dir.File(RunJSON), RunConfig{r.config, r.options.Provenance})
 }
@@ -178,19 +189,19 @@ func (r *run) read(ctx context.Context) error {
 	if r.corpus, err = readCorpus(r.config.Corpus); err != nil {
 		return err
 	}
-	dir, file := filepath.Split(r.config.Model)
-	if r.model, err = model.ReadConfig(os.DirFS(filepath.Clean(dir+".")), file); err != nil {
+	if r.config.Model != "" {
+		err = r.readModel(ctx)
+	} else {
+		err = r.readShape()
+	}
+	if err != nil {
 		return err
 	}
 	if err := r.fits(); err != nil {
 		return settingsError{err}
 	}
 	p := &r.options.Provenance
-	sum, err := model.SumFile(os.DirFS(filepath.Clean(dir+".")), file)
-	if err != nil {
-		return err
-	}
-	p.Model, p.Data = []model.FileSum{sum}, r.corpus.sources
+	p.Data = r.corpus.sources
 	if r.config.Teacher == "" {
 		return nil
 	}
@@ -203,13 +214,43 @@ func (r *run) read(ctx context.Context) error {
 	return nil
 }
 
+// readShape reads the config.json of an encoder that is made anew.
+func (r *run) readShape() (err error) {
+	dir, file := filepath.Split(r.config.Shape)
+	files := os.DirFS(filepath.Clean(dir + "."))
+	if r.model, err = model.ReadConfig(files, file); err != nil {
+		return err
+	}
+	sum, err := model.SumFile(files, file)
+	r.options.Provenance.Model = []model.FileSum{sum}
+	return err
+}
+
+// readModel reads the checkpoint that is gone on from. A head that it lacks is drawn.
+func (r *run) readModel(ctx context.Context) error {
+	files, info, err := train.OpenModel(ctx, r.config.Model, r.options.Hub)
+	if err != nil {
+		return err
+	}
+	r.from, err = model.Load(files, model.LoadOptions{Architecture: model.MaskedLM, Head: rng.New(r.config.Seed, "init")})
+	if err != nil {
+		return fmt.Errorf("model %s: %w", r.config.Model, err)
+	}
+	if fresh := r.from.Fresh; len(fresh) > 0 {
+		r.notify.Notice("not in the checkpoint, drawn: %s", strings.Join(fresh, ", "))
+	}
+	r.fromFiles, r.model = files, r.from.Config
+	r.options.Provenance.Model, r.options.Provenance.ModelRevision = r.from.Files, info.Commit
+	return nil
+}
+
 // fits holds the settings against the model.
 func (r *run) fits() error {
 	if n := r.model.MaxPositionEmbeddings; r.config.MaxLength > n {
-		return fmt.Errorf("max-length is %d, %s has max_position_embeddings %d", r.config.MaxLength, r.config.Model, n)
+		return fmt.Errorf("max-length is %d, %s has max_position_embeddings %d", r.config.MaxLength, cmp.Or(r.config.Model, r.config.Shape), n)
 	}
 	if r.config.pairs() && r.model.TypeVocabSize < 2 {
-		return fmt.Errorf("pair-weight: %s has type_vocab_size %d; pairs need 2", r.config.Model, r.model.TypeVocabSize)
+		return fmt.Errorf("pair-weight: %s has type_vocab_size %d; pairs need 2", cmp.Or(r.config.Model, r.config.Shape), r.model.TypeVocabSize)
 	}
 	return nil
 }
@@ -280,8 +321,11 @@ func (r *run) save() ([]model.FileSum, error) {
 		return nil, err
 	}
 	var files []model.FileSum
-	for _, name := range []string{"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"} {
+	for _, name := range append([]string{"config.json", "model.safetensors"}, tokenizerFiles...) {
 		sum, err := model.SumFile(os.DirFS(r.options.Out), name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
