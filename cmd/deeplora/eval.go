@@ -14,18 +14,24 @@ import (
 
 func evalCommand(s *shared) *cobra.Command {
 	var run, split, from string
+	var zeroShot zeroShotFlags
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "eval",
-		Short:   "Evaluate a finished run",
-		Long:    "Evaluate a finished run on a labelled split of its task, with the adapter merged into the model.",
-		Example: "  deeplora eval --run run\n  deeplora eval --run run --data ./glue/STS-B --split validation --json",
+		Use:   "eval",
+		Short: "Evaluate a finished run, or an encoder without any training",
+		Long: `Evaluate a finished run on a labelled split of its task, with the adapter merged into the model.
+With --zero-shot, correlate the cosines of an encoder's own sentence embeddings with a task's scores.`,
+		Example: "  deeplora eval --run run\n  deeplora eval --run run --data ./glue/STS-B --split validation --json\n" +
+			"  deeplora eval --zero-shot --model ./all-MiniLM-L6-v2 --data ./glue/STS-B",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if run == "" {
-				return usagef("--run is required: the directory of a finished run")
+			if run == "" && !zeroShot.on {
+				return usagef("--run is required: the directory of a finished run; or --zero-shot, with --model")
 			}
 			if splits := []string{data.Train, data.Validation, data.Test}; !slices.Contains(splits, split) {
 				return usagef("--split: %q is unknown; nearest: %s (known: %s)", split, nearest.Of(split, splits), strings.Join(splits, " "))
+			}
+			if zeroShot.on {
+				return s.zeroShot(cmd, zeroShot, split, from, asJSON)
 			}
 			e, err := s.evaluate(cmd, run, split, from)
 			if err != nil {
@@ -40,6 +46,8 @@ func evalCommand(s *shared) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&run, "run", "", "directory of a finished run")
+	zeroShot.bind(cmd.Flags())
+	cmd.MarkFlagsMutuallyExclusive("run", "zero-shot")
 	cmd.Flags().StringVar(&split, "split", data.Validation, "split: train, validation or test")
 	cmd.Flags().StringVar(&from, "data", "", "directory with the task's files, hub, or builtin (default the run's)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -88,7 +88,7 @@ func readShard(path string, texts, width int) ([][]float32, error) {
 	return slices.Collect(slices.Chunk(flat, width)), nil
 }
 
-// cosine of two vectors of length 1.
+// cosine of two vectors of length 1: their inner product.
 func cosine(a, b []float32) float32 {
 	var sum float64
 	for i := range a {
