@@ -24,8 +24,8 @@ With --zero-shot, correlate the cosines of an encoder's own sentence embeddings 
 		Example: "  deeplora eval --run run\n  deeplora eval --run run --data ./glue/STS-B --split validation --json\n" +
 			"  deeplora eval --zero-shot --model ./all-MiniLM-L6-v2 --data ./glue/STS-B",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if run == "" && !zeroShot.on {
-				return usagef("--run is required: the directory of a finished run; or --zero-shot, with --model")
+			if (run == "") != zeroShot.on {
+				return usagef("give --run, the directory of a finished run, or --zero-shot, with --model")
 			}
 			if splits := []string{data.Train, data.Validation, data.Test}; !slices.Contains(splits, split) {
 				return usagef("--split: %q is unknown; nearest: %s (known: %s)", split, nearest.Of(split, splits), strings.Join(splits, " "))
@@ -47,7 +47,6 @@ With --zero-shot, correlate the cosines of an encoder's own sentence embeddings 
 	}
 	cmd.Flags().StringVar(&run, "run", "", "directory of a finished run")
 	zeroShot.bind(cmd.Flags())
-	cmd.MarkFlagsMutuallyExclusive("run", "zero-shot")
 	cmd.Flags().StringVar(&split, "split", data.Validation, "split: train, validation or test")
 	cmd.Flags().StringVar(&from, "data", "", "directory with the task's files, hub, or builtin (default the run's)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
