@@ -6,15 +6,15 @@ import (
 	"unicode"
 )
 
-// Lengths of a text, in words: shorter ones say nothing, longer ones are cut by the trainer.
+// Lengths of a text, in words: shorter ones say nothing, longer ones the trainer would cut.
 const (
 	fewestWords = 2
 	mostWords   = 60
 )
 
-// clean makes a text one line of plain words, or "" where it is none.
-func clean(text string) string {
-	text = strings.Map(func(r rune) rune {
+// printable makes white space spaces and takes out what is no character: the remains of bytes in other encodings.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
 			return ' '
@@ -24,7 +24,11 @@ func clean(text string) string {
 			return r
 		}
 	}, text)
-	words := strings.Fields(text)
+}
+
+// clean makes a text one line of plain words, or "" where it is none.
+func clean(text string) string {
+	words := strings.Fields(printable(text))
 	if len(words) < fewestWords || len(words) > mostWords {
 		return ""
 	}
@@ -35,7 +39,7 @@ func clean(text string) string {
 			letters++
 		}
 	}
-	if 2*letters < len(text) {
+	if 2*letters < len(text) { // bytes: other scripts fall out too
 		return ""
 	}
 	return text

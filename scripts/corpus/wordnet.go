@@ -24,33 +24,43 @@ func readWordNet(dir string) ([]line, error) {
 	all := map[string]*synset{}
 	var order []string
 	for _, pos := range []string{"noun", "verb", "adj", "adv"} {
-		f, err := os.Open(filepath.Join(dir, "data."+pos))
+		keys, err := readSynsets(filepath.Join(dir, "data."+pos), all)
 		if err != nil {
-			return nil, fmt.Errorf("%w; scripts/corpus/fetch.sh gets the package", err)
+			return nil, err
 		}
-		defer f.Close()
-		in := bufio.NewScanner(f)
-		in.Buffer(nil, 1<<20)
-		for in.Scan() {
-			if strings.HasPrefix(in.Text(), " ") { // the licence
-				continue
-			}
-			key, s, err := parseSynset(in.Text())
-			if err != nil {
-				return nil, fmt.Errorf("data.%s: %w", pos, err)
-			}
-			all[key] = s
-			order = append(order, key)
-		}
-		if err := in.Err(); err != nil {
-			return nil, fmt.Errorf("data.%s: %w", pos, err)
-		}
+		order = append(order, keys...)
 	}
 	var lines []line
 	for _, key := range order {
 		lines = append(lines, all[key].lines(all)...)
 	}
 	return lines, nil
+}
+
+// readSynsets adds the synsets of a data file to all, and returns their keys in the file's order.
+func readSynsets(path string, all map[string]*synset) (keys []string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w; scripts/corpus/fetch.sh gets the package", err)
+	}
+	defer f.Close()
+	in := bufio.NewScanner(f)
+	in.Buffer(nil, 1<<20)
+	for n := 1; in.Scan(); n++ {
+		if strings.HasPrefix(in.Text(), " ") { // the licence
+			continue
+		}
+		key, s, err := parseSynset(in.Text())
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, n, err)
+		}
+		all[key] = s
+		keys = append(keys, key)
+	}
+	if err := in.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return keys, nil
 }
 
 func (s *synset) lines(all map[string]*synset) []line {
@@ -77,9 +87,9 @@ func parseSynset(text string) (key string, s *synset, err error) {
 	if !ok || len(fields) < 6 {
 		return "", nil, fmt.Errorf("not a synset: %.60q", text)
 	}
-	count, err := strconv.ParseInt(fields[3], 16, 32)
-	if err != nil || len(fields) < 4+2*int(count)+1 {
-		return "", nil, fmt.Errorf("synset %s: word count %q", fields[0], fields[3])
+	count, err := strconv.ParseUint(fields[3], 16, 8) // two hexadecimal digits
+	if err != nil || count == 0 || len(fields) < 4+2*int(count)+1 {
+		return "", nil, fmt.Errorf("synset %s: word count %q with %d fields", fields[0], fields[3], len(fields))
 	}
 	s = &synset{}
 	for i := range int(count) {
