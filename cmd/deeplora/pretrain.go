@@ -31,7 +31,7 @@ and ends with the same weights to the bit.`,
 				return usagef("--out is required: the model's folder")
 			}
 			if recipe != "" {
-				if err := applyConfig(cmd.Flags(), recipe); err != nil {
+				if err := applyConfig(cmd.Flags(), "recipe", recipe); err != nil {
 					return usageError{err}
 				}
 			}
@@ -67,6 +67,7 @@ func bindPretrain(f *pflag.FlagSet, c *pretrain.Config) {
 	f.Float64Var(&c.MaskedLM, "mlm-weight", c.MaskedLM, "weight of masked language modelling in the loss")
 	f.Float64Var(&c.Sentence, "sentence-weight", c.Sentence, "weight of matching the teacher's embeddings, after a projection")
 	f.Float64Var(&c.Similarity, "similarity-weight", c.Similarity, "weight of matching the teacher's cosines between texts of a batch")
+	f.Float64Var(&c.Pooler, "pooler-weight", c.Pooler, "weight of matching the teacher's embeddings from the pooler, after a projection of its own")
 	f.Float64Var(&c.Pair, "pair-weight", c.Pair, "weight of predicting the teacher's cosine of two joined texts from the pooler")
 	f.Float64Var(&c.MaskShare, "mask-share", c.MaskShare, "share of the texts with masked tokens; those are not distilled")
 	f.Float64Var(&c.MaskProbability, "mask-probability", c.MaskProbability, "probability of a token in them to be masked")

@@ -20,6 +20,7 @@ type Config struct {
 	MaskedLM   float64 `json:"mlm-weight"`        // weights of the objectives in the loss
 	Sentence   float64 `json:"sentence-weight"`   // 1 − cosine to the teacher's embedding, after a projection
 	Similarity float64 `json:"similarity-weight"` // squared error of cosines between texts of a batch
+	Pooler     float64 `json:"pooler-weight"`     // 1 − cosine to the teacher's embedding, read off the pooler of a text
 	Pair       float64 `json:"pair-weight"`       // squared error of the teacher's cosine, read off a joined pair
 
 	MaskShare       float64 `json:"mask-share"`       // share of the texts with masked tokens; those are not distilled
@@ -55,7 +56,7 @@ type Config struct {
 // Default returns the command line's defaults.
 func Default() Config {
 	return Config{
-		VocabSize: 8192, MaskedLM: 1, Sentence: 1, Similarity: 1, Pair: 1,
+		VocabSize: 8192, MaskedLM: 1, Sentence: 1, Similarity: 1, Pooler: 1, Pair: 1,
 		MaskShare: 1, MaskProbability: 0.15, Neighbours: 0.25, RandomPairs: 0.05,
 		MaxLength: 64, RowLength: 128, Batch: 32, LR: 1e-3, Warmup: 100, WeightDecay: 0.01, Clip: 1, Dropout: train.CheckpointDropout,
 		Validation: 0.01, Keep: 2, DType: "float32",
@@ -81,8 +82,8 @@ func (c *Config) Validate() error {
 	check(c.Dropout == train.CheckpointDropout || c.Dropout >= 0 && c.Dropout < 1, "dropout: %g is not between 0 and below 1", c.Dropout)
 	check(c.DType == "float32" || c.DType == "float16", "dtype: %q is unknown; want float32 or float16", c.DType)
 	check(c.Teacher != "" || !c.TeacherInit, "teacher-init: needs a teacher")
-	check(c.Teacher != "" || c.MaskedLM > 0 && c.MaskShare > 0, "mlm-weight: without a teacher it is the only objective; it and mask-share must be above 0")
-	check(c.Teacher == "" || c.MaskedLM+c.Sentence+c.Similarity+c.Pair > 0, "mlm-weight, sentence-weight, similarity-weight, pair-weight: all are 0")
+	check(c.Teacher != "" || c.masks(), "mlm-weight: without a teacher it is the only objective; it, mask-share and mask-probability must be above 0")
+	check(c.Teacher == "" || c.masks() || c.Sentence+c.Similarity+c.Pooler+c.Pair > 0, "mlm-weight, sentence-weight, similarity-weight, pooler-weight, pair-weight: all are 0")
 	for _, n := range []struct {
 		setting      string
 		value, least int
@@ -104,11 +105,14 @@ func (c *Config) Validate() error {
 		{"mlm-weight", c.MaskedLM, 0, 1e3},
 		{"sentence-weight", c.Sentence, 0, 1e3},
 		{"similarity-weight", c.Similarity, 0, 1e3},
+		{"pooler-weight", c.Pooler, 0, 1e3},
 		{"pair-weight", c.Pair, 0, 1e3},
 		{"mask-share", c.MaskShare, 0, 1},
 		{"mask-probability", c.MaskProbability, 0, 1},
 		{"neighbours", c.Neighbours, 0, 100},
 		{"random-pairs", c.RandomPairs, 0, 100},
+		{"same-pairs", c.SamePairs, 0, 100},
+		{"attention-init", c.AttentionInit, -100, 100},
 		{"epochs", c.Epochs, 0, 1e6},
 		{"lr", c.LR, 0, 1e3},
 		{"decay-ratio", c.DecayRatio, 0, 1},
@@ -125,4 +129,4 @@ func (c *Config) Validate() error {
 func (c *Config) pairs() bool { return c.Teacher != "" && c.Pair > 0 }
 
 // masks reports whether the loss reads masked tokens.
-func (c *Config) masks() bool { return c.MaskedLM > 0 && c.MaskShare > 0 }
+func (c *Config) masks() bool { return c.MaskedLM > 0 && c.MaskShare > 0 && c.MaskProbability > 0 }

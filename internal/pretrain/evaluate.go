@@ -42,7 +42,7 @@ func (e *evaluator) graph(in []*Node) []*Node {
 	}
 	t := e.objective.terms(func(name string) *Node { return byName[name] }, in[len(e.names):], nil)
 	var out []*Node
-	for _, n := range []*Node{t.maskedLoss, t.maskedRight, t.masked, t.sentence, t.singles, t.similarity, t.couples, t.pair, t.pairs} {
+	for _, n := range []*Node{t.maskedLoss, t.maskedRight, t.masked, t.sentence, t.singles, t.similarity, t.couples, t.pair, t.pairs, t.pooler} {
 		if n == nil {
 			n = ScalarZero(in[0].Graph(), in[0].DType())
 		}
@@ -54,7 +54,7 @@ func (e *evaluator) graph(in []*Node) []*Node {
 // measure sums over the batches: perplexity and accuracy at masked tokens, the mean cosine to the teacher, and the
 // root of the mean squared errors of cosines, among texts and of joined pairs. What was not measured is absent.
 func (e *evaluator) measure(ctx context.Context, params []train.NamedTensor, progress func(done, total int)) (train.Metrics, error) {
-	var sums [9]float64
+	var sums [10]float64
 	for i, b := range e.batches {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -83,6 +83,9 @@ func (e *evaluator) measure(ctx context.Context, params []train.NamedTensor, pro
 	set("perplexity", sums[2], func() float64 { return math.Exp(sums[0] / sums[2]) })
 	set("masked_accuracy", sums[2], func() float64 { return sums[1] / sums[2] })
 	set("sentence_cosine", sums[4], func() float64 { return 1 - sums[3]/sums[4] })
+	if e.objective.Pooler > 0 {
+		set("pooler_cosine", sums[4], func() float64 { return 1 - sums[9]/sums[4] })
+	}
 	set("similarity_rmse", sums[6], func() float64 { return math.Sqrt(sums[5] / sums[6]) })
 	set("pair_rmse", sums[8], func() float64 { return math.Sqrt(sums[7] / sums[8]) })
 	return m, nil
@@ -100,6 +103,7 @@ func (c *Config) score(m train.Metrics) float64 {
 	}{
 		{"perplexity", c.MaskedLM, math.Log},
 		{"sentence_cosine", c.Sentence, func(v float64) float64 { return 1 - v }},
+		{"pooler_cosine", c.Pooler, func(v float64) float64 { return 1 - v }},
 		{"similarity_rmse", c.Similarity, func(v float64) float64 { return v * v }},
 		{"pair_rmse", c.Pair, func(v float64) float64 { return v * v }},
 	} {

@@ -18,6 +18,7 @@ import (
 type start struct {
 	model      *model.Checkpoint
 	projection []float32 // [H, E]; nil without a teacher
+	pooler     []float32 // likewise
 }
 
 // draw makes a new model, unless there is one to go on from, and the heads of the objectives with a teacher whose
@@ -30,13 +31,18 @@ func (r *run) draw(width int) *start {
 		attendToLikes(s.model, float32(r.config.AttentionInit))
 	}
 	if width > 0 {
-		stream := rng.New(seed, "init", projection)
-		s.projection = make([]float32, r.model.HiddenSize*width)
-		for i := range s.projection {
-			s.projection[i] = float32(stream.Normal() / math.Sqrt(float64(r.model.HiddenSize)))
-		}
+		s.projection = drawProjection(r.model.HiddenSize, width, rng.New(seed, "init", projection))
+		s.pooler = drawProjection(r.model.HiddenSize, width, rng.New(seed, "init", poolerHead))
 	}
 	return s
+}
+
+func drawProjection(h, width int, s *rng.Stream) []float32 {
+	p := make([]float32, h*width)
+	for i := range p {
+		p[i] = float32(s.Normal() / math.Sqrt(float64(h)))
+	}
+	return p
 }
 
 // attendToLikes adds a number to the diagonals of the first layer's query and key kernels: then tokens attend to
@@ -143,6 +149,7 @@ func (s *start) params(pairs bool) []train.Param {
 	h := s.model.Config.HiddenSize
 	if s.projection != nil {
 		add(projection, tensors.FromFlatDataAndDimensions(s.projection, h, len(s.projection)/h))
+		add(poolerHead, tensors.FromFlatDataAndDimensions(s.pooler, h, len(s.pooler)/h))
 	}
 	if s.projection != nil && pairs {
 		add(similarityHead, tensors.FromFlatDataAndDimensions(make([]float32, h), h, 1))

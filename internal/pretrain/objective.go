@@ -12,6 +12,7 @@ import (
 // Names of the parameters that only pretraining has: they are dropped from the model that is saved.
 const (
 	projection     = "pretrain.projection"      // [H, E] from the student's embedding to the teacher's
+	poolerHead     = "pretrain.pooler"          // [H, E] from the pooler to the teacher's embedding
 	similarityHead = "pretrain.similarity"      // [H, 1] from the pooler to a cosine
 	similarityBias = "pretrain.similarity.bias" // [1]
 )
@@ -21,6 +22,7 @@ type terms struct {
 	maskedLoss, maskedRight, masked *Node // Σ −log p(token), Σ 1[token is first], tokens
 	sentence, singles               *Node // Σ 1−cos, texts
 	similarity, couples             *Node // Σ (cos−cos)², ordered pairs of texts of the batch
+	pooler                          *Node // Σ 1−cos, over the same texts as sentence
 	pair, pairs                     *Node // Σ (ŷ−cos)², joined pairs
 }
 
@@ -43,6 +45,7 @@ func (o *objective) loss(weights model.Weights, batch []*Node, key, total *Node)
 	add(o.MaskedLM, t.maskedLoss, t.masked)
 	add(o.Sentence, t.sentence, t.singles)
 	add(o.Similarity, t.similarity, t.couples)
+	add(o.Pooler, t.pooler, t.singles)
 	add(o.Pair, t.pair, t.pairs)
 	return Div(loss, total)
 }
@@ -60,8 +63,11 @@ func (o *objective) terms(weights model.Weights, in []*Node, dropout *model.Drop
 	if o.width > 0 {
 		first, singles, embedding, pairs, cosines := next[0], next[1], next[2], next[3], next[4]
 		t.sentences(o.pooled(hidden, in[2]), weights(projection), singles, embedding)
+		pooled := bert.Pooled(Gather(hidden, InsertAxes(first, -1))) // [rows·perRow, H]
+		if o.Pooler > 0 {
+			t.pooler = missed(pooled, weights(poolerHead), singles, embedding)
+		}
 		if o.pairs() {
-			pooled := bert.Pooled(Gather(hidden, InsertAxes(first, -1))) // [rows·perRow, H]
 			score := Add(Dot(pooled, weights(similarityHead)).Product(), InsertAxes(weights(similarityBias), 0))
 			t.pair, t.pairs = ReduceAllSum(Mul(Square(Sub(Squeeze(score, -1), cosines)), pairs)), ReduceAllSum(pairs)
 		}
@@ -92,8 +98,7 @@ func (o *objective) pooled(hidden, segments *Node) *Node {
 // sentences compares embeddings u [texts, H] with the teacher's e [texts, E]: one by one after a projection
 // [H, E], and by their cosines among each other, which need none.
 func (t *terms) sentences(u, projection, weight, e *Node) {
-	z := unit(Dot(u, projection).Product())
-	t.sentence = ReduceAllSum(Mul(OneMinus(ReduceSum(Mul(z, e), -1)), weight))
+	t.sentence = missed(u, projection, weight, e)
 	t.singles = ReduceAllSum(weight)
 
 	g := u.Graph()
@@ -102,4 +107,10 @@ func (t *terms) sentences(u, projection, weight, e *Node) {
 	both := Mul(InsertAxes(weight, 0), InsertAxes(weight, 1)) // [texts, texts]
 	both = Mul(both, OneMinus(ConvertDType(Diagonal(g, n), weight.DType())))
 	t.similarity, t.couples = ReduceAllSum(Mul(Square(Sub(ours, theirs)), both)), ReduceAllSum(both)
+}
+
+// missed is Σ weight·(1 − cosine) of projected rows to the teacher's e: rows [texts, H], projection [H, E].
+func missed(rows, projection, weight, e *Node) *Node {
+	z := unit(Dot(rows, projection).Product())
+	return ReduceAllSum(Mul(OneMinus(ReduceSum(Mul(z, e), -1)), weight))
 }

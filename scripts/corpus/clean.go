@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/deeplora/deeplora/data"
 )
 
 // Lengths of a text, in words: shorter ones say nothing, longer ones the trainer would cut.
@@ -45,12 +47,28 @@ func clean(text string) string {
 	return text
 }
 
-// normal is what texts are compared by: lower-case letters and digits in words.
+// normal is what texts are compared by: words of small letters and digits, without accents.
 func normal(text string) string {
-	return strings.Join(strings.FieldsFunc(strings.ToLower(text), func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r)
-	}), " ")
+	var words []string
+	err := data.BasicTokens(text, true, func(word []byte) {
+		w := strings.Map(func(r rune) rune {
+			if unicode.IsLetter(r) || unicode.IsDigit(r) {
+				return r
+			}
+			return -1
+		}, string(word))
+		if w != "" {
+			words = append(words, w)
+		}
+	})
+	if err != nil { // not UTF-8: clean takes none of it, and nothing equals it
+		return ""
+	}
+	return strings.Join(words, " ")
 }
+
+// spaceless is a normal text by which whole texts are compared: "love seat" is "loveseat".
+func spaceless(normal string) string { return strings.ReplaceAll(normal, " ", "") }
 
 var sentenceEnd = regexp.MustCompile(`([.!?]["”’)]?)\s+([A-Z"“(])`)
 

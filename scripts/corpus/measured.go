@@ -52,7 +52,7 @@ func (m *measured) add(e data.Example, inside bool) {
 		if text == "" {
 			continue
 		}
-		m.whole[text] = true
+		m.whole[spaceless(text)] = true
 		if start, ok := firstWords(text); ok && inside {
 			m.long[start] = append(m.long[start], text)
 		}
@@ -62,7 +62,7 @@ func (m *measured) add(e data.Example, inside bool) {
 // has reports whether a line holds such a sentence.
 func (m *measured) has(l line) bool {
 	for _, text := range []string{normal(l.text), normal(l.pair)} {
-		if m.whole[text] || m.inside(text) {
+		if m.whole[spaceless(text)] || m.inside(text) {
 			return true
 		}
 	}
