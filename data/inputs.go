@@ -23,6 +23,12 @@ type Input struct {
 // the ids, so that its output can be read again.
 var inputFields = []string{"text", "pair", "input_ids", "token_type_ids", "attention_mask", "tokens"}
 
+// The formats of inputs.
+const (
+	JSONL = "jsonl"
+	TSV   = "tsv"
+)
+
 // ReadInputs reads the rows that predict and tokenize take, one at a time in constant memory:
 //
 //   - JSONL, {"text": …} or {"text": …, "pair": …}, or {"input_ids": […], "token_type_ids": […]} with
@@ -33,10 +39,18 @@ var inputFields = []string{"text", "pair", "input_ids", "token_type_ids", "atten
 // for JSONL. name is for errors, "-" being standard input. The first error, which names the line, ends
 // the sequence.
 func ReadInputs(r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
+	if strings.HasSuffix(name, ".tsv") {
+		return ReadInputsAs(TSV, r, name, t)
+	}
+	return ReadInputsAs(JSONL, r, name, t)
+}
+
+// ReadInputsAs is ReadInputs for input whose name does not tell its format, JSONL or TSV.
+func ReadInputsAs(format string, r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
 	if name == "-" {
 		name = "standard input"
 	}
-	if strings.HasSuffix(name, ".tsv") {
+	if format == TSV {
 		return readInputTSV(r, name, t)
 	}
 	return readInputJSONL(r, name, t)

@@ -42,9 +42,11 @@ type Task struct {
 	Metrics    []string // GLUE's metrics, in the order they are reported
 	Primary    string   // the metric that picks the best checkpoint and compares methods
 	Submission string   // the file's name in a GLUE submission: "STS-B.tsv"
+	TestRows   int      // examples of GLUE's own test split: a submission answers all of them
 
-	config string // the folder in the hub's parquet files, where it differs from Name
-	tsv    layout
+	numbered bool   // a submission has class ids, not names
+	config   string // the folder in the hub's parquet files, where it differs from Name
+	tsv      layout
 }
 
 // layout is what the official TSVs of a task look like. A split's file is found by its stem, its
@@ -69,39 +71,39 @@ var (
 var tasks = []Task{
 	{
 		Name: "cola", Folder: "CoLA", Columns: sentence, Labels: []string{"unacceptable", "acceptable"},
-		Metrics: []string{Matthews}, Primary: Matthews, Submission: "CoLA.tsv",
+		Metrics: []string{Matthews}, Primary: Matthews, Submission: "CoLA.tsv", TestRows: 1063, numbered: true,
 		tsv: layout{text: sentence, label: "label", bare: []string{"source", "label", "mark", "sentence"}},
 	},
 	{
 		Name: "sst2", Folder: "SST-2", Columns: sentence, Labels: []string{"negative", "positive"},
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "SST-2.tsv",
+		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "SST-2.tsv", TestRows: 1821, numbered: true,
 		tsv: layout{text: sentence, label: "label"},
 	},
 	{
 		Name: "mrpc", Folder: "MRPC", Columns: sentencePair, Labels: []string{"not_equivalent", "equivalent"},
-		Metrics: []string{Accuracy, F1}, Primary: Accuracy, Submission: "MRPC.tsv",
+		Metrics: []string{Accuracy, F1}, Primary: Accuracy, Submission: "MRPC.tsv", TestRows: 1725, numbered: true,
 		tsv: layout{text: []string{"#1 String", "#2 String"}, label: "Quality", long: true},
 	},
 	{
 		Name: "stsb", Folder: "STS-B", Columns: sentencePair,
-		Metrics: []string{Pearson, Spearman}, Primary: Pearson, Submission: "STS-B.tsv",
+		Metrics: []string{Pearson, Spearman}, Primary: Pearson, Submission: "STS-B.tsv", TestRows: 1379,
 		tsv: layout{text: sentencePair, label: "score"},
 	},
 	{
 		Name: "qqp", Folder: "QQP", Columns: []string{"question1", "question2"}, Labels: []string{"not_duplicate", "duplicate"},
-		Metrics: []string{Accuracy, F1}, Primary: Accuracy, Submission: "QQP.tsv",
+		Metrics: []string{Accuracy, F1}, Primary: Accuracy, Submission: "QQP.tsv", TestRows: 390965, numbered: true,
 		tsv: layout{text: []string{"question1", "question2"}, label: "is_duplicate", short: true, long: true},
 	},
 	{
 		Name: "mnli", Folder: "MNLI", Columns: []string{"premise", "hypothesis"}, Labels: entailments,
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "MNLI-m.tsv",
+		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "MNLI-m.tsv", TestRows: 9796,
 		tsv: layout{text: sentencePair, label: "gold_label", stems: map[string][]string{
 			Train: {"train"}, Validation: {"dev_matched", "validation_matched", "dev", "validation"}, Test: {"test_matched", "test"},
 		}},
 	},
 	{
 		Name: "mnli-mm", Folder: "MNLI", Columns: []string{"premise", "hypothesis"}, Labels: entailments,
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "MNLI-mm.tsv", config: "mnli",
+		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "MNLI-mm.tsv", TestRows: 9847, config: "mnli",
 		// A plain validation.tsv is the matched half: here only the full names will do.
 		tsv: layout{text: sentencePair, label: "gold_label", stems: map[string][]string{
 			Train: {"train"}, Validation: {"dev_mismatched", "validation_mismatched"}, Test: {"test_mismatched"},
@@ -109,24 +111,24 @@ var tasks = []Task{
 	},
 	{
 		Name: "qnli", Folder: "QNLI", Columns: []string{"question", "sentence"}, Labels: []string{"entailment", "not_entailment"},
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "QNLI.tsv",
+		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "QNLI.tsv", TestRows: 5463,
 		tsv: layout{text: []string{"question", "sentence"}, label: "label"},
 	},
 	{
 		Name: "rte", Folder: "RTE", Columns: sentencePair, Labels: []string{"entailment", "not_entailment"},
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "RTE.tsv",
+		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "RTE.tsv", TestRows: 3000,
 		tsv: layout{text: sentencePair, label: "label"},
 	},
 	{
 		// The reverse of RTE's order: 1 is entailment.
 		Name: "wnli", Folder: "WNLI", Columns: sentencePair, Labels: []string{"not_entailment", "entailment"},
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "WNLI.tsv",
+		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "WNLI.tsv", TestRows: 146, numbered: true,
 		tsv: layout{text: sentencePair, label: "label"},
 	},
 	{
 		// The diagnostic set has no training data: models trained on mnli answer it.
 		Name: "ax", Folder: "diagnostic", Columns: []string{"premise", "hypothesis"}, Labels: entailments,
-		Metrics: []string{Matthews}, Primary: Matthews, Submission: "AX.tsv",
+		Metrics: []string{Matthews}, Primary: Matthews, Submission: "AX.tsv", TestRows: 1104,
 		tsv: layout{text: sentencePair, label: "label", stems: map[string][]string{Test: {"diagnostic", "test"}}},
 	},
 }

@@ -1,16 +1,19 @@
 package lora
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/internal/linalg"
+	"github.com/deeplora/deeplora/internal/rng"
 )
 
 // Spectrum is the singular value decomposition of a ΔK = U·diag(Values)·Vᵀ, for as many values as the
@@ -94,17 +97,44 @@ func (s Spectrum) EffectiveRank() float64 { return linalg.EffectiveRank(s.Values
 // Rank counts the singular values above tolerance times the largest.
 func (s Spectrum) Rank(tolerance float64) int { return linalg.NumericalRank(s.Values, tolerance) }
 
-// Angles returns the principal angles, radians ascending, between the k leading input directions of s
-// and t, and between their k leading output directions. k is lowered to what both have.
-func (s Spectrum) Angles(t Spectrum, k int) (input, output []float64) {
-	k = min(k, len(s.Values), len(t.Values))
-	if k < 1 {
+// Angles returns the principal angles, radians ascending, between the k leading input directions of s and
+// the n leading ones of t, and the same of their output directions: min(k, n) of each. k and n are lowered
+// to the directions that s and t have; without any there are no angles.
+func (s Spectrum) Angles(t Spectrum, k, n int) (input, output []float64) {
+	k, n = min(k, len(s.Values)), min(n, len(t.Values))
+	if k < 1 || n < 1 {
 		return nil, nil
 	}
-	return linalg.Angles(leading(s.U, k), leading(t.U, k)), linalg.Angles(leading(s.V, k), leading(t.V, k))
+	return linalg.Angles(leading(s.U, k), leading(t.U, n)), linalg.Angles(leading(s.V, k), leading(t.V, n))
 }
 
 func leading(a *mat.Dense, k int) mat.Matrix {
 	rows, _ := a.Dims()
 	return a.Slice(0, rows, 0, k)
+}
+
+// Norm is the Frobenius norm of ΔK.
+func (s Spectrum) Norm() float64 { return floats.Norm(s.Values, 2) }
+
+// Leading returns the k leading singular triples of a matrix of float32 or float64, read where it lies. s
+// draws for matrices that are too large to be decomposed exactly.
+func Leading(matrix *tensors.Tensor, k int, s *rng.Stream) (top Spectrum, err error) {
+	shape := matrix.Shape()
+	if shape.Rank() != 2 {
+		return top, fmt.Errorf("spectrum: %s is no matrix", shape)
+	}
+	var d linalg.SVD
+	var access error
+	switch matrix.DType() {
+	case dtypes.Float32:
+		access = tensors.ConstFlatData(matrix, func(a []float32) { d, err = linalg.TopSVD(a, shape.Dim(0), shape.Dim(1), k, s) })
+	case dtypes.Float64:
+		access = tensors.ConstFlatData(matrix, func(a []float64) { d, err = linalg.TopSVD(a, shape.Dim(0), shape.Dim(1), k, s) })
+	default:
+		access = fmt.Errorf("it is of dtype %s, want float32 or float64", matrix.DType())
+	}
+	if err = cmp.Or(access, err); err != nil {
+		return top, fmt.Errorf("spectrum: %w", err)
+	}
+	return Spectrum{U: d.U, Values: d.S, V: d.V}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/gomlx/gomlx/core/tensors"
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/deeplora/deeplora/internal/linalg"
@@ -68,7 +69,7 @@ func TestDecomposeFormsNoProduct(t *testing.T) {
 	if got.Rank(1e-6) != 2 || math.Abs(got.EffectiveRank()-math.Exp(-(5./8)*math.Log(5./8)-(3./8)*math.Log(3./8))) > 1e-6 {
 		t.Errorf("rank %d, effective rank %v", got.Rank(1e-6), got.EffectiveRank())
 	}
-	input, output := got.Angles(lora.Spectrum{U: q, Values: got.Values, V: mat.DenseCopyOf(right.T())}, 2)
+	input, output := got.Angles(lora.Spectrum{U: q, Values: got.Values, V: mat.DenseCopyOf(right.T())}, 2, 2)
 	if len(input) != 2 || input[1] > 1e-7 || output[1] > 1e-7 {
 		t.Errorf("angles to itself: %v, %v", input, output)
 	}
@@ -79,7 +80,7 @@ func TestDecomposeOfNothing(t *testing.T) {
 	if err != nil || zero.EffectiveRank() != 0 || zero.Rank(1e-9) != 0 {
 		t.Errorf("a ΔK of zero: %v, error %v", zero.Values, err)
 	}
-	if input, _ := zero.Angles(zero, 0); input != nil {
+	if input, _ := zero.Angles(zero, 0, 1); input != nil {
 		t.Errorf("no directions have the angles %v", input)
 	}
 	if _, err := lora.Decompose(nil); err == nil {
@@ -90,5 +91,34 @@ func TestDecomposeOfNothing(t *testing.T) {
 	}
 	if _, err := lora.Decompose([]*mat.Dense{mat.NewDense(3, 3, []float64{0, 0, 0, 0, math.NaN(), 0, 0, 0, 0})}); err == nil {
 		t.Error("NaN: no error")
+	}
+}
+
+// The leading triples of a matrix are those that its full decomposition begins with, and a part of them lies
+// within more of them.
+func TestLeadingIsTheBeginningOfTheSpectrum(t *testing.T) {
+	s := rng.New(3)
+	a := multiply(linalg.Haar(s, 90, 6), mat.NewDiagDense(6, []float64{9, 5, 3, 1, 0.1, 0.01}), linalg.Haar(s, 80, 6).T())
+	all, err := lora.Decompose([]*mat.Dense{a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := lora.Leading(tensors.FromFlatDataAndDimensions(a.RawMatrix().Data, 90, 80), 4, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	withinSlice(t, "values", top.Values, all.Values[:4], 1e-9)
+	if norm := all.Norm(); math.Abs(norm-math.Sqrt(81+25+9+1+0.0101)) > 1e-12 {
+		t.Errorf("norm %v", norm)
+	}
+	input, output := all.Angles(top, 2, 4)
+	if len(input) != 2 || len(output) != 2 || input[1] > 1e-7 || output[1] > 1e-7 {
+		t.Errorf("two directions within four: angles %v, %v", input, output)
+	}
+	if _, err := lora.Leading(tensors.FromFlatDataAndDimensions([]float32{1, 2}, 2), 1, s); err == nil {
+		t.Error("a vector: no error")
+	}
+	if _, err := lora.Leading(tensors.FromFlatDataAndDimensions([]int32{1, 2}, 1, 2), 1, s); err == nil {
+		t.Error("integers: no error")
 	}
 }

@@ -1,6 +1,9 @@
 package model
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 // Architecture is one of Transformers' models of an encoder: which tensors belong to it.
 type Architecture int
@@ -21,6 +24,14 @@ func (a Architecture) String() string {
 	default:
 		return "BertForSequenceClassification"
 	}
+}
+
+// check refuses a config whose tensors would be misread as the architecture's.
+func (a Architecture) check(c *Config) error {
+	if a == MaskedLM && string(c.Raw["tie_word_embeddings"]) == "false" {
+		return errors.New("tie_word_embeddings is false; a BertForMaskedLM is read with its word embeddings for decoder")
+	}
+	return nil
 }
 
 func (a Architecture) specs(c *Config) []Spec {

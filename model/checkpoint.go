@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -55,32 +56,17 @@ type LoadOptions struct {
 // it. Only heads, and the pooler of masked-LM checkpoints, may be absent, each as a whole, when o.Head is
 // given.
 func Load(fsys fs.FS, o LoadOptions) (*Checkpoint, error) {
-	config, err := ReadConfig(fsys, "config.json")
+	r, err := openReader(fsys, o)
 	if err != nil {
 		return nil, err
 	}
-	labels := config.Labels()
-	if len(o.Labels) > 0 {
-		config.SetLabels(o.Labels, o.ProblemType)
-	}
-	switch o.DType {
-	case dtypes.InvalidDType:
-		o.DType = dtypes.Float32
-	case dtypes.Float32, dtypes.Float64:
-	default:
-		return nil, fmt.Errorf("load model as %s; want Float32 or Float64", o.DType)
-	}
-	w, err := openWeights(fsys)
-	if err != nil {
+	defer r.Close()
+	c := &Checkpoint{Config: r.Config, Tensors: map[string]*tensors.Tensor{}, Ignored: r.Ignored, Architecture: o.Architecture}
+	if err := c.read(r, o.Head); err != nil {
 		return nil, err
 	}
-	defer w.close()
-	w.labels = labels
-	c := &Checkpoint{Config: config, Tensors: map[string]*tensors.Tensor{}, Architecture: o.Architecture}
-	if err := c.read(w, o); err != nil {
-		return nil, err
-	}
-	return c, c.sum(fsys, w)
+	c.Files, err = r.Files()
+	return c, err
 }
 
 // Specs lists the tensors of the checkpoint's architecture.
@@ -90,33 +76,18 @@ func (c *Checkpoint) Specs() []Spec { return c.Architecture.specs(c.Config) }
 func (c *Checkpoint) Kernel(name string) *tensors.Tensor { return c.Tensors[name+".weight"] }
 
 // read fills Tensors from the files, in the order of Specs so that fresh modules are drawn alike each time.
-func (c *Checkpoint) read(w *weights, o LoadOptions) error {
-	found, ignored, err := w.canonical(c.Architecture, c.Config.MaxPositionEmbeddings)
-	if err != nil {
-		return err
-	}
-	c.Ignored = ignored
-	if o.NewHead {
-		delete(found, HeadWeight)
-		delete(found, HeadBias)
-	}
-	if _, ok := found[HeadWeight]; ok {
-		if w.headRows, err = matchLabels(w.labels, c.Config.Labels()); err != nil {
-			return err
-		}
-	}
-	drawn := absentModules(found)
+func (c *Checkpoint) read(r *Reader, head *rng.Stream) error {
+	drawn, left := absentModules(r.found), maps.Clone(r.found)
 	var missing []string
 	for _, spec := range c.Specs() {
-		name, ok := found[spec.Name]
-		delete(found, spec.Name)
+		delete(left, spec.Name)
 		var t *tensors.Tensor
 		var err error
 		switch {
-		case ok:
-			t, err = w.tensor(name, spec, o.DType)
-		case slices.Contains(drawn, spec.Name) && o.Head != nil:
-			t = fresh(spec, o.Head, c.Config.InitializerRange, o.DType)
+		case r.Has(spec.Name):
+			t, err = r.Tensor(spec)
+		case slices.Contains(drawn, spec.Name) && head != nil:
+			t = fresh(spec, head, c.Config.InitializerRange, r.dtype)
 			c.Fresh = append(c.Fresh, spec.Name)
 		default:
 			missing = append(missing, spec.Name)
@@ -127,7 +98,7 @@ func (c *Checkpoint) read(w *weights, o LoadOptions) error {
 		}
 		c.Tensors[spec.Name] = t
 	}
-	return errors.Join(w.errMissing(missing, c.Config), w.errUnexpected(found))
+	return errors.Join(r.w.errMissing(missing, c.Config), r.w.errUnexpected(left))
 }
 
 // absentModules lists the tensors of heads and pooler where the files lack the whole module. A weight
@@ -200,22 +171,6 @@ func fresh(spec Spec, s *rng.Stream, std float64, dtype dtypes.DType) *tensors.T
 		narrow[i] = float32(v)
 	}
 	return toTensor(narrow, spec)
-}
-
-func (c *Checkpoint) sum(fsys fs.FS, w *weights) error {
-	config, err := SumFile(fsys, "config.json")
-	if err != nil {
-		return err
-	}
-	c.Files = []FileSum{config}
-	for _, f := range w.files {
-		s, err := f.Sum()
-		if err != nil {
-			return err
-		}
-		c.Files = append(c.Files, FileSum{f.name, s})
-	}
-	return nil
 }
 
 // SumFile hashes one file.

@@ -53,6 +53,8 @@ type AdapterInfo struct {
 	Base      string          `json:"base"` // as the run named it
 	BaseFiles []model.FileSum `json:"base_files"`
 	Tensors   string          `json:"tensors_sha256"` // of adapter.safetensors
+
+	Imported bool `json:"imported,omitempty"` // from another program's adapter; Task may be empty
 }
 
 // AdaptedKernel is a kernel that has factors: ΔK is [In, Out].
@@ -60,6 +62,46 @@ type AdaptedKernel struct {
 	Name string `json:"name"`
 	In   int    `json:"in"`
 	Out  int    `json:"out"`
+	Rank int    `json:"rank,omitempty"` // where it is not the adapter's: an imported one may have many
+}
+
+// New is the adapter of the method that the description names.
+func (a *AdapterInfo) New() (lora.Adapter, error) {
+	common, err := lora.New(a.Method, a.settings())
+	if err != nil {
+		return nil, err
+	}
+	r := ranked{common, map[string]lora.Adapter{}}
+	for _, k := range a.Kernels {
+		if k.Rank == 0 {
+			continue
+		}
+		if a.Method != "vanilla" || a.Init == lora.InitPEFT {
+			return nil, fmt.Errorf("kernel %s has a rank of its own; only vanilla's without a scale may", k.Name)
+		}
+		s := a.settings()
+		s.Rank, s.Alpha = k.Rank, 0
+		if r.own[k.Name], err = lora.New(a.Method, s); err != nil {
+			return nil, fmt.Errorf("kernel %s: %w", k.Name, err)
+		}
+	}
+	if len(r.own) == 0 {
+		return common, nil
+	}
+	return r, nil
+}
+
+// ranked is vanilla with another rank for some kernels. ΔK is W2·W1 whatever the rank.
+type ranked struct {
+	lora.Adapter
+	own map[string]lora.Adapter
+}
+
+func (r ranked) Init(s lora.Site) ([]lora.Factor, error) {
+	if own, ok := r.own[s.Name]; ok {
+		return own.Init(s)
+	}
+	return r.Adapter.Init(s)
 }
 
 func (a *AdapterInfo) settings() lora.Settings {

@@ -21,6 +21,8 @@ type Config struct {
 	Data  string `json:"data"` // directory, "hub" or "builtin"
 	Seed  uint64 `json:"seed"` // of every random stream
 
+	From string `json:"from"` // finished run whose adapter training goes on with; method and kernels are its
+
 	Method    string   `json:"method"`
 	Rank      int      `json:"rank"`
 	Depth     int      `json:"depth"`

@@ -123,7 +123,7 @@ func (t *trainer) adapterInfo() AdapterInfo {
 		Base: c.Model, BaseFiles: t.in.checkpoint.Files,
 	}
 	for _, s := range t.program.state.sites {
-		info.Kernels = append(info.Kernels, AdaptedKernel{s.kernel.Name, s.kernel.In, s.kernel.Out})
+		info.Kernels = append(info.Kernels, AdaptedKernel{Name: s.kernel.Name, In: s.kernel.In, Out: s.kernel.Out, Rank: t.rankOf(s.kernel.Name)})
 	}
 	return info
 }

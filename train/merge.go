@@ -17,13 +17,19 @@ import (
 // kernel shape and is used for one kernel at a time.
 type merger struct{ exec *Exec }
 
+// blockElements bounds the part of a kernel that is merged at a time: what is held beside a kernel is a few
+// float64 arrays of this size, not of the word embeddings'.
+const blockElements = 1 << 20
+
 func newMerger(backend compute.Backend, adapter lora.Adapter) (*merger, error) {
 	exec, err := NewExec(backend, func(in []*Node) []*Node {
-		wide := make([]*Node, len(in))
-		for i, n := range in {
-			wide[i] = ConvertDType(n, dtypes.Float64)
+		block, ids := in[0], in[1] // rows of K [n, Out], and which they are
+		var factors []*Node
+		for _, f := range in[2:] {
+			factors = append(factors, ConvertDType(f, dtypes.Float64))
 		}
-		return []*Node{ConvertDType(Add(wide[0], adapter.Delta(wide[1:]).Matrix()), in[0].DType())}
+		sum := Add(ConvertDType(block, dtypes.Float64), adapter.Delta(factors).Rows(ids))
+		return []*Node{ConvertDType(sum, block.DType())}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("merge: %w", err)
@@ -32,15 +38,46 @@ func newMerger(backend compute.Backend, adapter lora.Adapter) (*merger, error) {
 }
 
 // merge returns the merged kernel [In, Out].
-func (m *merger) merge(kernel *tensors.Tensor, factors []*tensors.Tensor) (merged *tensors.Tensor, err error) {
-	err = graphx.Try("merge", func() {
-		args := []any{kernel}
-		for _, f := range factors {
-			args = append(args, f)
-		}
-		merged = must(m.exec.Call(args...))[0]
+func (m *merger) merge(kernel *tensors.Tensor, factors []*tensors.Tensor) (*tensors.Tensor, error) {
+	merged, err := kernel.LocalClone()
+	if err != nil {
+		return nil, fmt.Errorf("merge: %w", err)
+	}
+	return merged, m.into(merged, factors)
+}
+
+// into adds ΔK to a kernel where it lies.
+func (m *merger) into(kernel *tensors.Tensor, factors []*tensors.Tensor) error {
+	if kernel.DType() == dtypes.Float64 {
+		return mergeBlocks[float64](m, kernel, factors)
+	}
+	return mergeBlocks[float32](m, kernel, factors)
+}
+
+func mergeBlocks[T float32 | float64](m *merger, kernel *tensors.Tensor, factors []*tensors.Tensor) error {
+	return graphx.Try("merge", func() {
+		in, out := kernel.Shape().Dim(0), kernel.Shape().Dim(1)
+		rows := max(1, blockElements/out)
+		tensors.MustMutableFlatData(kernel, func(flat []T) {
+			for from := 0; from < in; from += rows {
+				to := min(from+rows, in)
+				ids := make([]int32, to-from)
+				for i := range ids {
+					ids[i] = int32(from + i)
+				}
+				part := flat[from*out : to*out]
+				args := []any{tensors.FromFlatDataAndDimensions(part, to-from, out), tensors.FromFlatDataAndDimensions(ids, to-from)}
+				for _, f := range factors {
+					args = append(args, f)
+				}
+				block := must(m.exec.Call(args...))[0]
+				tensors.MustConstFlatData(block, func(sum []T) { copy(part, sum) })
+				for _, t := range []*tensors.Tensor{block, args[0].(*tensors.Tensor), args[1].(*tensors.Tensor)} {
+					t.MustFinalizeAll()
+				}
+			}
+		})
 	})
-	return merged, err
 }
 
 func (m *merger) finalize() { m.exec.Finalize() }
@@ -54,12 +91,8 @@ func (m *merger) state(c *model.Checkpoint, s *state) (weights namedTensors, mer
 		at[name] = i
 	}
 	for _, site := range s.sites {
-		var factors []*tensors.Tensor
-		for _, p := range s.params[site.first : site.first+site.factors] {
-			factors = append(factors, p.value)
-		}
 		i := at[site.kernel.Weight()]
-		kernel, err := m.merge(weights.list[i], factors)
+		kernel, err := m.merge(weights.list[i], s.factorsOf(site))
 		if err != nil {
 			return weights, merged, fmt.Errorf("%s: %w", site.kernel.Name, err)
 		}

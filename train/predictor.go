@@ -39,10 +39,15 @@ func weightsOf(c *model.Checkpoint) namedTensors {
 }
 
 func newPredictor(backend compute.Backend, config *model.Config, weights namedTensors) (*Predictor, error) {
+	return hookedPredictor(backend, config, weights, func([]*Node) model.WeightHook { return model.Frozen })
+}
+
+// hookedPredictor computes with what hook makes of the graph's weights, in their order.
+func hookedPredictor(backend compute.Backend, config *model.Config, weights namedTensors, hook func(weights []*Node) model.WeightHook) (*Predictor, error) {
 	p := &Predictor{backend: backend, config: config, weights: weights}
 	exec, err := NewExec(backend, func(in []*Node) []*Node {
 		weights, in := split(in, len(p.weights.list))
-		bert := &model.BERT{Config: p.config, Weights: p.weights.lookup(weights, nil), Hook: model.Frozen}
+		bert := &model.BERT{Config: p.config, Weights: p.weights.lookup(weights, nil), Hook: hook(weights)}
 		return []*Node{bert.Logits(model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]})}
 	})
 	if err != nil {

@@ -63,6 +63,9 @@ func ReadRunConfig(run string) (RunConfig, error) {
 // the command line that began the run can be held against its settings.
 func (c *RunConfig) Resolved(run string, given Config) (Config, error) {
 	manifest, err := data.ReadManifest(filepath.Join(run, manifestJSON))
+	if errors.Is(err, fs.ErrNotExist) { // of an imported adapter: what it was trained on is not known
+		manifest, err = &data.Manifest{N: given.Batch}, nil
+	}
 	if err != nil {
 		return given, err
 	}

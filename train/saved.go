@@ -2,11 +2,7 @@ package train
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
-	"path/filepath"
 	"slices"
 
 	"github.com/gomlx/compute"
@@ -29,51 +25,29 @@ type Saved struct {
 // Open loads a finished run: the base model it was trained on, which must be the same to the bit
 // (ErrOtherBase), and its adapter.
 func Open(ctx context.Context, dir string, backend compute.Backend, hub data.HubOptions) (*Saved, error) {
-	s := &Saved{}
-	var err error
-	if s.Run, err = ReadRunConfig(dir); err != nil {
-		return nil, err
-	}
-	info, values, err := readAdapter(filepath.Join(dir, adapterDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s has no adapter yet: the run has not finished; go on with deeplora train --resume --out %s", dir, dir)
-	}
+	stored, err := ReadStored(ctx, dir, OpenOptions{Hub: hub})
 	if err != nil {
 		return nil, err
 	}
-	s.Adapter = info
-	if s.Task, err = data.LookupTask(info.Task); err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	checkpoint, err := s.base(ctx, hub)
-	if err != nil {
-		return nil, err
-	}
-	weights, err := mergeAdapter(backend, info, values, checkpoint)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	s.Predictor, err = newPredictor(backend, checkpoint.Config, weights)
-	return s, err
+	return stored.Open(backend)
 }
 
-// base loads the model that the adapter belongs to, with the run's task as its head.
-func (s *Saved) base(ctx context.Context, hub data.HubOptions) (*model.Checkpoint, error) {
-	files, _, err := OpenModel(ctx, s.Run.Model, hub)
+// Open loads the run's model and merges its adapter in.
+func (s *Stored) Open(backend compute.Backend) (*Saved, error) {
+	checkpoint, err := s.checkpoint()
 	if err != nil {
 		return nil, err
 	}
-	checkpoint, err := loadCheckpointFor(files, &s.Run.Config, s.Task)
+	saved := &Saved{Run: s.Run, Adapter: s.Adapter, Task: s.Task}
+	if saved.Tokenizer, err = s.Tokenizer(); err != nil {
+		return nil, err
+	}
+	weights, err := mergeAdapter(backend, s.Adapter, s.Values, checkpoint)
 	if err != nil {
-		return nil, fmt.Errorf("model %s: %w", s.Run.Model, err)
+		return nil, fmt.Errorf("%s: %w", s.Dir, err)
 	}
-	if err := sameFiles("model", s.Adapter.BaseFiles, checkpoint.Files); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOtherBase, err)
-	}
-	if s.Tokenizer, err = data.OpenTokenizerFS(files, "."); err != nil {
-		return nil, fmt.Errorf("model %s: %w", s.Run.Model, err)
-	}
-	return checkpoint, nil
+	saved.Predictor, err = newPredictor(backend, checkpoint.Config, weights)
+	return saved, err
 }
 
 // mergeAdapter folds an adapter's tensors into a checkpoint: factors into their kernels, the head in place of
@@ -83,23 +57,13 @@ func mergeAdapter(backend compute.Backend, info AdapterInfo, values map[string]*
 	if err != nil {
 		return namedTensors{}, err
 	}
-	left := maps.Clone(values)
-	for _, p := range state.params {
-		delete(left, p.name)
+	if err := info.onlyKnown(values, state, c.Config); err != nil {
+		return namedTensors{}, err
 	}
-	for _, name := range []string{model.HeadWeight, model.HeadBias, model.PoolerWeight, model.PoolerBias} {
-		t, ok := left[name]
-		if !ok {
-			continue
+	for name, t := range values {
+		if _, ok := c.Tensors[name]; ok {
+			c.Tensors[name] = t
 		}
-		if want := c.Tensors[name].Shape(); !slices.Equal(t.Shape().Dimensions, want.Dimensions) {
-			return namedTensors{}, fmt.Errorf("tensor %q is %v, want %v", name, t.Shape().Dimensions, want.Dimensions)
-		}
-		c.Tensors[name] = t
-		delete(left, name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(left)) {
-		return namedTensors{}, fmt.Errorf("tensor %q is unexpected in a %s adapter", name, info.Method)
 	}
 	m, err := newMerger(backend, adapter)
 	if err != nil {
@@ -112,7 +76,7 @@ func mergeAdapter(backend compute.Backend, info AdapterInfo, values map[string]*
 
 // state is the adapter that the description stands for, with these tensors as its factors.
 func (a *AdapterInfo) state(values map[string]*tensors.Tensor, c *model.Config) (lora.Adapter, *state, error) {
-	adapter, err := lora.New(a.Method, a.settings())
+	adapter, err := a.New()
 	if err != nil {
 		return nil, nil, err
 	}

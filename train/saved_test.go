@@ -213,7 +213,7 @@ func TestAdapterFileRoundTrip(t *testing.T) {
 		{"classifier.weight", tensors.FromFlatDataAndDimensions([]float32{1, 2, 3, 4, 5, 6}, 3, 2)},
 		{"bert.pooler.dense.weight", tensors.FromFlatDataAndDimensions([]float64{1, 2, 3, 4}, 2, 2)},
 	}
-	info := AdapterInfo{Method: "vanilla", Rank: 2, Kernels: []AdaptedKernel{{"k", 4, 3}}}
+	info := AdapterInfo{Method: "vanilla", Rank: 2, Kernels: []AdaptedKernel{{"k", 4, 3, 0}}}
 	if err := writeAdapter(dir, info, values); err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +381,7 @@ func FuzzAdapterDescription(f *testing.F) {
 		adaptedQuery + ".W1": tensors.FromFlatDataAndDimensions(make([]float32, 64), 2, 32),
 		adaptedQuery + ".W2": tensors.FromFlatDataAndDimensions(make([]float32, 64), 32, 2),
 	}
-	good := AdapterInfo{Version: 1, Method: "vanilla", Rank: 2, Init: "reference", Kernels: []AdaptedKernel{{adaptedQuery, 32, 32}}}
+	good := AdapterInfo{Version: 1, Method: "vanilla", Rank: 2, Init: "reference", Kernels: []AdaptedKernel{{adaptedQuery, 32, 32, 0}}}
 	for _, change := range []func(a *AdapterInfo){
 		func(*AdapterInfo) {},
 		func(a *AdapterInfo) { a.Rank = 1 << 40 },

@@ -23,6 +23,11 @@ import (
 // create prepares a new run: reads everything, makes the run directory, draws the adapter. The directory is
 // made only once settings, model and data have proved sound.
 func (t *trainer) create(ctx context.Context) error {
+	if t.config.From != "" {
+		if err := t.goOnFrom(ctx, t.config.From); err != nil {
+			return err
+		}
+	}
 	if err := t.config.Validate(); err != nil {
 		return configError{err}
 	}
@@ -67,6 +72,11 @@ func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if t.config.From != "" {
+		if err := t.goOnFrom(ctx, t.dir.File(fromDir)); err != nil {
+			return nil, err
+		}
+	}
 	if err := t.read(ctx); err != nil {
 		return nil, err
 	}
@@ -87,6 +97,9 @@ func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 func (t *trainer) read(ctx context.Context) error {
 	var err error
 	if t.in, err = load(ctx, &t.config, t.options.Hub, t.Notice); err != nil {
+		return err
+	}
+	if err := t.matchFrom(); err != nil {
 		return err
 	}
 	// Where the checkpoint's probabilities differ no number stands for them: its config.json, whose sha256 the
@@ -112,7 +125,7 @@ func (t *trainer) build() error {
 	if err != nil {
 		return err
 	}
-	adapter, err := lora.New(c.Method, c.AdapterSettings())
+	adapter, err := t.newAdapter()
 	if err != nil {
 		return configError{err}
 	}
@@ -126,6 +139,9 @@ func (t *trainer) build() error {
 	state, err := newState(adapter, sites, kernels, t.trainedHead())
 	if err != nil {
 		return configError{err}
+	}
+	if err := t.takeFrom(state); err != nil {
+		return err
 	}
 	t.adapter, t.job, t.Plan = adapter, t, c.plan()
 	t.program = &program{
@@ -255,13 +271,16 @@ func (t *trainer) frozenHead() []NamedTensor {
 // describe writes what the run is before it begins: the manifest, then config.json, which makes the
 // directory a run.
 func (t *trainer) describe() error {
+	if err := t.keepFrom(); err != nil {
+		return err
+	}
 	err := atomicfile.Write(t.dir.File(manifestJSON), func(w io.Writer) error { return t.in.manifest.Encode(w) })
 	if err != nil {
 		return err
 	}
 	if err := jsonfile.Write(t.dir.File(configJSON), RunConfig{t.config, t.options.Provenance}); err != nil {
 		// A manifest alone is no run, and would keep the next one out.
-		return errors.Join(err, os.Remove(t.dir.File(manifestJSON)))
+		return errors.Join(err, os.Remove(t.dir.File(manifestJSON)), os.RemoveAll(t.dir.File(fromDir)))
 	}
 	return nil
 }

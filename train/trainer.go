@@ -29,6 +29,7 @@ type trainer struct {
 	options   Options
 	config    Config
 	in        *inputs
+	from      *Stored // what training goes on with, or nil
 	dir       *RunDir
 	adapter   lora.Adapter
 	merger    *merger    // opened at the first evaluation, as

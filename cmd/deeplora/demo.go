@@ -4,84 +4,215 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
-	"strconv"
-	"time"
 
+	"github.com/gomlx/compute"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/train"
 )
 
-// demoMethods are compared by the demo: plain LoRA and ours, from the same seed, draw and head.
-var demoMethods = []string{"vanilla", "deep-compressed"}
+// demoMethods are compared by the demo: plain LoRA and ours, for each seed from the same head on the same batches.
+var demoMethods = [2]string{"vanilla", "deep-compressed"}
+
+// How much the demo trains unless flags say otherwise: minutes on two cores. The Go engine does less in that time.
+const (
+	demoSeeds, demoSteps     = 3, 200
+	demoSeedsGo, demoStepsGo = 2, 25
+)
+
+// demo is the demo command.
+type demo struct {
+	*shared
+	out, pairs   string
+	steps, seeds int
+	seed         uint64 // the first of seeds
+	asJSON       bool
+
+	backend    compute.Backend
+	provenance train.Provenance
+	dir        string // of the runs: out, or a temporary one
+}
 
 func demoCommand(s *shared) *cobra.Command {
-	var out string
-	var steps int
-	var seed uint64
-	var asJSON bool
+	d := &demo{shared: s}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the main job on embedded files",
 		Long: `Train plain LoRA and compressed Deep LoRA on the embedded few-shot STS-B split with the
-embedded encoder, and compare them. Needs no file and no network.`,
-		Example: "  deeplora demo",
+embedded encoder, over a few seeds, and compare them; then score pairs of sentences with
+the best run. Needs no file and no network. With --out the runs stay, and pairs.jsonl
+beside them: change it and call the demo again, which trains nothing twice.`,
+		Example: "  deeplora demo\n  deeplora demo --out demo\n  deeplora demo --pairs my-pairs.jsonl",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			results, err := s.demo(cmd, out, steps, seed)
-			if err != nil {
+			if err := d.check(); err != nil {
 				return err
 			}
-			if asJSON {
-				return s.ui.json(results)
-			}
-			return s.ui.table(demoRows(results))
+			return d.run(cmd)
 		},
 	}
-	cmd.Flags().StringVarP(&out, "out", "o", "", "keep the runs in this directory (default: a temporary one, removed at the end)")
-	cmd.Flags().IntVar(&steps, "steps", 200, "optimizer steps of each run")
-	cmd.Flags().Uint64Var(&seed, "seed", 0, "seed of both runs")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the results as JSON")
+	f := cmd.Flags()
+	f.StringVarP(&d.out, "out", "o", "", "keep the runs in this directory (default: a temporary one, removed at the end)")
+	f.IntVar(&d.steps, "steps", demoSteps, fmt.Sprintf("optimizer steps of each run; on the Go engine %d", demoStepsGo))
+	f.IntVar(&d.seeds, "seeds", demoSeeds, fmt.Sprintf("seeds that each method is trained with; on the Go engine %d", demoSeedsGo))
+	f.Uint64Var(&d.seed, "seed", 0, "the first seed")
+	f.StringVar(&d.pairs, "pairs", "", `sentence pairs to score, a line each: {"text": …, "pair": …} (default: pairs.jsonl in --out, or embedded ones)`)
+	f.BoolVar(&d.asJSON, "json", false, "print runs, summary and predictions as JSON")
 	return cmd
 }
 
-// demo trains each method in a run of its own.
-func (s *shared) demo(cmd *cobra.Command, out string, steps int, seed uint64) ([]train.Result, error) {
-	keep := out != ""
-	if !keep {
-		dir, err := os.MkdirTemp("", "deeplora-demo-*")
-		if err != nil {
-			return nil, err
-		}
-		defer os.RemoveAll(dir)
-		out = dir
+// check refuses numbers that make no demo.
+func (d *demo) check() error {
+	switch {
+	case d.steps < 1:
+		return usagef("--steps: %d is less than 1", d.steps)
+	case d.seeds < 1:
+		return usagef("--seeds: %d is less than 1", d.seeds)
+	case d.seed > math.MaxUint64-uint64(d.seeds-1):
+		return usagef("--seed: there are no %d seeds from %d up", d.seeds, d.seed)
 	}
-	s.ui.line("demo: 256 training pairs of STS-B, and an embedded encoder of 2 layers")
-	s.ui.line("demo: whose weights are random (seeded), not pretrained: the figures show that")
-	s.ui.line("demo: training works, not how good a real encoder gets (deeplora train --help)")
-	backend, provenance, err := s.open()
+	return nil
+}
+
+// run trains, compares and predicts. What can be wrong with the pairs is found before anything is trained.
+func (d *demo) run(cmd *cobra.Command) error {
+	pairs, err := d.readPairs(cmd)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer s.ui.clear()
-	defer s.onInterrupt(cmd.Context())()
-	var results []train.Result
-	for _, method := range demoMethods {
-		c := train.Default()
-		c.Method, c.Steps, c.Seed, c.TrainHead = method, steps, seed, true
-		c.MaxLength = 64
-		s.ui.prefix = method
-		dir := filepath.Join(out, method)
-		r, err := train.Train(cmd.Context(), c, train.Options{
-			Backend: backend, Out: dir, Provenance: provenance, OnEvent: s.ui.event,
-		})
-		s.ui.prefix = ""
+	if d.dir = d.out; d.dir == "" {
+		if d.dir, err = os.MkdirTemp("", "deeplora-demo-*"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(d.dir)
+	}
+	d.ui.line("demo: how alike are two sentences, from 0 to 5? STS-B has such pairs: 256 to train on, 250 to")
+	d.ui.line("demo: evaluate on, and a small encoder, all embedded; plain LoRA against compressed Deep LoRA")
+	if d.backend, d.provenance, err = d.open(); err != nil {
+		return err
+	}
+	d.fit(cmd.Flags())
+	defer d.ui.clear()
+	defer d.onInterrupt(cmd.Context())()
+	if err := d.vacant(); err != nil {
+		return err
+	}
+	if err := pairs.keep(); err != nil {
+		return err
+	}
+	runs, err := d.trainAll(cmd)
+	if err != nil {
+		return err
+	}
+	report := demoReport{Runs: runs, Summary: summarize(runs)}
+	if !d.asJSON { // now: a fault below should not cost what was trained
+		if err := d.ui.table(report.Summary.rows()); err != nil {
+			return err
+		}
+	}
+	best := d.runDir(bestOf(runs))
+	if report.Predictions, err = d.predict(cmd.Context(), best, pairs); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	if d.asJSON {
+		err = d.ui.json(report)
+	} else {
+		err = d.ui.table(scoreRows(report.Predictions))
+	}
+	if err != nil {
+		return err
+	}
+	d.hint(cmd.Flags(), best, pairs)
+	return nil
+}
+
+// fit lowers what no flag has set to what the Go engine does in the time.
+func (d *demo) fit(given *pflag.FlagSet) {
+	if d.provenance.Backend != backendGo || given.Changed("steps") && given.Changed("seeds") {
+		return
+	}
+	if !given.Changed("steps") {
+		d.steps = demoStepsGo
+	}
+	if !given.Changed("seeds") {
+		d.seeds = demoSeedsGo
+	}
+	d.ui.line("demo: on the Go engine %d seeds of %d steps (on XLA %d of %d); --seeds and --steps change that", d.seeds, d.steps, demoSeeds, demoSteps)
+}
+
+// configs are the settings of every run, in their order: seed by seed, so that what is interrupted compares too.
+func (d *demo) configs() []train.Config {
+	var all []train.Config
+	for i := range d.seeds {
+		for _, method := range demoMethods {
+			c := train.Default()
+			c.Method, c.Steps, c.Seed = method, d.steps, d.seed+uint64(i)
+			c.TrainHead, c.MaxLength = true, 64
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func runName(method string, seed uint64) string { return fmt.Sprintf("%s-%d", method, seed) }
+
+func (d *demo) runDir(r train.Result) string { return filepath.Join(d.dir, runName(r.Method, r.Seed)) }
+
+// vacant checks that every run has a place, or is there already with these settings.
+func (d *demo) vacant() error {
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return fmt.Errorf("demo: --out: %w", err)
+	}
+	for _, c := range d.configs() {
+		dir := filepath.Join(d.dir, runName(c.Method, c.Seed))
+		saved, err := train.ReadRunConfig(dir)
 		switch {
-		case errors.Is(err, train.ErrInterrupted) && !keep: // what was saved goes with the temporary directory
+		case errors.Is(err, train.ErrNoRun):
+			err = train.CheckVacant(dir, "config.json")
+		case err == nil:
+			if err = sameDemo(c, saved, dir); err != nil {
+				err = fmt.Errorf("%w; for other settings choose another --out", err)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+	}
+	return nil
+}
+
+// sameDemo refuses a run with other settings than the demo's.
+func sameDemo(c train.Config, saved train.RunConfig, dir string) error {
+	given := pflag.NewFlagSet("demo", pflag.ContinueOnError)
+	bindTrain(given, &c)
+	for _, name := range []string{"model", "task", "data", "method", "seed", "steps", "train-head", "max-length"} {
+		if err := given.Set(name, given.Lookup(name).Value.String()); err != nil {
+			return err
+		}
+	}
+	return sameSettings(given, c, saved, dir)
+}
+
+// trainAll trains what is not trained yet.
+func (d *demo) trainAll(cmd *cobra.Command) ([]train.Result, error) {
+	configs := d.configs()
+	results := make([]train.Result, 0, len(configs))
+	for i, c := range configs {
+		name := runName(c.Method, c.Seed)
+		d.ui.line("demo: run %d of %d: %s with seed %d", i+1, len(configs), c.Method, c.Seed)
+		d.ui.prefix = name
+		r, err := train.Train(cmd.Context(), c, train.Options{
+			Backend: d.backend, Out: filepath.Join(d.dir, name), Resume: true, Hub: d.hub(), Provenance: d.provenance, OnEvent: d.ui.event,
+		})
+		d.ui.prefix = ""
+		switch {
+		case errors.Is(err, train.ErrInterrupted) && d.out == "": // what was saved goes with the temporary directory
 			return nil, context.Canceled
-		case err != nil && keep:
-			return nil, hintResume(fmt.Errorf("demo: %w", err), resumeCommand(cmd.Flags(), dir))
+		case err != nil && d.out != "":
+			return nil, hintResume(fmt.Errorf("demo: %w", err), demoLine(cmd.Flags()))
 		case err != nil:
 			return nil, fmt.Errorf("demo: %w", err)
 		}
@@ -90,14 +221,25 @@ func (s *shared) demo(cmd *cobra.Command, out string, steps int, seed uint64) ([
 	return results, nil
 }
 
-func demoRows(results []train.Result) [][]string {
-	rows := [][]string{{"method", "rank", "parameters", "last loss", "pearson", "spearman", "seconds"}}
-	for _, r := range results {
-		rows = append(rows, []string{
-			r.Method, strconv.Itoa(r.Rank), strconv.Itoa(r.Parameters),
-			metricValue(r.FinalLoss), metricValue(r.Metrics["pearson"]), metricValue(r.Metrics["spearman"]),
-			time.Duration(r.TrainSeconds * float64(time.Second)).Round(100 * time.Millisecond).String(),
-		})
+// demoLine is the command line that called the demo.
+func demoLine(given *pflag.FlagSet) string {
+	line := "deeplora demo"
+	for _, name := range []string{"out", "steps", "seeds", "seed", "pairs"} {
+		if f := given.Lookup(name); f.Changed {
+			line += " --" + name + " " + shellQuote(f.Value.String())
+		}
 	}
-	return rows
+	return line + machineFlags(given)
+}
+
+// hint says how to go on from the scores.
+func (d *demo) hint(given *pflag.FlagSet, best string, pairs *demoPairs) {
+	d.ui.line("demo: the scores are those of %s, the best run of its method", filepath.Base(best))
+	if d.out == "" {
+		d.ui.line(`demo: your own pairs, a line each, {"text": "…", "pair": "…"}: deeplora demo --pairs FILE%s`, machineFlags(given))
+		d.ui.line("demo: to keep the runs, and to score without training again: deeplora demo --out DIR%s", machineFlags(given))
+		return
+	}
+	d.ui.line("demo: change %s, and score it again with:", pairs.path)
+	d.ui.line("deeplora predict --run %s --input %s%s", shellQuote(best), shellQuote(pairs.path), machineFlags(given))
 }

@@ -59,6 +59,9 @@ func (s *shared) evaluate(cmd *cobra.Command, run, split, from string) (*train.E
 		return nil, err
 	}
 	defer saved.Close()
+	if saved.Task.Name == "" {
+		return nil, fmt.Errorf("%s: what its adapter was trained on is not known; import it again with --task", run)
+	}
 	if from == "" {
 		from = saved.Run.Data
 	}

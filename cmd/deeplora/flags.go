@@ -48,7 +48,7 @@ func (s *shared) bind(f *pflag.FlagSet) {
 // prepare runs before each command: the config file, the environment, the display.
 func (s *shared) prepare(cmd *cobra.Command) error {
 	if s.config != "" {
-		if err := applyConfig(cmd.Flags(), s.config); err != nil {
+		if err := applyConfig(cmd.Flags(), "config", s.config); err != nil {
 			return usageError{err}
 		}
 	}
@@ -69,20 +69,20 @@ func (s *shared) hub() data.HubOptions {
 	return data.HubOptions{CacheDir: s.cache, Offline: s.offline, Progress: s.ui.download}
 }
 
-// applyConfig sets flags from a JSON object. Flags given on the line stay as they are; unknown and repeated
-// names are errors.
-func applyConfig(flags *pflag.FlagSet, path string) error {
+// applyConfig sets flags from a JSON object, the file that a flag of this name gives. Flags given on the line stay as
+// they are; unknown and repeated names are errors.
+func applyConfig(flags *pflag.FlagSet, name, path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("--config: %w", err)
+		return fmt.Errorf("--%s: %w", name, err)
 	}
 	fields, err := objectFields(text)
 	if err != nil {
-		return fmt.Errorf("--config %s: %w", path, err)
+		return fmt.Errorf("--%s %s: %w", name, path, err)
 	}
 	for _, field := range settingsOf(fields, flags) {
-		if err := applyField(flags, field); err != nil {
-			return fmt.Errorf("--config %s: %w", path, err)
+		if err := applyField(flags, name, field); err != nil {
+			return fmt.Errorf("--%s %s: %w", name, path, err)
 		}
 	}
 	return nil
@@ -153,10 +153,10 @@ func syntax(text []byte, d *json.Decoder, err error) error {
 	return fmt.Errorf("line %d: %w", 1+bytes.Count(text[:min(at, int64(len(text)))], []byte("\n")), err)
 }
 
-// applyField sets one flag from a JSON value, unless the line has set it.
-func applyField(flags *pflag.FlagSet, field jsonField) error {
+// applyField sets one flag from a JSON value, unless the line has set it. file is the flag that gave the value's file.
+func applyField(flags *pflag.FlagSet, file string, field jsonField) error {
 	flag := flags.Lookup(field.name)
-	if flag == nil || field.name == "config" || field.name == "help" {
+	if flag == nil || field.name == file || field.name == "help" {
 		return fmt.Errorf("unknown field %q; nearest: %s", field.name, nearest.Of(field.name, flagNames(flags)))
 	}
 	var value any
@@ -280,6 +280,7 @@ func bindTrain(f *pflag.FlagSet, c *train.Config) {
 	f.StringVar(&c.Data, "data", c.Data, "directory with the task's files, hub, or builtin")
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of every random stream")
 
+	f.StringVar(&c.From, "from", c.From, "finished or imported run whose adapter training goes on with")
 	f.StringVar(&c.Method, "method", c.Method, "adapter: "+methodNames())
 	f.IntVar(&c.Rank, "rank", c.Rank, "rank of the adapter")
 	f.IntVar(&c.Depth, "depth", c.Depth, "factors of the deep methods")

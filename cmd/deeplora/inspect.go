@@ -14,14 +14,24 @@ import (
 
 func inspectCommand(s *shared) *cobra.Command {
 	c := train.Default()
+	var of runInspection
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "inspect",
 		Short: "Show a model's kernels and what an adapter adds to them",
 		Long: `Show the kernels of a model, which of them each scope adapts, and how many parameters an
-adapter has on them. Nothing is trained and no weight is read.`,
-		Example: "  deeplora inspect --model ./bert-base-uncased --scope all-dense --method deep-compressed --rank 8",
+adapter has on them: nothing is trained and no weight is read. With --run, show what a finished
+run has added to each kernel: the singular values of ΔK, its effective and numerical rank, its
+norm beside the kernel's, and the angles to the gradient that training began with.`,
+		Example: "  deeplora inspect --model ./bert-base-uncased --scope all-dense --method deep-compressed --rank 8\n" +
+			"  deeplora inspect --run run --svg spectra.svg",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := of.check(cmd.Flags()); err != nil {
+				return err
+			}
+			if of.run != "" {
+				return s.inspectRun(cmd, of, asJSON)
+			}
 			files, _, err := train.OpenModel(cmd.Context(), c.Model, s.hub())
 			if err != nil {
 				return err
@@ -51,6 +61,7 @@ adapter has on them. Nothing is trained and no weight is read.`,
 	f.StringVar(&c.Method, "method", c.Method, "adapter: "+methodNames())
 	f.IntVar(&c.Rank, "rank", c.Rank, "rank of the adapter")
 	f.IntVar(&c.Depth, "depth", c.Depth, "factors of the deep methods")
+	of.bind(f)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

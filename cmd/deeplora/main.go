@@ -68,7 +68,7 @@ to a small rank, that beat plain LoRA where labelled data is scarce.`,
 	root.SetHelpCommand(helpCommand())
 	s.bind(root.PersistentFlags())
 	for _, command := range []func(*shared) *cobra.Command{
-		trainCommand, evalCommand, predictCommand, tokenizeCommand, inspectCommand, pretrainCommand, engineCommand, doctorCommand, demoCommand,
+		trainCommand, evalCommand, predictCommand, tokenizeCommand, inspectCommand, exportCommand, importCommand, glueSubmitCommand, pretrainCommand, engineCommand, doctorCommand, demoCommand,
 	} {
 		c := command(s)
 		switch {

@@ -7,11 +7,13 @@ import (
 	"io"
 	"iter"
 	"math"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
@@ -32,6 +34,9 @@ order: logits, and label and probabilities, or score.`,
 			if p.batch < 1 {
 				return usagef("--eval-batch: %d is less than 1", p.batch)
 			}
+			if formats := []string{"", data.JSONL, data.TSV}; !slices.Contains(formats, p.format) {
+				return usagef("--input-format: %q is unknown; nearest: %s (known: jsonl tsv)", p.format, nearest.Of(p.format, formats[1:]))
+			}
 			return p.predict(cmd)
 		},
 	}
@@ -39,23 +44,27 @@ order: logits, and label and probabilities, or score.`,
 	f.StringVar(&p.run, "run", "", "directory of a finished run")
 	f.StringVar(&p.model, "model", "", "checkpoint with a classifier: a directory or hub id")
 	f.StringVar(&p.input, "input", "-", "file to read, - for standard input")
+	f.StringVar(&p.format, "input-format", "", "jsonl or tsv (default tsv for files of that ending, else jsonl)")
 	f.StringVar(&p.output, "output", "-", "file to write, - for standard output")
 	f.StringVar(&p.task, "task", "", "GLUE task of a TSV (default the run's)")
 	f.IntVar(&p.maxLength, "max-length", 0, "longest input, in tokens (default the run's, or 128)")
-	f.IntVar(&p.batch, "eval-batch", 32, "inputs a batch")
+	f.IntVar(&p.batch, "eval-batch", predictBatch, "inputs a batch")
 	return cmd
 }
 
 // predictor is the predict command.
 type predictor struct {
 	*shared
-	run, model, input, output, task string
-	maxLength, batch                int
+	run, model, input, format, output, task string
+	maxLength, batch                        int
 
 	*train.Predictor
 	tokenizer data.Tokenizer
 	known     *data.Task // of the inputs, or nil
 }
+
+// predictBatch is how many inputs are computed together unless a flag says otherwise.
+const predictBatch = 32
 
 // chunk is how many inputs are held at once: sorted by length within, so that batches are even.
 const chunk = 1024
@@ -71,6 +80,9 @@ func (p *predictor) predict(cmd *cobra.Command) error {
 	}
 	defer in.Close()
 	rows := data.ReadInputs(in, p.input, p.known)
+	if p.format != "" {
+		rows = data.ReadInputsAs(p.format, in, p.input, p.known)
+	}
 	if p.output == "-" {
 		return p.copy(cmd.Context(), rows, cmd.OutOrStdout())
 	}
@@ -114,11 +126,7 @@ func (p *predictor) open(cmd *cobra.Command) error {
 		if err != nil {
 			return err
 		}
-		p.Predictor, p.tokenizer = saved.Predictor, saved.Tokenizer
-		if p.known == nil {
-			p.known = &saved.Task
-		}
-		return p.limit(saved.Run.MaxLength)
+		return p.use(saved)
 	}
 	checkpoint, tok, err := train.LoadModel(cmd.Context(), p.model, p.hub())
 	if err != nil {
@@ -133,6 +141,15 @@ func (p *predictor) open(cmd *cobra.Command) error {
 		return err
 	}
 	return p.limit(128)
+}
+
+// use takes an opened run to predict with.
+func (p *predictor) use(saved *train.Saved) error {
+	p.Predictor, p.tokenizer = saved.Predictor, saved.Tokenizer
+	if p.known == nil && saved.Task.Name != "" {
+		p.known = &saved.Task
+	}
+	return p.limit(saved.Run.MaxLength)
 }
 
 // limit settles the longest input, usual where no flag says otherwise, within what the model has positions for.
@@ -152,6 +169,18 @@ func (p *predictor) limit(usual int) error {
 func (p *predictor) copy(ctx context.Context, rows iter.Seq2[data.Input, error], w io.Writer) error {
 	buffered := bufio.NewWriter(w)
 	out := json.NewEncoder(buffered)
+	return p.each(ctx, rows, func(predicted []prediction) error {
+		for _, line := range predicted {
+			if err := out.Encode(line); err != nil {
+				return err
+			}
+		}
+		return buffered.Flush()
+	})
+}
+
+// each predicts rows and hands them to do in their order, at most a chunk at a time.
+func (p *predictor) each(ctx context.Context, rows iter.Seq2[data.Input, error], do func([]prediction) error) error {
 	var encoded []data.Encoded
 	flush := func() error {
 		if len(encoded) == 0 {
@@ -161,13 +190,12 @@ func (p *predictor) copy(ctx context.Context, rows iter.Seq2[data.Input, error],
 		if err != nil {
 			return err
 		}
-		for _, row := range logits {
-			if err := out.Encode(predictionOf(p.Config(), row)); err != nil {
-				return err
-			}
+		predicted := make([]prediction, len(logits))
+		for i, row := range logits {
+			predicted[i] = predictionOf(p.Config(), row)
 		}
 		encoded = encoded[:0]
-		return buffered.Flush()
+		return do(predicted)
 	}
 	for row, err := range rows {
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -109,7 +110,11 @@ func (s *shared) pretrain(cmd *cobra.Command, c pretrain.Config, o pretrain.Opti
 	if err := absolute(&c.Shape, &c.Model, &c.Teacher); err != nil {
 		return nil, err
 	}
-	if !o.Resume {
+	resumed, err := s.resumesPretraining(cmd.Flags(), c, o)
+	if err != nil {
+		return nil, err
+	}
+	if !resumed {
 		if err := c.Validate(); err != nil {
 			return nil, usageError{err}
 		}
@@ -122,6 +127,27 @@ func (s *shared) pretrain(cmd *cobra.Command, c pretrain.Config, o pretrain.Opti
 	defer s.onInterrupt(cmd.Context())()
 	o.Backend, o.Hub, o.Provenance, o.OnEvent = backend, s.hub(), provenance, s.ui.event
 	return pretrain.Pretrain(cmd.Context(), c, o)
+}
+
+// resumesPretraining prepares to go on with the run in o.Out, if that is asked for and there is one: on its engine,
+// and with its settings.
+func (s *shared) resumesPretraining(parsed *pflag.FlagSet, given pretrain.Config, o pretrain.Options) (bool, error) {
+	if !o.Resume {
+		return false, nil
+	}
+	saved, err := pretrain.ReadRunConfig(o.Out)
+	if errors.Is(err, train.ErrNoRun) {
+		s.ui.line("note: there is no run in %s yet: it begins", o.Out)
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := keptSettings(parsed, o.Out, bindPretrain, &saved.Config, &given); err != nil {
+		return false, err
+	}
+	s.keepEngine(parsed, saved.Provenance)
+	return true, nil
 }
 
 // resumePretrain is the command that goes on with a pretraining.

@@ -271,6 +271,47 @@ func TestKilledRunEndsWithTheSameBytes(t *testing.T) {
 	}
 }
 
+// A pretraining that is killed at any step and resumed ends with the model of one that was not.
+func TestKilledPretrainingEndsWithTheSameModel(t *testing.T) {
+	t.Parallel()
+	const total, kills = 60, 2
+	const shapeJSON = `{"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 24}`
+	dir := t.TempDir()
+	corpus, shape := filepath.Join(dir, "corpus.txt"), filepath.Join(dir, "shape.json")
+	var lines strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&lines, "the %s dog sees %d birds\tthe birds fly over %d old %s houses\n", []string{"small", "brown", "young"}[i%3], i, i*7%11, []string{"red", "grey"}[i%2])
+	}
+	for path, text := range map[string]string{corpus: lines.String(), shape: shapeJSON} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(out string) []string {
+		return []string{
+			"pretrain", "--backend", backendGo, "--corpus", corpus, "--config", shape, "--vocab-size", "120", "--max-length", "16", "--row-length", "32",
+			"--batch", "2", "--steps", strconv.Itoa(total), "--warmup", "5", "--save-every", "9", "--eval-every", "25", "--validation", "0.1", "--out", out,
+		}
+	}
+	draw := rand.New(rand.NewPCG(killSeed(t), 1))
+	whole := filepath.Join(dir, "whole")
+	succeeds(t, run(whole)...)
+	for i := range kills {
+		out := filepath.Join(dir, fmt.Sprintf("killed-%d", i))
+		killAt(t, draw, total, out, run(out))
+		succeeds(t, "pretrain", "--resume", "--backend", backendGo, "--out", out)
+		for _, file := range []string{"model.safetensors", "config.json", "tokenizer.json", "vocab.txt"} {
+			if !bytes.Equal(readFile(t, filepath.Join(out, file)), readFile(t, filepath.Join(whole, file))) {
+				t.Errorf("%s differs from the uninterrupted run's", file)
+			}
+		}
+		if a, b := strings.Join(steps(out), "\n"), strings.Join(steps(whole), "\n"); a != b {
+			t.Errorf("losses\n%s\nwant\n%s", a, b)
+		}
+		noLeftovers(t, out)
+	}
+}
+
 // killAt runs the program and kills it once it has done a step drawn at random. Should it finish before the
 // signal arrives, an earlier step is drawn.
 func killAt(t *testing.T, draw *rand.Rand, total int, out string, args []string) {

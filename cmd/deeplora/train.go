@@ -55,8 +55,13 @@ func (s *shared) train(cmd *cobra.Command, parsed train.Config, out string, resu
 	if err != nil {
 		return nil, usageError{err}
 	}
-	if err := absolute(&c.Model, &c.Data, &c.Manifest); err != nil {
+	if err := absolute(&c.Model, &c.Data, &c.Manifest, &c.From); err != nil {
 		return nil, err
+	}
+	for _, name := range []string{"method", "rank", "depth", "init-scale", "gamma", "init", "alpha", "scope", "target", "min-dim"} {
+		if c.From != "" && cmd.Flags().Changed(name) && !resume {
+			return nil, usagef("--%s: with --from the adapter is that of the run it goes on from", name)
+		}
 	}
 	if err := c.Validate(); err != nil {
 		return nil, usageError{err}
@@ -102,15 +107,21 @@ func (s *shared) resume(parsed *pflag.FlagSet, given train.Config, out string) e
 	if err := sameSettings(parsed, given, saved, out); err != nil {
 		return err
 	}
-	if from := saved.Provenance; from.Backend != "" {
-		if !parsed.Changed("backend") {
-			s.backend = from.Backend
-		}
-		if !parsed.Changed("threads") && from.Threads < runtime.NumCPU() {
-			s.threads = from.Threads
-		}
-	}
+	s.keepEngine(parsed, saved.Provenance)
 	return nil
+}
+
+// keepEngine goes on with a run's engine and threads, unless the line has others.
+func (s *shared) keepEngine(parsed *pflag.FlagSet, from train.Provenance) {
+	if from.Backend == "" {
+		return
+	}
+	if !parsed.Changed("backend") {
+		s.backend = from.Backend
+	}
+	if !parsed.Changed("threads") && from.Threads < runtime.NumCPU() {
+		s.threads = from.Threads
+	}
 }
 
 // sameSettings refuses settings on the line that differ from those of the run that is resumed.
@@ -119,9 +130,14 @@ func sameSettings(parsed *pflag.FlagSet, given train.Config, saved train.RunConf
 	if err != nil {
 		return err
 	}
+	return keptSettings(parsed, out, bindTrain, &saved.Config, &given)
+}
+
+// keptSettings refuses flags on the line that are bound to other values than those of the run in out.
+func keptSettings[C any](parsed *pflag.FlagSet, out string, bind func(*pflag.FlagSet, *C), saved, given *C) error {
 	then, now := pflag.NewFlagSet("then", pflag.ContinueOnError), pflag.NewFlagSet("now", pflag.ContinueOnError)
-	bindTrain(then, &saved.Config)
-	bindTrain(now, &given)
+	bind(then, saved)
+	bind(now, given)
 	var faults []error
 	parsed.Visit(func(f *pflag.Flag) {
 		before, after := then.Lookup(f.Name), now.Lookup(f.Name)

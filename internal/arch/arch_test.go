@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"internal/pretrain": {"train", "model", "data", "internal/wordpiece"},
 
 	"internal/wordpiece": {"data"},
+	"internal/picture":   {},
 
 	"internal/builtin":      {},
 	"internal/engine":       {"internal/engine/quiet"},

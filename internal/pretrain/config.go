@@ -83,6 +83,7 @@ func (c *Config) Validate() error {
 	check(c.DType == "float32" || c.DType == "float16", "dtype: %q is unknown; want float32 or float16", c.DType)
 	check(c.Teacher != "" || !c.TeacherInit, "teacher-init: needs a teacher")
 	check(c.Teacher != "" || c.masks(), "mlm-weight: without a teacher it is the only objective; it, mask-share and mask-probability must be above 0")
+	check(c.Teacher == "" || c.MaskShare < 1 || c.Sentence+c.Similarity+c.Pooler == 0, "mask-share: at 1 every text has masked tokens and none is distilled; with a teacher give less, as 0.2")
 	check(c.Teacher == "" || c.masks() || c.Sentence+c.Similarity+c.Pooler+c.Pair > 0, "mlm-weight, sentence-weight, similarity-weight, pooler-weight, pair-weight: all are 0")
 	for _, n := range []struct {
 		setting      string

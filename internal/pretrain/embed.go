@@ -21,7 +21,7 @@ const embedLength = 128
 // a graph for each of few lengths.
 const embedStep = 4
 
-// embedBatch is the number of texts an Embedder computes at once.
+// embedBatch is the number of texts an Embedder computes at once, unless it is asked for fewer.
 const embedBatch = 256
 
 // Embedder gives texts their sentence embeddings: the mean of the encoder's last states over the real tokens,
@@ -102,13 +102,13 @@ func (e *Embedder) Embed(ctx context.Context, texts []string, progress func(done
 			return nil, fmt.Errorf("text %q: %w", text, err)
 		}
 	}
-	out, done := make([][]float32, len(texts)), 0
-	for _, index := range data.EvalBatches(rows, embedBatch) {
+	out, done, batch := make([][]float32, len(texts)), 0, min(embedBatch, len(texts))
+	for _, index := range data.EvalBatches(rows, batch) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		length := min(limit, embedStep*((data.Longest(rows, index)+embedStep-1)/embedStep))
-		b, err := data.Assemble(rows, nil, index, embedBatch, length, e.model.Config.PadTokenID)
+		b, err := data.Assemble(rows, nil, index, batch, length, e.model.Config.PadTokenID)
 		if err != nil {
 			return nil, err
 		}

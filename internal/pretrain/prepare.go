@@ -33,7 +33,7 @@ func (r *run) vocabularyFiles() (map[string][]byte, error) {
 	lowercase := !r.config.Cased
 	vocabulary, err := wordpiece.Train(slices.Values(r.corpus.texts), wordpiece.Options{Size: r.config.VocabSize, Lowercase: lowercase})
 	if err != nil {
-		return nil, fmt.Errorf("vocabulary: %w", err)
+		return nil, err
 	}
 	if len(vocabulary) < r.config.VocabSize {
 		r.notify.Notice("the corpus gives a vocabulary of %d tokens, not %d", len(vocabulary), r.config.VocabSize)

@@ -142,13 +142,20 @@ func (r *run) create(ctx context.Context) error {
 	if r.dir, err = train.CreateRun(r.options.Out, RunJSON); err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(vocabulary)) {
-		err := atomicfile.Write(r.dir.File(name), func(w io.Writer) error { _, err := w.Write(vocabulary[name]); return err })
+	if err := jsonfile.Write(r.dir.File(RunJSON), RunConfig{r.config, r.options.Provenance}); err != nil {
+		return err
+	}
+	return r.writeVocabulary(vocabulary)
+}
+
+func (r *run) writeVocabulary(files map[string][]byte) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		err := atomicfile.Write(r.dir.File(name), func(w io.Writer) error { _, err := w.Write(files[name]); return err })
 		if err != nil {
 			return err
 		}
 	}
-	return jsonfile.Write(r.dir.File(RunJSON), RunConfig{r.config, r.options.Provenance})
+	return nil
 }
 
 // reopen prepares to go on with a run. It returns the result of one that has finished.
@@ -180,7 +187,27 @@ func (r *run) reopen(ctx context.Context) (*Result, error) {
 	if notice != "" {
 		r.notify.Notice("%s", notice)
 	}
-	return nil, nil
+	if !r.lacksVocabulary() {
+		return nil, nil
+	}
+	vocabulary, err := r.vocabularyFiles()
+	if err != nil {
+		return nil, err
+	}
+	return nil, r.writeVocabulary(vocabulary)
+}
+
+// lacksVocabulary reports whether the run died before it had written its tokenizer.
+func (r *run) lacksVocabulary() bool {
+	return slices.ContainsFunc(tokenizerFiles, func(name string) bool {
+		wanted := name != "special_tokens_map.json"
+		if r.from != nil {
+			_, err := fs.Stat(r.fromFiles, name)
+			wanted = err == nil
+		}
+		_, err := os.Stat(r.dir.File(name))
+		return wanted && err != nil
+	})
 }
 
 // read reads corpus, model config and teacher, and notes their sums.
@@ -257,8 +284,7 @@ func (r *run) fits() error {
 
 // Batch assembles batch i.
 func (r *run) Batch(i int) (train.Batch, error) {
-	a := r.filler.fill(r.plan.at(i), rng.New(r.config.Seed, "mask").At(uint64(i)))
-	return train.Batch{Args: a.args(), Weight: 1, Tokens: a.tokens}, nil
+	return r.filler.fill(r.plan.at(i), rng.New(r.config.Seed, "mask").At(uint64(i))).batch(), nil
 }
 
 // Evaluate measures the parameters on the held texts.

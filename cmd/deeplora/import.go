@@ -1,0 +1,90 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/export"
+)
+
+func importCommand(s *shared) *cobra.Command {
+	var i export.Import
+	var format string
+	var noVerify, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "import",
+		Short: "Make a run of another program's adapter",
+		Long: `Make a finished run of a LoRA adapter that PEFT wrote, to evaluate, predict with and export. An
+adapter that deeplora export wrote comes back with the factors it was trained with.`,
+		Example: "  deeplora import --format peft --in adapter --model ./bert-base-uncased --out run",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if i.In == "" || i.Model == "" || i.Out == "" {
+				return usagef("give --in, the adapter's directory, --model, what it was trained on, and --out, the run to make")
+			}
+			if err := oneOf("--format", format, "peft"); err != nil {
+				return err
+			}
+			if i.Task != "" {
+				if _, err := data.LookupTask(i.Task); err != nil {
+					return usageError{err}
+				}
+			}
+			i.Verify = !noVerify
+			done, err := s.importAdapter(cmd, i)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return s.ui.json(done)
+			}
+			return s.ui.table(importedRows(done))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&format, "format", "", "what to read: peft")
+	f.StringVar(&i.In, "in", "", "directory of the adapter")
+	f.StringVar(&i.Model, "model", "", "base model: a directory, a hub id, or builtin:tiny")
+	f.StringVarP(&i.Out, "out", "o", "", "run directory to make")
+	f.StringVar(&i.Task, "task", "", "GLUE task it was trained on (default what its files say)")
+	f.BoolVar(&noVerify, "no-verify", false, "do not read what was written again")
+	f.BoolVar(&i.AnyBase, "force", false, "take another base model than the adapter was trained on")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (s *shared) importAdapter(cmd *cobra.Command, i export.Import) (*export.Imported, error) {
+	err := absolute(&i.Model)
+	if err != nil {
+		return nil, err
+	}
+	if i.Backend, i.Provenance, err = s.open(); err != nil {
+		return nil, err
+	}
+	i.Hub, i.Notice = s.hub(), s.notice
+	return i.Write(cmd.Context())
+}
+
+func importedRows(i *export.Imported) [][]string {
+	factors := "folded to two, as the adapter has them"
+	if i.Factors {
+		factors = "as they were trained"
+	}
+	verified := "no (--no-verify)"
+	if v := i.Verified; v != nil {
+		verified = fmt.Sprintf("logits of %d examples differ by at most %.2g, %.2g is allowed", v.Examples, v.MaxDifference, v.Tolerance)
+	}
+	return [][]string{
+		{"run", i.Out},
+		{"method", i.Method},
+		{"task", cmp.Or(i.Task, "not known")},
+		{"labels", strings.Join(i.Labels, ", ")},
+		{"adapted kernels", strconv.Itoa(i.Kernels)},
+		{"factors", factors},
+		{"verified", verified},
+	}
+}

@@ -1,0 +1,147 @@
+package export
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/train"
+)
+
+// card is what a model card is filled in with.
+type card struct {
+	*train.Stored
+	Manifest *data.Manifest // nil for an imported adapter
+	Result   *train.Result  // likewise
+	Metrics  []string       // "pearson 0.8123"
+	Rank     string         // as the method has one
+	Note     string         // of the export
+}
+
+func newCard(s *train.Stored) (*card, error) {
+	c := &card{Stored: s, Rank: fmt.Sprint(s.Adapter.Rank)}
+	if s.Adapter.Method == "deep-wide" {
+		c.Rank = "full width"
+	}
+	m, err := data.ReadManifest(filepath.Join(s.Dir, "manifest.json"))
+	switch {
+	case err == nil:
+		c.Manifest = m
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	r, err := train.ReadResult(s.Dir)
+	switch {
+	case err == nil && len(r.Metrics) > 0:
+		c.Result = &r
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if c.Result != nil {
+		for _, name := range slices.Sorted(maps.Keys(r.Metrics)) {
+			value := "undefined"
+			if v := r.Metrics[name]; !math.IsNaN(v) {
+				value = fmt.Sprintf("%.4f", v)
+			}
+			c.Metrics = append(c.Metrics, name+" "+value)
+		}
+	}
+	return c, nil
+}
+
+// What a card tells how to use.
+const (
+	mergedCard = "merged"
+	peftCard   = "peft"
+)
+
+func (c *card) write(path, kind string) error {
+	var text bytes.Buffer
+	if err := cards.ExecuteTemplate(&text, kind, c); err != nil {
+		return fmt.Errorf("model card: %w", err)
+	}
+	return writeFile(path, text.Bytes())
+}
+
+var cards = template.Must(template.New("").Funcs(template.FuncMap{
+	"join": func(list []string) string { return strings.Join(list, ", ") },
+	"code": func(s string) string { return "`" + strings.ReplaceAll(s, "`", "'") + "`" },
+}).Parse(`
+{{- define "front"}}---
+library_name: {{.}}
+pipeline_tag: text-classification
+tags:
+- deep-lora
+- lora
+---
+{{end}}
+
+{{- define "facts"}}
+## How it was made
+
+| | |
+|---|---|
+| Method | {{.Adapter.Method}}{{if gt .Adapter.Depth 2}}, depth {{.Adapter.Depth}}{{end}} |
+| Rank | {{.Rank}} |
+| Adapted kernels | {{len .Adapter.Kernels}} |
+{{- if .Run.Scope}}
+| Scope | {{.Run.Scope}} |
+{{- end}}
+| Head | {{if .Adapter.HeadTrained}}trained{{else}}frozen{{end}}, classes {{join .Adapter.Labels}} ({{.Adapter.ProblemType}}) |
+| Longest example | {{.Adapter.MaxLength}} tokens |
+| Base model | {{code .Run.Model}} |
+{{- range .Adapter.BaseFiles}}
+| Base file {{code .File}} | sha256 {{code .SHA256}} |
+{{- end}}
+{{- if .Result}}
+| Training | {{.Result.Steps}} steps, seed {{.Result.Seed}}, {{.Result.Parameters}} parameters |
+{{- end}}
+{{with .Manifest}}
+## Training data
+
+{{.Task}}, split {{.Split}}: {{.N}} of {{.Rows}} rows, drawn by the rule {{code .Rule}} with seed {{.Seed}}, of {{code .File}} (sha256 {{code .SHA256}}).
+{{end}}
+{{- if .Result}}
+## Metrics
+
+{{.Result.Task}}, split {{.Result.Split}}, {{.Result.Examples}} examples{{if .Result.Dropped}}, {{.Result.Dropped}} overlong ones left out{{end}}: {{join .Metrics}}.
+{{end}}
+{{- end}}
+
+{{- define "merged"}}{{template "front" "transformers"}}
+# {{with .Adapter.Task}}BERT for {{.}}{{else}}A fine-tuned BERT{{end}}
+
+A BERT classifier, fine-tuned with [Deep LoRA](https://arxiv.org/abs/2406.04112); its adapter is merged into the weights.
+
+` + "```python" + `
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+model = AutoModelForSequenceClassification.from_pretrained("PATH")
+tokenizer = AutoTokenizer.from_pretrained("PATH")
+` + "```" + `
+{{template "facts" .}}{{end}}
+
+{{- define "peft"}}{{template "front" "peft"}}
+# {{with .Adapter.Task}}A BERT adapter for {{.}}{{else}}A BERT adapter{{end}}
+
+A LoRA adapter that [Deep LoRA](https://arxiv.org/abs/2406.04112) trained, its factors folded into LoRA's two. {{.Note}}
+
+` + "```python" + `
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+base = AutoModelForSequenceClassification.from_pretrained({{printf "%q" .Run.Model}}, num_labels={{len .Adapter.Labels}}, dtype="float32")
+model = PeftModel.from_pretrained(base, "PATH")
+` + "```" + `
+
+` + "`deeplora/`" + ` holds the factors as they were trained: ` + "`deeplora import`" + ` takes them from there.
+{{template "facts" .}}{{end}}
+`))

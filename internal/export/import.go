@@ -1,0 +1,291 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train"
+)
+
+// Import makes a finished run of a PEFT LoRA adapter: one that can be evaluated, predicted with and exported.
+// Where the adapter is our own export, unchanged since, the run is the one it was made of, factors and all.
+type Import struct {
+	In      string // directory of the adapter
+	Model   string // the base model: a directory, a hub id or builtin:tiny
+	Out     string // run directory to make
+	Task    string // what it was trained on; empty: what its files say, or else nothing
+	Backend compute.Backend
+	Hub     data.HubOptions
+	AnyBase bool // take another base model than our own export names
+	Verify  bool
+	Notice  func(format string, args ...any)
+
+	Provenance train.Provenance // backend and versions
+}
+
+// Imported says what an import made.
+type Imported struct {
+	Out      string        `json:"out"`
+	Method   string        `json:"method"`
+	Task     string        `json:"task"` // empty: not known
+	Labels   []string      `json:"labels"`
+	Kernels  int           `json:"adapted_kernels"`
+	Factors  bool          `json:"factors"`  // came back as they were trained
+	Verified *Verification `json:"verified"` // null where that was not asked for
+}
+
+// Write reads the adapter and writes the run, which is there complete or not at all.
+func (i Import) Write(ctx context.Context) (*Imported, error) {
+	if err := vacant(i.Out); err != nil {
+		return nil, err
+	}
+	s, a, err := i.read(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	done := &Imported{Out: i.Out, Method: s.Adapter.Method, Task: s.Adapter.Task, Labels: s.Adapter.Labels, Kernels: len(s.Adapter.Kernels)}
+	err = writeDir(i.Out, func(tmp string) error {
+		var bound float64 // of what our own export cut: the factors that come back are closer to the run than it
+		if done.Factors, bound, err = i.restore(ctx, tmp, a); err != nil {
+			return err
+		}
+		if !done.Factors {
+			if err := train.WriteImported(tmp, s); err != nil {
+				return err
+			}
+		}
+		written, err := train.ReadStored(ctx, tmp, train.OpenOptions{Hub: i.Hub})
+		if err != nil {
+			return err
+		}
+		done.Method, done.Task, done.Labels = written.Adapter.Method, written.Adapter.Task, written.Adapter.Labels
+		if !i.Verify {
+			return nil
+		}
+		// The adapter's own labels do not matter to its logits, the run's order of them does.
+		s.Adapter.Labels, s.Adapter.ProblemType = done.Labels, written.Adapter.ProblemType
+		read, err := newReference(ctx, s, i.Backend)
+		if err != nil {
+			return err
+		}
+		run, err := written.Open(i.Backend)
+		if err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+		done.Verified, err = read.compare(ctx, run.Predictor, truncated(bound))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	return done, nil
+}
+
+// read reads the adapter for the base model, as a run of vanilla LoRA.
+func (i Import) read(ctx context.Context) (*train.Stored, *adapter, error) {
+	s := &train.Stored{Dir: i.In}
+	var err error
+	if s.Base, _, err = train.OpenModel(ctx, i.Model, i.Hub); err != nil {
+		return nil, nil, err
+	}
+	config, err := model.ReadConfig(s.Base, "config.json")
+	if err != nil {
+		return nil, nil, fmt.Errorf("model %s: %w", i.Model, err)
+	}
+	a, err := readPEFT(i.In, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, n := range a.notices {
+		i.Notice("%s", n)
+	}
+	s.Adapter, s.Values = a.info(), a.values
+	if err := i.label(s, a, config); err != nil {
+		return nil, nil, err
+	}
+	s.Run = i.runConfig(s, config)
+	r, err := s.Reader()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer r.Close()
+	for _, name := range []string{model.HeadWeight, model.PoolerWeight} {
+		if !r.Has(name) && s.Values[name] == nil { // PEFT would go on with a random one
+			return nil, nil, fmt.Errorf("tensor %q is neither in the adapter nor in the model %s", name, i.Model)
+		}
+	}
+	if s.Adapter.BaseFiles, err = r.Files(); err != nil {
+		return nil, nil, err
+	}
+	s.Run.Provenance.Model = s.Adapter.BaseFiles
+	s.Adapter.Base, s.Adapter.MaxLength = i.Model, s.Run.MaxLength
+	return s, a, nil
+}
+
+// info describes the adapter as a run does; of its task nothing is known yet.
+func (a *adapter) info() train.AdapterInfo {
+	return train.AdapterInfo{
+		Version: 1, Method: "vanilla", Rank: a.rank, Depth: 2, Init: "reference", Alpha: float64(a.rank), Kernels: a.kernels,
+		HeadTrained: a.values[model.HeadWeight] != nil, Imported: true,
+	}
+}
+
+func (i Import) runConfig(s *train.Stored, config *model.Config) train.RunConfig {
+	c := train.Default()
+	c.Model, c.Task, c.Method, c.Rank, c.Depth, c.Alpha = i.Model, s.Adapter.Task, s.Adapter.Method, s.Adapter.Rank, s.Adapter.Depth, s.Adapter.Alpha
+	c.Scope, c.HeadSeed, c.TrainHead = "", 0, s.Adapter.HeadTrained
+	c.FreshHead = s.Values[model.HeadWeight] != nil // the base model's own, if any, is not used
+	c.MaxLength = min(c.MaxLength, config.MaxPositionEmbeddings)
+	for _, k := range s.Adapter.Kernels {
+		c.Target = append(c.Target, "^"+regexp.QuoteMeta(k.Name)+"$")
+	}
+	return train.RunConfig{Config: c, Provenance: i.Provenance}
+}
+
+// label finds what the head's outputs mean: the task that is given, the one whose classes the base model's
+// config.json names, or the names there alone.
+func (i Import) label(s *train.Stored, a *adapter, config *model.Config) error {
+	outputs := a.labels
+	if outputs == 0 {
+		outputs = config.NumLabels()
+	}
+	if config.ProblemType == model.MultiLabel {
+		return fmt.Errorf("model %s: config.json: problem_type is %s; only %s and %s are predicted", i.Model, config.ProblemType, model.SingleLabel, model.Regression)
+	}
+	names := config.Labels()
+	if len(names) != outputs {
+		names = nil
+		for n := range outputs {
+			names = append(names, fmt.Sprintf("LABEL_%d", n))
+		}
+	}
+	task, known, err := i.task(names)
+	if err != nil {
+		return err
+	}
+	info := &s.Adapter
+	info.ProblemType, info.Labels = model.SingleLabel, names
+	if outputs == 1 {
+		info.ProblemType, info.Labels = model.Regression, []string{"LABEL_0"}
+	}
+	if !known {
+		i.Notice("nothing says what the adapter's task is: its classes are called %s; --task names one of GLUE's", strings.Join(names, ", "))
+		return nil
+	}
+	s.Task, info.Task = task, task.Name
+	if task.Regression() {
+		return nil
+	}
+	info.Labels = task.Labels
+	if order := orderOf(names, task.Labels); order != nil {
+		reorder(s.Values, order)
+	}
+	return nil
+}
+
+// task is what the head was trained for, as far as that is known.
+func (i Import) task(names []string) (task data.Task, known bool, err error) {
+	if i.Task != "" {
+		if task, err = data.LookupTask(i.Task); err != nil {
+			return task, false, err
+		}
+		if outputs := max(1, len(task.Labels)); outputs != len(names) {
+			return task, false, fmt.Errorf("task %s takes %d outputs; the adapter's head has %d", task.Name, outputs, len(names))
+		}
+		return task, true, nil
+	}
+	for _, t := range data.Tasks() {
+		if t.Regression() && len(names) == 1 || len(names) > 1 && (orderOf(names, t.Labels) != nil || sameNames(names, t.Labels)) {
+			return t, true, nil
+		}
+	}
+	return task, false, nil
+}
+
+func sameNames(a, b []string) bool {
+	return slices.EqualFunc(a, b, strings.EqualFold)
+}
+
+// orderOf says which of the names have each of want is, or nil where they are not the same names in another order.
+func orderOf(have, want []string) []int {
+	if len(have) != len(want) || sameNames(have, want) {
+		return nil
+	}
+	order := make([]int, len(want))
+	for i, w := range want {
+		if order[i] = slices.IndexFunc(have, func(h string) bool { return strings.EqualFold(h, w) }); order[i] < 0 {
+			return nil
+		}
+	}
+	return order
+}
+
+// reorder puts the outputs of a head that travels with the adapter into another order.
+func reorder(values map[string]*tensors.Tensor, order []int) {
+	for _, name := range []string{model.HeadWeight, model.HeadBias} {
+		t, ok := values[name]
+		if !ok {
+			continue
+		}
+		from := tensors.MustCopyFlatData[float32](t)
+		to := slices.Clone(from)
+		for at := 0; at < len(from); at += len(order) { // rows of [H, K]
+			for i, j := range order {
+				to[at+i] = from[at+j]
+			}
+		}
+		values[name] = tensors.FromFlatDataAndDimensions(to, t.Shape().Dimensions...)
+	}
+}
+
+// restore takes the run that our own export carries with it, if the adapter is as it was exported, and says how far
+// the adapter's ΔK may be from its.
+func (i Import) restore(ctx context.Context, tmp string, a *adapter) (restored bool, bound float64, err error) {
+	from := filepath.Join(i.In, sidecarDir)
+	var note sidecar
+	err = jsonfile.Read(filepath.Join(from, sidecarJSON), &note)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, 0, nil
+	}
+	if err != nil {
+		return false, 0, err
+	}
+	if note.peftSums != a.sums {
+		i.Notice("the adapter has changed since it was exported: the factors in %s are not its own and are left out", from)
+		return false, 0, nil
+	}
+	if err := train.CopyFinished(from, tmp); err != nil {
+		return false, 0, err
+	}
+	c, err := train.ReadRunConfig(tmp)
+	if err != nil {
+		return false, 0, err
+	}
+	if i.Task != "" && i.Task != c.Task {
+		return false, 0, fmt.Errorf("task %s: the adapter was trained on %s", i.Task, c.Task)
+	}
+	c.Model = i.Model
+	if err := jsonfile.Write(filepath.Join(tmp, "config.json"), c); err != nil {
+		return false, 0, err
+	}
+	s, err := train.ReadStored(ctx, tmp, train.OpenOptions{Hub: i.Hub, AnyBase: i.AnyBase})
+	if err != nil {
+		return false, 0, err
+	}
+	for _, n := range s.Notices {
+		i.Notice("%s", n)
+	}
+	return true, note.RelativeBound, train.Rebase(tmp, i.Model, s)
+}

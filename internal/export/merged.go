@@ -1,0 +1,192 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train"
+)
+
+// Options are what every export takes.
+type Options struct {
+	Run     string // directory of a finished run
+	Out     string // directory to make; absent, or empty
+	Backend compute.Backend
+	Hub     data.HubOptions
+	AnyBase bool // take another base model than the run was trained on
+	Verify  bool // read what was written and compare logits before it gets its name
+	Notice  func(format string, args ...any)
+}
+
+// Report says what an export wrote.
+type Report struct {
+	Format     string        `json:"format"`
+	Out        string        `json:"out"`
+	Files      []string      `json:"files"`
+	Tensors    int           `json:"tensors"`
+	Bytes      int64         `json:"bytes"` // of the tensors' files
+	Kernels    int           `json:"adapted_kernels"`
+	Truncation *Truncation   `json:"truncation,omitempty"` // of a PEFT adapter
+	Verified   *Verification `json:"verified"`             // null where that was not asked for
+}
+
+// Merged writes a run's model with its adapter merged in: a complete Hugging Face checkpoint, with the files of
+// the tokenizer and a model card. Kernels are merged in float64 and rounded once, one at a time. Out is there
+// complete or not at all; an error of verification leaves nothing.
+type Merged struct {
+	Options
+	DType      dtypes.DType // Float32, Float16 or BFloat16
+	ShardBytes int64        // of a weight file at most; 0: one file
+}
+
+// Write writes the checkpoint.
+func (e Merged) Write(ctx context.Context) (*Report, error) {
+	if err := vacant(e.Out); err != nil {
+		return nil, err
+	}
+	s, trained, err := e.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{Format: "merged", Out: e.Out, Kernels: len(s.Adapter.Kernels)}
+	err = writeDir(e.Out, func(tmp string) error {
+		if err := e.fill(ctx, tmp, s, report); err != nil {
+			return err
+		}
+		if trained == nil {
+			return nil
+		}
+		checkpoint, err := model.Load(os.DirFS(tmp), model.LoadOptions{})
+		if err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+		p, err := train.NewPredictor(e.Backend, checkpoint)
+		if err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+		report.Verified, err = trained.compare(ctx, p, precisionOf(e.DType))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("export: %w", err)
+	}
+	return report, nil
+}
+
+// open reads the run and, to verify with, computes what it says of some inputs.
+func (o Options) open(ctx context.Context) (*train.Stored, *reference, error) {
+	s, err := train.ReadStored(ctx, o.Run, train.OpenOptions{Hub: o.Hub, AnyBase: o.AnyBase})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, n := range s.Notices {
+		o.Notice("%s", n)
+	}
+	if !o.Verify {
+		return s, nil, nil
+	}
+	trained, err := newReference(ctx, s, o.Backend)
+	return s, trained, err
+}
+
+// fill writes every file of the checkpoint.
+func (e Merged) fill(ctx context.Context, dir string, s *train.Stored, report *Report) error {
+	m, err := s.Merge(e.Backend)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	files, err := model.SaveStream(dir, m.Config, m.Architecture, model.SaveOptions{DType: e.DType, ShardBytes: e.ShardBytes}, canceled(ctx, m.Tensor))
+	if err != nil {
+		return err
+	}
+	if report.Bytes, err = sizes(dir, files); err != nil {
+		return err
+	}
+	report.Files, report.Tensors = files, len(m.Specs())
+	if err := copyTokenizer(s.Base, dir); err != nil {
+		return err
+	}
+	card, err := newCard(s)
+	if err != nil {
+		return err
+	}
+	return card.write(filepath.Join(dir, "README.md"), mergedCard)
+}
+
+// canceled is f until ctx is cancelled: a large model takes a while.
+func canceled[In, Out any](ctx context.Context, f func(In) (Out, error)) func(In) (Out, error) {
+	return func(in In) (out Out, err error) {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		return f(in)
+	}
+}
+
+// vacant refuses a path that holds something. An empty directory is room enough.
+func vacant(path string) error {
+	entries, err := os.ReadDir(path)
+	switch {
+	case err == nil && len(entries) > 0:
+		return fmt.Errorf("%s: %w: it holds %s; choose another --out", path, train.ErrInUse, entries[0].Name())
+	case err == nil:
+		return nil
+	default:
+		return train.CheckVacant(path, "")
+	}
+}
+
+// writeDir is atomicfile.WriteDir, in the place of an empty directory if one is there.
+func writeDir(path string, fill func(tmp string) error) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return atomicfile.WriteDir(path, fill)
+}
+
+// tokenizerFiles are what tokenizers are read from, by us and by Transformers.
+var tokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt"}
+
+// copyTokenizer carries a tokenizer along byte for byte.
+func copyTokenizer(from fs.FS, dir string) error {
+	for _, name := range tokenizerFiles {
+		content, err := fs.ReadFile(from, name)
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("copy tokenizer: %w", err)
+		}
+		if err := writeFile(filepath.Join(dir, name), content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeFile(path string, content []byte) error {
+	return atomicfile.Write(path, func(w io.Writer) error { _, err := w.Write(content); return err })
+}
+
+func sizes(dir string, files []string) (total int64, err error) {
+	for _, name := range files {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			return 0, err
+		}
+		total += info.Size()
+	}
+	return total, nil
+}

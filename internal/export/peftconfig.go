@@ -1,0 +1,356 @@
+package export
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/deeplora/deeplora/model"
+)
+
+// Files of a PEFT adapter.
+const (
+	peftConfigFile = "adapter_config.json"
+	peftTensors    = "adapter_model.safetensors"
+	peftPickle     = "adapter_model.bin"
+
+	maxConfigBytes = 16 << 20 // no adapter has as many patterns
+	maxPEFTRank    = 1 << 20
+)
+
+// peftConfig is what an adapter_config.json of LoRA says that changes the model (formats.md 2.1).
+type peftConfig struct {
+	rank          int
+	alpha         float64
+	ranks, alphas []pattern // exceptions by module, in the file's order: the first that matches holds
+	targets       []string
+	target        *regexp.Regexp // instead of targets
+	allLinear     bool           // instead of either
+	saved         []string       // modules_to_save
+	rslora        bool
+	notices       []string
+}
+
+// pattern is an entry of rank_pattern or alpha_pattern.
+type pattern struct {
+	key    string
+	module *regexp.Regexp
+	value  float64
+}
+
+// readPEFTConfig reads an adapter_config.json. An option that this program cannot honour is an error naming its
+// field, and so is a field it does not know, unless it is empty: newer versions of PEFT have more of them.
+func readPEFTConfig(path string) (*peftConfig, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
+	if err == nil && len(text) > maxConfigBytes {
+		err = fmt.Errorf("larger than %d MB; no adapter's is", maxConfigBytes>>20)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	c, err := parsePEFTConfig(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func parsePEFTConfig(text []byte) (*peftConfig, error) {
+	fields, err := objectFields(text)
+	if err != nil {
+		return nil, err
+	}
+	c := &peftConfig{rank: 8, alpha: 8} // PEFT's defaults
+	var faults []error
+	present := map[string]bool{}
+	for _, f := range fields {
+		present[f.name] = true
+		if err := c.field(f); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", f.name, err))
+		}
+	}
+	if !present["peft_type"] {
+		faults = append(faults, errors.New("peft_type is missing"))
+	}
+	if len(faults) == 0 && len(c.targets) == 0 && c.target == nil && !c.allLinear {
+		faults = append(faults, errors.New("target_modules: names no module; want what the adapter was made with"))
+	}
+	return c, errors.Join(faults...)
+}
+
+// informative are fields that say nothing of the model's function.
+var informative = []string{
+	"base_model_name_or_path", "revision", "lora_dropout", "inference_mode", "peft_version", "auto_mapping", "megatron_core", "qalora_group_size",
+}
+
+// field takes one field of the file.
+func (c *peftConfig) field(f jsonField) error {
+	switch f.name {
+	case "peft_type":
+		return want(f, "LORA")
+	case "task_type":
+		if f.empty() {
+			return nil
+		}
+		return want(f, "SEQ_CLS")
+	case "bias":
+		return want(f, "none")
+	case "r":
+		n, err := number(f.value)
+		if err != nil || n != math.Trunc(n) || n < 1 || n > maxPEFTRank {
+			return fmt.Errorf("%s is no rank; want a whole number from 1", f)
+		}
+		c.rank = int(n)
+		return nil
+	case "lora_alpha":
+		var err error
+		c.alpha, err = number(f.value)
+		return err
+	case "use_rslora":
+		return decode(f, &c.rslora)
+	case "fan_in_fan_out":
+		var turned bool
+		if err := decode(f, &turned); err != nil {
+			return err
+		}
+		if turned { // it is about how the base stores its weights, and BERT's are Linear: PEFT sets it to false
+			c.notices = append(c.notices, "fan_in_fan_out is true; BERT's layers are Linear, and it is taken for false as PEFT does")
+		}
+		return nil
+	case "init_lora_weights":
+		return c.start(f)
+	case "rank_pattern":
+		return patterns(f, &c.ranks, true)
+	case "alpha_pattern":
+		return patterns(f, &c.alphas, false)
+	case "target_modules":
+		return c.targetModules(f)
+	case "modules_to_save":
+		return decode(f, &c.saved)
+	}
+	if slices.Contains(informative, f.name) || f.empty() {
+		return nil
+	}
+	return fmt.Errorf("%s is not supported", f)
+}
+
+// start warns of ways to initialise that change the base model's weights.
+func (c *peftConfig) start(f jsonField) error {
+	var name string
+	var on bool
+	if json.Unmarshal(f.value, &on) == nil || f.empty() {
+		return nil
+	}
+	if err := decode(f, &name); err != nil {
+		return err
+	}
+	if name != "gaussian" {
+		c.notices = append(c.notices, fmt.Sprintf("init_lora_weights is %q: if it changed the base model's weights, the adapter is right on the changed ones alone", name))
+	}
+	return nil
+}
+
+func (c *peftConfig) targetModules(f jsonField) error {
+	var text string
+	if json.Unmarshal(f.value, &text) != nil {
+		return decode(f, &c.targets)
+	}
+	if text == "all-linear" {
+		c.allLinear = true
+		return nil
+	}
+	var err error
+	if c.target, err = regexp.Compile(`^(?:` + text + `)$`); err != nil {
+		return fmt.Errorf("%s is not a regular expression that this program reads: %w", f, err)
+	}
+	return nil
+}
+
+// patterns reads {"module pattern": number, …}, in the file's order.
+func patterns(f jsonField, list *[]pattern, whole bool) error {
+	if f.empty() {
+		return nil
+	}
+	fields, err := objectFields(f.value)
+	if err != nil {
+		return err
+	}
+	for _, p := range fields {
+		value, err := number(p.value)
+		if err != nil || whole && (value != math.Trunc(value) || value < 1 || value > maxPEFTRank) {
+			return fmt.Errorf("%q: %s is not a number it can have", p.name, p)
+		}
+		module, err := regexp.Compile(`^(?:.*\.)?(?:` + p.name + `)$`)
+		if err != nil {
+			return fmt.Errorf("%q is not a regular expression that this program reads: %w", p.name, err)
+		}
+		*list = append(*list, pattern{p.name, module, value})
+	}
+	return nil
+}
+
+func first(list []pattern, module string, otherwise float64) float64 {
+	for _, p := range list {
+		if p.module.MatchString(module) {
+			return p.value
+		}
+	}
+	return otherwise
+}
+
+// rankOf is the rank of a module's pair, and scaleOf what B·A is multiplied with.
+func (c *peftConfig) rankOf(module string) int {
+	return int(first(c.ranks, module, float64(c.rank)))
+}
+
+func (c *peftConfig) scaleOf(module string) float64 {
+	alpha, r := first(c.alphas, module, c.alpha), float64(c.rankOf(module))
+	if c.rslora {
+		return alpha / math.Sqrt(r)
+	}
+	return alpha / r
+}
+
+// kernels are the kernels of a model that the adapter adapts, in the encoder's order. PEFT passes over an entry that
+// matches nothing; here it is an error, whatever the others match.
+func (c *peftConfig) kernels(all []model.Kernel) ([]model.Kernel, error) {
+	var targeted []model.Kernel
+	used := make([]bool, len(c.targets))
+	for _, k := range all {
+		hit := c.allLinear && !k.Lookup || c.target != nil && c.target.MatchString(k.Name)
+		for i, t := range c.targets {
+			if named(k.Name, t) {
+				used[i], hit = true, true
+			}
+		}
+		if hit && !c.isSaved(k.Name) {
+			targeted = append(targeted, k)
+		}
+	}
+	for i, t := range c.targets {
+		if !used[i] {
+			return nil, fmt.Errorf("target_modules: %q is no module of the model", t)
+		}
+	}
+	if len(targeted) == 0 {
+		return nil, errors.New("target_modules: no module of the model matches")
+	}
+	return targeted, nil
+}
+
+// named is PEFT's rule for lists of modules.
+func named(module, entry string) bool { return module == entry || strings.HasSuffix(module, "."+entry) }
+
+// isSaved reports whether a module is saved as a whole, itself or as part of one.
+func (c *peftConfig) isSaved(module string) bool {
+	for _, entry := range c.saved {
+		for part := module; part != ""; {
+			if named(part, entry) {
+				return true
+			}
+			i := max(0, strings.LastIndexByte(part, '.'))
+			part = part[:i]
+		}
+	}
+	return false
+}
+
+// jsonField is a field of a JSON object.
+type jsonField struct {
+	name  string
+	value json.RawMessage
+}
+
+// String is the value as an error shows it.
+func (f jsonField) String() string {
+	const shown = 60
+	text := string(f.value)
+	if len(text) > shown {
+		text = text[:shown] + "…"
+	}
+	return strings.ToValidUTF8(text, "?")
+}
+
+// empty reports a value that asks for nothing.
+func (f jsonField) empty() bool {
+	switch string(f.value) {
+	case "null", "false", `""`, "{}", "[]":
+		return true
+	default:
+		return false
+	}
+}
+
+func want(f jsonField, value string) error {
+	var text string
+	if json.Unmarshal(f.value, &text) != nil || text != value {
+		return fmt.Errorf("%s is not supported; only %q is", f, value)
+	}
+	return nil
+}
+
+func decode(f jsonField, into any) error {
+	if err := json.Unmarshal(f.value, into); err != nil {
+		return fmt.Errorf("%s is not what it can be: want %T", f, into)
+	}
+	return nil
+}
+
+// number reads a finite number.
+func number(value json.RawMessage) (float64, error) {
+	var n *float64
+	if err := json.Unmarshal(value, &n); err != nil || n == nil {
+		return 0, fmt.Errorf("%s is not a number", jsonField{value: value})
+	}
+	return *n, nil
+}
+
+// objectFields reads an object's fields in their order. Python keeps the last of two fields of one name; here they
+// are an error.
+func objectFields(text []byte) ([]jsonField, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return nil, errors.New("not a JSON object")
+	}
+	var fields []jsonField
+	seen := map[string]bool{}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		f := jsonField{name: key.(string)}
+		if err := d.Decode(&f.value); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+		if seen[f.name] {
+			return nil, fmt.Errorf("%s is there twice", f.name)
+		}
+		seen[f.name] = true
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, f.value); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+		f.value = compact.Bytes()
+		fields = append(fields, f)
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, errors.New("the JSON object does not end")
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("text after the JSON object")
+	}
+	return fields, nil
+}

@@ -1,0 +1,242 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/train"
+)
+
+// Answerer predicts the examples of a split: a finished run that has been opened.
+type Answerer interface {
+	Labels() []string // class names in the order of the logits
+	Predict(ctx context.Context, split *data.Split, progress func(done, total int)) (logits [][]float32, truncated int, err error)
+	Close()
+}
+
+var _ Answerer = (*train.Saved)(nil)
+
+// Submission is what a GLUE submission is made of.
+type Submission struct {
+	Runs []string // directories of finished runs, of different tasks
+	Data string   // directory that has the tasks' folders, or hub; empty: each run's own data
+	Fill bool     // give tasks without a run constant answers, instead of an error
+	Hub  data.HubOptions
+
+	Open     func(ctx context.Context, run string) (Answerer, error)
+	Notice   func(format string, args ...any)
+	Progress func(phase string, done, total int)
+}
+
+// SubmittedFile is one file of a submission.
+type SubmittedFile struct {
+	File      string `json:"file"`
+	Task      string `json:"task"`
+	Rows      int    `json:"rows"`
+	Run       string `json:"run"`       // whose model answers; empty: filled
+	Filled    bool   `json:"filled"`    // with constant answers, for want of a run
+	Truncated int    `json:"truncated"` // overlong examples
+}
+
+// submissionEntry is a file that is to be made.
+type submissionEntry struct {
+	SubmittedFile
+	task    data.Task
+	from    string // the run's data
+	guest   bool   // the run's own task is another
+	split   *data.Split
+	answers data.Answers
+}
+
+// Write predicts the test splits of all tasks and writes the submission to path, whole or not at all. Everything
+// that can be wrong without a prediction is found first: runs that are missing or double, test files with
+// another number of rows than GLUE's. What is written is read again and checked before it is put in place.
+func (s Submission) Write(ctx context.Context, path string) ([]SubmittedFile, error) {
+	entries, err := s.plan()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.load(ctx, entries); err != nil {
+		return nil, err
+	}
+	for _, run := range s.Runs {
+		if err := s.answer(ctx, run, entries); err != nil {
+			return nil, fmt.Errorf("run %s: %w", run, err)
+		}
+	}
+	files, answers := make([]SubmittedFile, len(entries)), make([]data.Answers, len(entries))
+	for i, e := range entries {
+		files[i], answers[i] = e.SubmittedFile, e.answers
+	}
+	var zip bytes.Buffer
+	if err := data.WriteSubmission(&zip, answers); err != nil {
+		return nil, err
+	}
+	if _, err := data.ReadSubmission(zip.Bytes()); err != nil {
+		return nil, fmt.Errorf("check what was written: %w", err)
+	}
+	return files, atomicfile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(zip.Bytes())
+		return err
+	})
+}
+
+// plan finds who answers each file, sorted by file. A run answers its own task; one of MNLI also its other half
+// and the diagnostic set, unless another run does.
+func (s Submission) plan() ([]*submissionEntry, error) {
+	byTask := map[string]string{}
+	from := map[string]string{}
+	for _, run := range s.Runs {
+		config, info, err := train.Finished(run)
+		if err != nil {
+			return nil, err
+		}
+		if info.Task == "" {
+			return nil, fmt.Errorf("%s is of no known task; give --task where it is imported", run)
+		}
+		if other, ok := byTask[info.Task]; ok {
+			return nil, fmt.Errorf("%s and %s are both runs of %s; give one of them", other, run, info.Task)
+		}
+		byTask[info.Task], from[run] = run, config.Data
+	}
+	var entries []*submissionEntry
+	var missing []string
+	for _, t := range data.Tasks() {
+		e := &submissionEntry{task: t, SubmittedFile: SubmittedFile{File: t.Submission, Task: t.Name, Rows: t.TestRows}}
+		for _, name := range answering(t.Name) {
+			if run, ok := byTask[name]; ok && e.Run == "" {
+				e.Run, e.from, e.guest = run, from[run], name != t.Name
+			}
+		}
+		if e.Run == "" {
+			missing = append(missing, fmt.Sprintf("%s (%s)", t.Name, t.Submission))
+			e.Filled, e.answers = true, data.ConstantAnswers(t)
+		}
+		entries = append(entries, e)
+	}
+	if len(missing) > 0 && !s.Fill {
+		return nil, fmt.Errorf("no run for %s; give one for each (an mnli run answers mnli-mm and ax too), or --fill-missing for constant answers", strings.Join(missing, ", "))
+	}
+	if len(missing) > 0 {
+		s.Notice("constant answers, no predictions, for %s", strings.Join(missing, ", "))
+	}
+	slices.SortFunc(entries, func(a, b *submissionEntry) int { return strings.Compare(a.File, b.File) })
+	return entries, nil
+}
+
+// answering lists the tasks whose models answer a task, the best first.
+func answering(task string) []string {
+	switch task {
+	case "mnli", "mnli-mm", "ax":
+		return []string{task, "mnli", "mnli-mm"}
+	default:
+		return []string{task}
+	}
+}
+
+// load reads the test splits that runs answer.
+func (s Submission) load(ctx context.Context, entries []*submissionEntry) error {
+	for _, e := range entries {
+		if e.Filled {
+			continue
+		}
+		var err error
+		if e.split, err = s.testSplit(ctx, e); err != nil {
+			return fmt.Errorf("test split of %s: %w", e.Task, err)
+		}
+		for _, n := range e.split.Notices {
+			s.Notice("%s", n)
+		}
+		if n := len(e.split.Examples); n != e.Rows {
+			return fmt.Errorf("test split of %s: %s has %d examples; GLUE's has %d, and a submission answers each of them", e.Task, e.split.Source.File, n, e.Rows)
+		}
+	}
+	return nil
+}
+
+// testSplit reads a task's test split. What a run answers beside its own task may also lie in the folder around
+// the run's data: the diagnostic set is beside MNLI's.
+func (s Submission) testSplit(ctx context.Context, e *submissionEntry) (*data.Split, error) {
+	from := s.Data
+	if from == "" {
+		from = e.from
+	}
+	split, err := train.LoadSplit(ctx, from, e.task, data.Test, s.Hub)
+	if err == nil || s.Data != "" || !e.guest || from == train.HubData {
+		return split, err
+	}
+	if beside, other := train.LoadSplit(ctx, filepath.Dir(filepath.Clean(from)), e.task, data.Test, s.Hub); other == nil {
+		return beside, nil
+	}
+	return nil, err
+}
+
+// answer predicts what a run answers.
+func (s Submission) answer(ctx context.Context, run string, entries []*submissionEntry) error {
+	if !slices.ContainsFunc(entries, func(e *submissionEntry) bool { return e.Run == run }) {
+		return nil
+	}
+	a, err := s.Open(ctx, run)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	for _, e := range entries {
+		if e.Run != run {
+			continue
+		}
+		logits, truncated, err := a.Predict(ctx, e.split, func(done, total int) { s.Progress("predict "+e.Task, done, total) })
+		if err != nil {
+			return fmt.Errorf("predict %s: %w", e.Task, err)
+		}
+		e.Truncated = truncated
+		if e.answers, err = answersOf(e.task, a.Labels(), logits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answersOf turns logits into a task's answers. Classes go by name, never by position.
+func answersOf(t data.Task, labels []string, logits [][]float32) (data.Answers, error) {
+	answers := data.Answers{Task: t, Values: make([]string, len(logits))}
+	ids, err := classIDs(t, labels)
+	if err != nil {
+		return answers, err
+	}
+	for i, row := range logits {
+		v := float64(row[0])
+		if !t.Regression() {
+			v = float64(ids[train.Argmax(row)])
+		}
+		if answers.Values[i], err = t.Answer(v); err != nil {
+			return answers, fmt.Errorf("example %d: %w", i, err)
+		}
+	}
+	return answers, nil
+}
+
+// classIDs are the task's ids of a model's classes, in the model's order.
+func classIDs(t data.Task, labels []string) ([]int, error) {
+	if len(labels) != t.NumLabels() {
+		return nil, fmt.Errorf("the model has %d classes, %s has %d", len(labels), t.Name, t.NumLabels())
+	}
+	if t.Regression() {
+		return nil, nil
+	}
+	ids := make([]int, len(labels))
+	for i, label := range labels {
+		ids[i] = slices.IndexFunc(t.Labels, func(l string) bool { return strings.EqualFold(l, label) })
+		if ids[i] < 0 || slices.Contains(ids[:i], ids[i]) {
+			return nil, fmt.Errorf("the model's classes are %s, those of %s %s", strings.Join(labels, ", "), t.Name, strings.Join(t.Labels, ", "))
+		}
+	}
+	return ids, nil
+}
