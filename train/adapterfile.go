@@ -67,6 +67,9 @@ type AdaptedKernel struct {
 
 // New is the adapter of the method that the description names.
 func (a *AdapterInfo) New() (lora.Adapter, error) {
+	if _, whole := lookupWhole(a.Method); whole && len(a.Kernels) == 0 {
+		return nil, nil // nothing asks it for a kernel
+	}
 	common, err := lora.New(a.Method, a.settings())
 	if err != nil {
 		return nil, err

@@ -120,8 +120,12 @@ func (c *Config) Validate() error {
 func (c *Config) checkNames(f *faults) {
 	_, err := data.LookupTask(c.Task)
 	f.add(err)
-	_, err = lora.New(c.Method, c.AdapterSettings())
-	f.add(err)
+	if c.Whole() {
+		f.check(len(c.Target) == 0, "target: method %s has no kernels to choose", c.Method)
+	} else {
+		_, err = lora.New(c.Method, c.AdapterSettings())
+		f.add(err)
+	}
 	if len(c.Target) == 0 {
 		f.oneOf("scope", c.Scope, lora.Scopes()...)
 	}
@@ -198,12 +202,8 @@ func (c *Config) AdapterSettings() lora.Settings {
 
 // resolve replaces what stands for a choice by the choice, once the number of training examples is known.
 func (c *Config) resolve(examples int) error {
-	method, err := lora.LookupMethod(c.Method)
-	if err != nil {
+	if err := c.resolveMethod(); err != nil {
 		return err
-	}
-	if c.LR == 0 {
-		c.LR = method.LearningRate(c.AdapterSettings())
 	}
 	if c.Alpha == 0 {
 		c.Alpha = float64(c.Rank)
@@ -218,6 +218,22 @@ func (c *Config) resolve(examples int) error {
 		}
 	}
 	return c.resolveSteps(examples)
+}
+
+// resolveMethod takes what the method brings: its learning rate, and a head that is trained with the model.
+func (c *Config) resolveMethod() error {
+	if whole, ok := lookupWhole(c.Method); ok {
+		c.TrainHead = true
+		if c.LR == 0 {
+			c.LR = whole.LearningRate
+		}
+		return nil
+	}
+	method, err := lora.LookupMethod(c.Method)
+	if err == nil && c.LR == 0 {
+		c.LR = method.LearningRate(c.AdapterSettings())
+	}
+	return err
 }
 
 func (c *Config) resolveSteps(examples int) error {

@@ -139,6 +139,9 @@ func (t *trainer) result(m Metrics, selected int) Result {
 		StartSeconds: t.firstStep.Seconds(), InitSeconds: t.initialised.Seconds(), PeakRSS: peakRSS(),
 		Backend: t.options.Provenance.Backend, Threads: t.options.Provenance.Threads, FinalLoss: t.progress.LastLoss,
 	}
+	if c.Whole() { // neither means anything there
+		r.Scope, r.Rank, r.Depth = "", 0, 0
+	}
 	if t.progress.TrainSeconds > 0 {
 		r.TokensPerSecond = float64(t.progress.Tokens) / t.progress.TrainSeconds
 	}

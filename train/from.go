@@ -21,6 +21,9 @@ func (t *trainer) goOnFrom(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("from: %w", err)
 	}
+	if s.Run.Whole() {
+		return configError{fmt.Errorf("from %s: method %s has no adapter; export it --format merged and train that --model", dir, s.Run.Method)}
+	}
 	c, a := &t.config, s.Adapter
 	c.Method, c.Rank, c.Depth, c.InitScale, c.Gamma, c.Init, c.Alpha = a.Method, a.Rank, a.Depth, a.InitScale, a.Gamma, a.Init, a.Alpha
 	if a.Imported { // where there is no ε or γ
@@ -58,6 +61,9 @@ func (t *trainer) matchFrom() error {
 func (t *trainer) newAdapter() (lora.Adapter, error) {
 	if t.from != nil {
 		return t.from.Adapter.New()
+	}
+	if t.config.Whole() {
+		return nil, nil // and no kernel to ask it for
 	}
 	return lora.New(t.config.Method, t.config.AdapterSettings())
 }

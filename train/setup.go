@@ -121,7 +121,7 @@ func (t *trainer) read(ctx context.Context) error {
 // build lists the parameters and compiles nothing yet.
 func (t *trainer) build() error {
 	c := &t.config
-	kernels, err := t.scope()
+	kernels, err := t.kernels()
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (t *trainer) build() error {
 	if err != nil {
 		return err
 	}
-	state, err := newState(adapter, sites, kernels, t.trainedHead())
+	state, err := newState(adapter, sites, kernels, t.trainedTensors())
 	if err != nil {
 		return configError{err}
 	}
@@ -157,6 +157,14 @@ func (c *Config) plan() Plan {
 		Seed: c.Seed, Steps: c.Steps, Accumulate: c.Accumulate, LR: c.LR, Warmup: c.Warmup, DecayRatio: c.DecayRatio,
 		EvalEvery: c.EvalEvery, SaveEvery: c.SaveEvery, Keep: c.Keep, EarlyStop: c.EarlyStop,
 	}
+}
+
+// kernels are those that are adapted: none where the model itself is trained.
+func (t *trainer) kernels() ([]model.Kernel, error) {
+	if t.config.Whole() {
+		return nil, nil
+	}
+	return t.scope()
 }
 
 // scope resolves scope or patterns to kernels, in the encoder's order.
@@ -226,28 +234,22 @@ func (t *trainer) sites(kernels []model.Kernel) ([]lora.Site, error) {
 // headNames are the tensors of the classification head.
 var headNames = []string{model.HeadWeight, model.HeadBias}
 
-// trainedHead are the head's parameters, where it is trained.
-func (t *trainer) trainedHead() []param {
-	if !t.config.TrainHead {
-		return nil
-	}
-	var head []param
-	for _, name := range headNames {
+// trainedTensors are the model's own tensors that are trained.
+func (t *trainer) trainedTensors() []param {
+	var list []param
+	for _, name := range t.config.trained(t.in.checkpoint.Config) {
 		value := t.in.checkpoint.Tensors[name]
-		head = append(head, param{name: name, shape: value.Shape().Dimensions, rate: 1, draw: value.LocalClone})
+		list = append(list, param{name: name, shape: value.Shape().Dimensions, rate: 1, draw: value.LocalClone})
 	}
-	return head
+	return list
 }
 
 // frozenWeights are the tensors of the checkpoint that are not trained themselves.
 func (t *trainer) frozenWeights() namedTensors {
-	all := weightsOf(t.in.checkpoint)
-	if !t.config.TrainHead {
-		return all
-	}
+	all, trained := weightsOf(t.in.checkpoint), t.config.trained(t.in.checkpoint.Config)
 	var n namedTensors
 	for i, name := range all.names {
-		if !slices.Contains(headNames, name) {
+		if !slices.Contains(trained, name) {
 			n.names, n.list = append(n.names, name), append(n.list, all.list[i])
 		}
 	}
@@ -257,10 +259,11 @@ func (t *trainer) frozenWeights() namedTensors {
 // frozenHead are the tensors that travel with the adapter although they are not trained: the head, and
 // whatever else the checkpoint lacked.
 func (t *trainer) frozenHead() []NamedTensor {
+	trained := t.config.trained(t.in.checkpoint.Config)
 	var extra []NamedTensor
-	for _, name := range append(headNames, model.PoolerWeight, model.PoolerBias) {
-		isHead := slices.Contains(headNames, name)
-		if isHead && t.config.TrainHead || !isHead && !slices.Contains(t.in.checkpoint.Fresh, name) {
+	for _, name := range append(slices.Clone(headNames), model.PoolerWeight, model.PoolerBias) {
+		fresh := slices.Contains(t.in.checkpoint.Fresh, name)
+		if slices.Contains(trained, name) || !fresh && !slices.Contains(headNames, name) {
 			continue
 		}
 		extra = append(extra, NamedTensor{name, t.in.checkpoint.Tensors[name]})

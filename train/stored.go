@@ -148,16 +148,17 @@ func (s *Stored) factors(c *model.Config) (map[string][]*tensors.Tensor, error) 
 	return byKernel, nil
 }
 
-// onlyKnown is the error for tensors beside the factors that are not the model's head or pooler, or not of their
-// shape.
+// onlyKnown is the error for tensors beside the factors that are not the model's head or pooler, or what the method
+// trains, or not of their shape.
 func (a *AdapterInfo) onlyKnown(values map[string]*tensors.Tensor, s *state, c *model.Config) error {
 	left := maps.Clone(values)
 	for _, p := range s.params {
 		delete(left, p.name)
 	}
+	trained := (&Config{Method: a.Method}).trained(c)
 	for _, spec := range c.Specs() {
 		t, ok := left[spec.Name]
-		if !ok || !slices.Contains([]string{model.HeadWeight, model.HeadBias, model.PoolerWeight, model.PoolerBias}, spec.Name) {
+		if !ok || !slices.Contains(trained, spec.Name) && !slices.Contains([]string{model.HeadWeight, model.HeadBias, model.PoolerWeight, model.PoolerBias}, spec.Name) {
 			continue
 		}
 		want := slices.Clone(spec.Shape)

@@ -281,7 +281,7 @@ func bindTrain(f *pflag.FlagSet, c *train.Config) {
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of every random stream")
 
 	f.StringVar(&c.From, "from", c.From, "finished or imported run whose adapter training goes on with")
-	f.StringVar(&c.Method, "method", c.Method, "adapter: "+methodNames())
+	f.StringVar(&c.Method, "method", c.Method, "adapter, or what of the model is trained: "+methodNames())
 	f.IntVar(&c.Rank, "rank", c.Rank, "rank of the adapter")
 	f.IntVar(&c.Depth, "depth", c.Depth, "factors of the deep methods")
 	f.Float64Var(&c.InitScale, "init-scale", c.InitScale, "initial scale ε of the deep methods' factors")

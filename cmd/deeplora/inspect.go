@@ -58,7 +58,7 @@ norm beside the kernel's, and the angles to the gradient that training began wit
 	f.StringVar(&c.Scope, "scope", c.Scope, "kernels adapted: "+scopeNames())
 	f.StringArrayVar(&c.Target, "target", nil, "pattern of kernel names, instead of a scope (repeatable)")
 	f.IntVar(&c.MinDim, "min-dim", 0, "smallest side of a kernel in all-dense; 0: 512, or the hidden size where smaller")
-	f.StringVar(&c.Method, "method", c.Method, "adapter: "+methodNames())
+	f.StringVar(&c.Method, "method", c.Method, "adapter: "+adapterNames())
 	f.IntVar(&c.Rank, "rank", c.Rank, "rank of the adapter")
 	f.IntVar(&c.Depth, "depth", c.Depth, "factors of the deep methods")
 	of.bind(f)

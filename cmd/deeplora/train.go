@@ -190,7 +190,7 @@ func shellQuote(s string) string {
 func resultRows(r train.Result) [][]string {
 	rows := [][]string{
 		{"task", fmt.Sprintf("%s, %d training examples", r.Task, r.Shots)},
-		{"method", fmt.Sprintf("%s, rank %d, %d kernels, %d parameters", r.Method, r.Rank, r.Kernels, r.Parameters)},
+		{"method", methodText(r)},
 		{"steps", fmt.Sprintf("%d in %.1f s, %.0f tokens/s on %s", r.Steps, r.TrainSeconds, r.TokensPerSecond, r.Backend)},
 	}
 	if r.Selected != r.Steps {
@@ -211,7 +211,23 @@ func taskNames() string {
 	return strings.Join(names, " ")
 }
 
+func methodText(r train.Result) string {
+	if r.Kernels == 0 {
+		return fmt.Sprintf("%s, %d parameters", r.Method, r.Parameters)
+	}
+	return fmt.Sprintf("%s, rank %d, %d kernels, %d parameters", r.Method, r.Rank, r.Kernels, r.Parameters)
+}
+
+// methodNames are the adapters and the methods that train the model itself.
 func methodNames() string {
+	names := []string{adapterNames()}
+	for _, m := range train.WholeMethods() {
+		names = append(names, m.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func adapterNames() string {
 	var names []string
 	for _, m := range lora.Methods() {
 		names = append(names, m.Name)

@@ -66,6 +66,9 @@ func (e PEFT) Write(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.Run.Whole() {
+		return nil, fmt.Errorf("export: method %s trains the model itself, so that there is no adapter; --format merged writes the model", s.Run.Method)
+	}
 	report := &Report{Format: "peft", Out: e.Out, Kernels: len(s.Adapter.Kernels), Files: []string{peftTensors}}
 	err = writeDir(e.Out, func(tmp string) error {
 		if err := e.fill(ctx, tmp, s, report); err != nil {

@@ -65,12 +65,8 @@ func Default() Config {
 
 // Validate returns every fault of the settings, joined; each names its setting.
 func (c *Config) Validate() error {
-	var faults []error
-	check := func(ok bool, format string, args ...any) {
-		if !ok {
-			faults = append(faults, fmt.Errorf(format, args...))
-		}
-	}
+	var f faults
+	check := f.check
 	check(len(c.Corpus) > 0, "corpus: give at least one text file")
 	check(c.Shape != "" || c.Model != "", "config: give the config.json of the encoder to make, or model, a checkpoint to go on from")
 	check(c.Shape == "" || c.Model == "", "config and model: a checkpoint to go on from has its own config.json")
@@ -85,6 +81,20 @@ func (c *Config) Validate() error {
 	check(c.Teacher != "" || c.masks(), "mlm-weight: without a teacher it is the only objective; it, mask-share and mask-probability must be above 0")
 	check(c.Teacher == "" || c.MaskShare < 1 || c.Sentence+c.Similarity+c.Pooler == 0, "mask-share: at 1 every text has masked tokens and none is distilled; with a teacher give less, as 0.2")
 	check(c.Teacher == "" || c.masks() || c.Sentence+c.Similarity+c.Pooler+c.Pair > 0, "mlm-weight, sentence-weight, similarity-weight, pooler-weight, pair-weight: all are 0")
+	c.checkNumbers(check)
+	return errors.Join(f...)
+}
+
+// faults collects what is wrong with settings.
+type faults []error
+
+func (f *faults) check(ok bool, format string, args ...any) {
+	if !ok {
+		*f = append(*f, fmt.Errorf(format, args...))
+	}
+}
+
+func (c *Config) checkNumbers(check func(ok bool, format string, args ...any)) {
 	for _, n := range []struct {
 		setting      string
 		value, least int
@@ -123,7 +133,6 @@ func (c *Config) Validate() error {
 	} {
 		check(n.value >= n.low && n.value <= n.high, "%s: %g is not between %g and %g", n.setting, n.value, n.low, n.high)
 	}
-	return errors.Join(faults...)
 }
 
 // pairs reports whether the loss reads joined pairs.

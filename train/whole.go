@@ -1,0 +1,56 @@
+package train
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/deeplora/deeplora/model"
+)
+
+// WholeMethod is a method that trains tensors of the model themselves and adds none: what adapters are compared
+// with. The head is always among them.
+type WholeMethod struct {
+	Name         string
+	Description  string // one line, no full stop
+	LearningRate float64
+
+	trains func(name string) bool // of the tensors beside the head
+}
+
+var wholeMethods = []WholeMethod{
+	{"full", "every tensor of the model", 3e-4, func(string) bool { return true }},
+	{"bitfit", "biases (Ben Zaken et al. 2022)", 3e-3, func(name string) bool { return strings.HasSuffix(name, ".bias") }},
+	{"head-only", "the classification head", 1e-2, func(string) bool { return false }},
+}
+
+// WholeMethods returns the table of them.
+func WholeMethods() []WholeMethod { return slices.Clone(wholeMethods) }
+
+// lookupWhole finds a method in the table.
+func lookupWhole(name string) (WholeMethod, bool) {
+	i := slices.IndexFunc(wholeMethods, func(m WholeMethod) bool { return m.Name == name })
+	if i < 0 {
+		return WholeMethod{}, false
+	}
+	return wholeMethods[i], true
+}
+
+// Whole reports whether a method trains the model's own tensors: there is no adapter apart from them then.
+func (c *Config) Whole() bool {
+	_, whole := lookupWhole(c.Method)
+	return whole
+}
+
+// trained lists the tensors of the model that a run trains themselves, in the order of Specs: those of its method,
+// and the head where that is asked for.
+func (c *Config) trained(m *model.Config) []string {
+	method, whole := lookupWhole(c.Method)
+	var names []string
+	for _, spec := range m.Specs() {
+		head := slices.Contains(headNames, spec.Name)
+		if head && (whole || c.TrainHead) || whole && !head && method.trains(spec.Name) {
+			names = append(names, spec.Name)
+		}
+	}
+	return names
+}
