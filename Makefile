@@ -3,7 +3,7 @@ export GOEXPERIMENT := simd
 GO ?= go
 BIN := bin/deeplora
 
-.PHONY: help build engine demo test test-slow race fuzz bench lint check fmt goldens tiny
+.PHONY: help build engine demo test test-slow race fuzz bench lint check check-peft fmt goldens tiny
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ lint: ## vet, staticcheck, gofumpt, tidy
 	$(GO) mod tidy -diff
 
 check: lint test ## lint and test
+
+check-peft: engine ## exports read by Transformers and PEFT, in a virtual environment of its own
+	python3 scripts/check_peft.py
 
 fmt: ## format the code
 	$(GO) tool gofumpt -w .

@@ -77,7 +77,7 @@ var smallModel = sync.OnceValue(func() string {
 // writeModel makes a checkpoint, without a classifier, whose config.json has these fields changed.
 func writeModel(dir string, change map[string]any) error {
 	fields := map[string]any{
-		"model_type": "bert", "vocab_size": 4096, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+		"model_type": "bert", "vocab_size": 8000, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
 		"intermediate_size": 64, "max_position_embeddings": 48, "type_vocab_size": 2,
 	}
 	maps.Copy(fields, change)

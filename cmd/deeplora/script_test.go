@@ -234,7 +234,7 @@ func cmdCheckpoint(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Check(os.WriteFile(file, text, 0o644))
 	rewrite(ts, filepath.Join(dir, "model.safetensors"), func(entries []safetensors.Entry) []safetensors.Entry {
-		const hidden = 128
+		const hidden = 256
 		weight, bias := make([]float32, len(labels)*hidden), make([]float32, len(labels))
 		for i := range weight {
 			weight[i] = float32(i%7) / 70
