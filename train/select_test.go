@@ -71,7 +71,7 @@ func TestBestIsKept(t *testing.T) {
 	b := testbackend.All(t)[0]
 	c := small()
 	c.Method, c.LR, c.TrainHead, c.Warmup = "vanilla", 0.05, true, 0 // so fast that metrics jump about
-	c.Steps, c.EvalEvery, c.Select, c.Keep, c.Seed = 12, 1, SelectBest, 1, 1
+	c.Steps, c.EvalEvery, c.Select, c.Keep, c.Seed = 12, 1, SelectBest, 1, 5
 	dir := filepath.Join(t.TempDir(), "run")
 	r := trainSmall(t, b, c, dir)
 	log := evaluations(t, dir, "pearson")

@@ -41,7 +41,7 @@ func TestInputsThatDoNotFit(t *testing.T) {
 			"vocabulary of another tokenizer",
 			map[string]any{"vocab_size": 1000},
 			func(*Config) {},
-			"model MODEL: its tokenizer gives ids up to 4095, the word embeddings have 1000 rows: they are not of one model",
+			"model MODEL: its tokenizer gives ids up to 7999, the word embeddings have 1000 rows: they are not of one model",
 		},
 		{
 			"longer than the positions", nil, func(c *Config) { c.MaxLength = 64 },

@@ -32,11 +32,11 @@ func smallDisk(t *testing.T, size string) (dir string, resize func(size string))
 // are good, nothing half written is left, and the run goes on once there is space.
 func TestDiskFullWhileSaving(t *testing.T) {
 	t.Parallel()
-	settings := []string{"--steps", "9", "--save-every", "1", "--keep", "20", "--scope", "attention-mlp"} // 0.25 MB a checkpoint
+	settings := []string{"--steps", "9", "--save-every", "1", "--keep", "20", "--scope", "attention-mlp"} // 0.7 MB a checkpoint
 	whole := filepath.Join(t.TempDir(), "whole")
 	succeeds(t, smallRun(t, backendGo, whole, settings...)...)
 
-	disk, resize := smallDisk(t, "1m")
+	disk, resize := smallDisk(t, "2500k")
 	out := filepath.Join(disk, "run")
 	message := []string{
 		"save checkpoint: write " + filepath.Join(out, "checkpoints", "step-"), "the disk is full", "bytes free",

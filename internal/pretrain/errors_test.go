@@ -102,7 +102,7 @@ func TestPretrainErrors(t *testing.T) {
 		{"a shape that is none", func(t *testing.T, c *Config) { c.Shape = write(t, "shape.json", `{"model_type": "gpt2"}`) }, nil, `shape.json: model_type is "gpt2"; only bert is supported`},
 		{"positions too few", func(_ *testing.T, c *Config) { c.MaxLength, c.RowLength = 30, 30 }, train.ErrConfig, "max-length is 30, SHAPE has max_position_embeddings 24"},
 		{"a vocabulary too small", func(_ *testing.T, c *Config) { c.VocabSize = 20 }, nil, "vocabulary: size is 20, but special tokens and single characters of this text are "},
-		{"no teacher", func(_ *testing.T, c *Config) { c.Teacher = "./absent" }, nil, "teacher: "},
+		{"no teacher", func(_ *testing.T, c *Config) { c.Teacher, c.MaskShare = "./absent", 0.2 }, nil, "teacher: "},
 		{"no model", func(_ *testing.T, c *Config) { c.Shape, c.Model = "", "./absent" }, nil, "model: ./absent: no such directory"},
 		{"one type of token", func(t *testing.T, c *Config) {
 			*c = taught()

@@ -33,7 +33,7 @@ func TestNormal(t *testing.T) {
 		{"A man, plays -- the GUITAR!", "a man plays the guitar"},
 		{"“Don't” (1,000 times)", "don t 1 000 times"},
 		{"don’t", "don t"},
-		{"ÉTÉ à Québec", "été à québec"},
+		{"ÉTÉ à Québec", "ete a quebec"},
 		{" ... ", ""},
 	} {
 		if got := normal(c.text); got != c.want {
