@@ -70,7 +70,7 @@ func SaveStream(dir string, config *Config, a Architecture, o SaveOptions, tenso
 			return nil, fmt.Errorf("save model: %w", err)
 		}
 	}
-	err = atomicfile.Write(filepath.Join(dir, "config.json"), func(w io.Writer) error { _, err := w.Write(text); return err })
+	err = atomicfile.WriteBytes(filepath.Join(dir, "config.json"), text)
 	if err != nil {
 		return nil, fmt.Errorf("save model: %w", err)
 	}

@@ -268,6 +268,9 @@ func batchesPerEpoch(c *Config, examples int) int {
 // ErrConfig is what errors.Is finds in errors about settings that turn out not to fit a model or its data.
 var ErrConfig = errors.New("settings do not fit")
 
+// ConfigError makes err, which is not nil, one that is ErrConfig.
+func ConfigError(err error) error { return configError{err} }
+
 type configError struct{ error }
 
 func (e configError) Is(target error) bool { return target == ErrConfig }

@@ -86,10 +86,7 @@ func (p *demoPairs) keep() error {
 	if !p.fresh {
 		return nil
 	}
-	return atomicfile.Write(p.path, func(w io.Writer) error {
-		_, err := w.Write(embeddedPairs)
-		return err
-	})
+	return atomicfile.WriteBytes(p.path, embeddedPairs)
 }
 
 // all gives the pairs as predict reads them.

@@ -151,9 +151,13 @@ func reportRows(r *export.Report) [][]string {
 	if t := r.Truncation; t != nil {
 		rows = append(rows, []string{"ranks", t.String()})
 	}
-	verified := "no (--no-verify)"
-	if v := r.Verified; v != nil {
-		verified = fmt.Sprintf("logits of %d examples differ by at most %.2g, %.2g is allowed", v.Examples, v.MaxDifference, v.Tolerance)
+	return append(rows, []string{"verified", verifiedText(r.Verified)})
+}
+
+// verifiedText says what a verification found; nil is one that was not asked for.
+func verifiedText(v *export.Verification) string {
+	if v == nil {
+		return "no (--no-verify)"
 	}
-	return append(rows, []string{"verified", verified})
+	return fmt.Sprintf("logits of %d examples differ by at most %.2g, %.2g is allowed", v.Examples, v.MaxDifference, v.Tolerance)
 }

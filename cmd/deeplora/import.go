@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -74,10 +73,6 @@ func importedRows(i *export.Imported) [][]string {
 	if i.Factors {
 		factors = "as they were trained"
 	}
-	verified := "no (--no-verify)"
-	if v := i.Verified; v != nil {
-		verified = fmt.Sprintf("logits of %d examples differ by at most %.2g, %.2g is allowed", v.Examples, v.MaxDifference, v.Tolerance)
-	}
 	return [][]string{
 		{"run", i.Out},
 		{"method", i.Method},
@@ -85,6 +80,6 @@ func importedRows(i *export.Imported) [][]string {
 		{"labels", strings.Join(i.Labels, ", ")},
 		{"adapted kernels", strconv.Itoa(i.Kernels)},
 		{"factors", factors},
-		{"verified", verified},
+		{"verified", verifiedText(i.Verified)},
 	}
 }

@@ -37,6 +37,14 @@ func Write(path string, write func(w io.Writer) error) error {
 	return explain(path, dir, err)
 }
 
+// WriteBytes is Write of what is there already.
+func WriteBytes(path string, content []byte) error {
+	return Write(path, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+}
+
 // writeTemp writes, syncs and closes a temporary file beside path and returns its name. When it
 // returns an error, or write panics, the file is gone.
 func writeTemp(path string, write func(w io.Writer) error) (tmp string, err error) {

@@ -13,6 +13,7 @@ import (
 	"text/template"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -68,7 +69,7 @@ func (c *card) write(path, kind string) error {
 	if err := cards.ExecuteTemplate(&text, kind, c); err != nil {
 		return fmt.Errorf("model card: %w", err)
 	}
-	return writeFile(path, text.Bytes())
+	return atomicfile.WriteBytes(path, text.Bytes())
 }
 
 var cards = template.Must(template.New("").Funcs(template.FuncMap{

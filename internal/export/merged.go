@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -169,15 +168,11 @@ func copyTokenizer(from fs.FS, dir string) error {
 		if err != nil {
 			return fmt.Errorf("copy tokenizer: %w", err)
 		}
-		if err := writeFile(filepath.Join(dir, name), content); err != nil {
+		if err := atomicfile.WriteBytes(filepath.Join(dir, name), content); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func writeFile(path string, content []byte) error {
-	return atomicfile.Write(path, func(w io.Writer) error { _, err := w.Write(content); return err })
 }
 
 func sizes(dir string, files []string) (total int64, err error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,10 +81,7 @@ func (s Submission) Write(ctx context.Context, path string) ([]SubmittedFile, er
 	if _, err := data.ReadSubmission(zip.Bytes()); err != nil {
 		return nil, fmt.Errorf("check what was written: %w", err)
 	}
-	return files, atomicfile.Write(path, func(w io.Writer) error {
-		_, err := w.Write(zip.Bytes())
-		return err
-	})
+	return files, atomicfile.WriteBytes(path, zip.Bytes())
 }
 
 // plan finds who answers each file, sorted by file. A run answers its own task; one of MNLI also its other half

@@ -71,16 +71,25 @@ func (e *Embedder) Files() []model.FileSum { return e.model.Files }
 
 // graph: ids, types, mask [batch, seq], weights -> embeddings [batch, H].
 func (e *Embedder) graph(in []*Node) []*Node {
-	byName := map[string]*Node{}
-	for i, spec := range e.model.Specs() {
-		byName[spec.Name] = in[3+i]
+	var names []string
+	for _, spec := range e.model.Specs() {
+		names = append(names, spec.Name)
 	}
-	bert := &model.BERT{Config: e.model.Config, Weights: func(name string) *Node { return byName[name] }, Hook: model.Frozen}
+	bert := &model.BERT{Config: e.model.Config, Weights: named(names, in[3:]), Hook: model.Frozen}
 	hidden := bert.Hidden(model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]})
 	batch, seq := in[0].Shape().Dim(0), in[0].Shape().Dim(1)
 	mask := InsertAxes(ConvertDType(in[2], hidden.DType()), -1) // [batch, seq, 1]
 	sum := ReduceSum(Mul(Reshape(hidden, batch, seq, e.Width()), mask), 1)
 	return []*Node{unit(sum)} // a mean and a sum point the same way
+}
+
+// named gives a graph's first inputs by the names they were passed under.
+func named(names []string, in []*Node) model.Weights {
+	byName := make(map[string]*Node, len(names))
+	for i, name := range names {
+		byName[name] = in[i]
+	}
+	return func(name string) *Node { return byName[name] }
 }
 
 // unit scales rows to length 1: [rows, H] -> [rows, H].

@@ -36,11 +36,7 @@ func newEvaluator(backend compute.Backend, o *objective, params []train.Param, b
 
 // graph: parameters, batch -> sums and counts of the terms that there are, in the order of measures.
 func (e *evaluator) graph(in []*Node) []*Node {
-	byName := make(map[string]*Node, len(e.names))
-	for i, name := range e.names {
-		byName[name] = in[i]
-	}
-	t := e.objective.terms(func(name string) *Node { return byName[name] }, in[len(e.names):], nil)
+	t := e.objective.terms(named(e.names, in), in[len(e.names):], nil)
 	var out []*Node
 	for _, n := range []*Node{t.maskedLoss, t.maskedRight, t.masked, t.sentence, t.singles, t.similarity, t.couples, t.pair, t.pairs, t.pooler} {
 		if n == nil {

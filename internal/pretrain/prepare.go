@@ -140,15 +140,16 @@ func (r *run) schedule(ctx context.Context) error {
 		return err
 	}
 	if len(r.plan.texts) == 0 {
-		return settingsError{fmt.Errorf("validation: all %d texts of the corpus are held for measuring; lower it", len(r.corpus.texts))}
+		return train.ConfigError(fmt.Errorf("validation: all %d texts of the corpus are held for measuring; lower it", len(r.corpus.texts)))
 	}
 	c := &r.config
 	if c.Steps == 0 {
 		c.Epochs = cmp.Or(c.Epochs, 1)
-		c.Steps = max(1, int(math.Ceil(c.Epochs*float64(len(r.plan.pack(0))))))
+		r.plan.at(0) // which the first step asks for again
+		c.Steps = max(1, int(math.Ceil(c.Epochs*float64(len(r.plan.batches)))))
 	}
 	if c.Warmup >= c.Steps && c.Warmup > 0 {
-		return settingsError{fmt.Errorf("warmup: %d steps leave none of the %d to train at full rate", c.Warmup, c.Steps)}
+		return train.ConfigError(fmt.Errorf("warmup: %d steps leave none of the %d to train at full rate", c.Warmup, c.Steps))
 	}
 	// Now that the number of steps is known: a resumed run is not to depend on how it came about.
 	return jsonfile.Write(r.dir.File(RunJSON), RunConfig{*c, r.options.Provenance})

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -127,7 +126,7 @@ func ReadRunConfig(out string) (RunConfig, error) {
 // create reads what the run is made from, trains the vocabulary and makes the directory.
 func (r *run) create(ctx context.Context) error {
 	if err := r.config.Validate(); err != nil {
-		return settingsError{err}
+		return train.ConfigError(err)
 	}
 	if err := train.CheckVacant(r.options.Out, RunJSON); err != nil {
 		return err
@@ -150,8 +149,7 @@ func (r *run) create(ctx context.Context) error {
 
 func (r *run) writeVocabulary(files map[string][]byte) error {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		err := atomicfile.Write(r.dir.File(name), func(w io.Writer) error { _, err := w.Write(files[name]); return err })
-		if err != nil {
+		if err := atomicfile.WriteBytes(r.dir.File(name), files[name]); err != nil {
 			return err
 		}
 	}
@@ -225,7 +223,7 @@ func (r *run) read(ctx context.Context) error {
 		return err
 	}
 	if err := r.fits(); err != nil {
-		return settingsError{err}
+		return train.ConfigError(err)
 	}
 	p := &r.options.Provenance
 	p.Data = r.corpus.sources
@@ -383,9 +381,3 @@ func (r *run) close() {
 		r.dir.Close()
 	}
 }
-
-// settingsError is an error about settings: train.ErrConfig.
-type settingsError struct{ error }
-
-func (e settingsError) Is(target error) bool { return target == train.ErrConfig }
-func (e settingsError) Unwrap() error        { return e.error }

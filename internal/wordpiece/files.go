@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -21,11 +20,7 @@ func WriteFiles(dir string, vocab []string, lowercase bool, maxLength int) error
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		err := atomicfile.Write(filepath.Join(dir, name), func(w io.Writer) error {
-			_, err := w.Write(files[name])
-			return err
-		})
-		if err != nil {
+		if err := atomicfile.WriteBytes(filepath.Join(dir, name), files[name]); err != nil {
 			return fmt.Errorf("write tokenizer: %w", err)
 		}
 	}

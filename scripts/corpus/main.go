@@ -17,7 +17,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -28,6 +27,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/nearest"
 )
 
@@ -151,7 +151,7 @@ func publish(out, glue string, lines []line, m *measured, r *report) error {
 	if err := write(filepath.Join(out, "corpus.txt"), lines, r); err != nil {
 		return err
 	}
-	return writeReport(filepath.Join(out, "corpus.json"), *r)
+	return jsonfile.Write(filepath.Join(out, "corpus.json"), *r)
 }
 
 // keep cleans lines and leaves out those that are no text, or measured with, or repeats.
@@ -201,14 +201,6 @@ func write(path string, lines []line, r *report) error {
 		r.Words += s.Words
 	}
 	return err
-}
-
-func writeReport(path string, r report) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return writeText(path, string(text)+"\n")
 }
 
 func (r report) print(to io.Writer) error {
