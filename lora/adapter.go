@@ -91,6 +91,14 @@ var methods = []Method{
 		Name: "deep-compressed", Depth: 3, Description: "ΔK = left·WL···W1·rightᵀ, deep-wide's learning directions from the first gradient", Needs: "depth 3 or more; an even rank up to the kernel's smaller side; one gradient of each kernel",
 		rate: compressedRate, build: newCompressed, parameters: compressedParameters, norm: compressedNorm,
 	},
+	{
+		Name: "rslora", Depth: 2, Description: "LoRA with PEFT's start, ΔK scaled by α/√r (rank-stabilised)", Needs: "rank up to the kernel's smaller side",
+		rate: variantRate(3e-4), build: newRSLoRA, parameters: vanillaParameters, norm: zeroNorm,
+	},
+	{
+		Name: "lora-plus", Depth: 2, Description: "LoRA with PEFT's start, W1 learning 16 times as fast as W2 (LoRA+)", Needs: "rank up to the kernel's smaller side",
+		rate: variantRate(1e-4), build: newLoRAPlus, parameters: vanillaParameters, norm: zeroNorm,
+	},
 }
 
 // Methods returns the table of adapters, in the order they are documented in.

@@ -318,9 +318,9 @@ func TestSettingsFaultsAreJoined(t *testing.T) {
 }
 
 func TestUnknownMethodNamesTheNearest(t *testing.T) {
-	for name, want := range map[string]string{"lora2": "vanilla", "deep-compresed": "deep-compressed", "narrow": "deep-narrow"} {
+	for name, want := range map[string]string{"lora2": "rslora", "deep-compresed": "deep-compressed", "narrow": "deep-narrow"} {
 		_, err := lora.New(name, lora.Defaults())
-		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("unknown method %q; nearest: %s (known: vanilla deep-wide deep-narrow deep-compressed)", name, want)) {
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("unknown method %q; nearest: %s (known: vanilla deep-wide deep-narrow deep-compressed rslora lora-plus)", name, want)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -331,6 +331,7 @@ func TestDefaultLearningRates(t *testing.T) {
 	peft.Init = lora.InitPEFT
 	for name, want := range map[string][2]float64{
 		"vanilla": {1e-4, 5e-4}, "deep-wide": {1e-4, 1e-4}, "deep-narrow": {1e-4, 1e-4}, "deep-compressed": {1e-2, 1e-2},
+		"rslora": {3e-4, 3e-4}, "lora-plus": {1e-4, 1e-4},
 	} {
 		m, err := lora.LookupMethod(name)
 		if err != nil {

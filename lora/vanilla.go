@@ -19,6 +19,7 @@ type vanilla struct {
 	rank  int
 	peft  bool
 	scale float64 // α/r, 1 in the reference
+	ratio float64 // learning-rate multiple of W1, 1 but in LoRA+
 }
 
 var _ Adapter = (*vanilla)(nil)
@@ -28,7 +29,7 @@ func newVanilla(s Settings) (Adapter, []error) {
 	f.rank(s)
 	f.unless(s.Init == "" || s.Init == InitReference || s.Init == InitPEFT,
 		"unknown init %q; nearest: %s (known: %s %s)", s.Init, nearest.Of(s.Init, []string{InitReference, InitPEFT}), InitReference, InitPEFT)
-	v := &vanilla{rank: s.Rank, peft: s.Init == InitPEFT, scale: 1}
+	v := &vanilla{rank: s.Rank, peft: s.Init == InitPEFT, scale: 1, ratio: 1}
 	switch {
 	case !v.peft:
 		f.unscaled(s)
@@ -49,7 +50,7 @@ func (v *vanilla) Init(s Site) ([]Factor, error) {
 		w1 = zeros(v.rank, s.Out)
 		w2 = drawn(func() mat.Matrix { return kaiming(s, v.rank) })
 	}
-	return []Factor{factor("W1", v.rank, s.Out, 1, w1), factor("W2", s.In, v.rank, 1, w2)}, nil
+	return []Factor{factor("W1", v.rank, s.Out, v.ratio, w1), factor("W2", s.In, v.rank, 1, w2)}, nil
 }
 
 // kaiming draws [in, r] uniformly within ±1/√in: Kaiming's bound √(6/((1+a²)·in)) at the a = √5 that

@@ -119,7 +119,7 @@ func TestOpenErrors(t *testing.T) {
 		{
 			"unknown method", func(t *testing.T, dir, _ string) {
 				edit(t, description(dir), replace(`"deep-compressed"`, `"deep-future"`))
-			}, nil, `DIR: unknown method "deep-future"; nearest: deep-wide (known: vanilla deep-wide deep-narrow deep-compressed)`,
+			}, nil, `DIR: unknown method "deep-future"; nearest: deep-wide (known: vanilla deep-wide deep-narrow deep-compressed rslora lora-plus)`,
 		},
 		{
 			"unknown task", func(t *testing.T, dir, _ string) { edit(t, description(dir), replace(`"stsb"`, `"sts"`)) }, nil,
