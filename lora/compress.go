@@ -66,42 +66,9 @@ func compress[T float32 | float64](g []T, in, out, rank int, s *rng.Stream) (out
 		return outerFactors{}, err
 	}
 	if in > out {
-		right, left := half(top.V, top.U, s.At(1))
+		right, left := linalg.CompressedFrames(top.V, top.U, s.At(1))
 		return outerFactors{left, right}, nil
 	}
-	left, right := half(top.U, top.V, s.At(1))
+	left, right := linalg.CompressedFrames(top.U, top.V, s.At(1))
 	return outerFactors{left, right}, nil
-}
-
-// half does a kernel whose short side u [a, h] sits on and whose long side v [b, h] sits on, a ≤ b. It
-// returns short = [U, Z] and long = [Y, q], with short = O·long for an O with orthonormal rows.
-func half(u, v *mat.Dense, s *rng.Stream) (short, long *mat.Dense) {
-	a, h := u.Dims()
-	b, _ := v.Dims()
-	y := linalg.Haar(s.At(0), b, h)                 // plays OᵀU: U is fixed and O uniform, so it is a uniform frame of R^b
-	q := linalg.Extend(y, v, s.At(1))               // the rest of V's span
-	t := outside(u, linalg.Gaussian(s.At(2), a, h)) // T = N - U(UᵀN): Gaussian in the complement of U
-	// q ⟂ OᵀU, so O maps it into the complement of U, as a uniform isometry of R^(b-h) onto R^(a-h)
-	// maps a frame: by the first a-h of b-h coordinates of a uniform frame, T·R⁻¹ where [T; B] = Q·R.
-	if b > a {
-		var both mat.Dense
-		both.Stack(t, linalg.Gaussian(s.At(3), b-a, h)) // B: the coordinates that O sends to zero
-		t = &both
-	}
-	z := linalg.Orth(t).Slice(0, a, 0, h) // plays O·q
-	short, long = new(mat.Dense), new(mat.Dense)
-	short.Augment(u, z)
-	long.Augment(y, q)
-	return short, long
-}
-
-// outside returns n - u(uᵀn), projected twice so that what rounding left of u goes too.
-func outside(u, n *mat.Dense) *mat.Dense {
-	for range 2 {
-		var inner, inside mat.Dense
-		inner.Mul(u.T(), n)
-		inside.Mul(u, &inner)
-		n.Sub(n, &inside)
-	}
-	return n
 }

@@ -1,7 +1,6 @@
 package picture
 
 import (
-	"bytes"
 	"errors"
 	"image/color"
 	"io"
@@ -9,9 +8,7 @@ import (
 	"strconv"
 
 	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
@@ -47,17 +44,6 @@ const (
 	manyTicks = 5     // on an axis, at most about so many
 )
 
-var (
-	curve = color.NRGBA{R: 0x1f, G: 0x5f, B: 0xa8, A: 0xff}
-	faint = color.NRGBA{R: 0xc8, G: 0xc8, B: 0xc8, A: 0xff}
-)
-
-// fontName is what the drawing library calls its font; viewers rarely have it, and pick one with serifs.
-const (
-	fontName     = "font-family:Liberation Sans"
-	fontFallback = fontName + ",Arial,Helvetica,sans-serif"
-)
-
 // WriteSVG draws the grid. The bytes follow from the grid alone. It is an error if there is no panel, or if
 // rows differ in length.
 func (g Grid) WriteSVG(w io.Writer) error {
@@ -85,12 +71,7 @@ func (g Grid) WriteSVG(w io.Writer) error {
 			plots[i][j], labelled = p, true
 		}
 	}
-	var svg bytes.Buffer
-	if _, err := g.draw(plots).WriteTo(&svg); err != nil {
-		return err
-	}
-	_, err := w.Write(bytes.ReplaceAll(svg.Bytes(), []byte(fontName), []byte(fontFallback)))
-	return err
+	return writeFile(w, g.draw(plots))
 }
 
 // draw puts the plots and the heading on a canvas.
@@ -228,13 +209,4 @@ func (a axes) decades(labels bool) []plot.Tick {
 		ticks = append(ticks, tick)
 	}
 	return ticks
-}
-
-func style(size vg.Length) text.Style {
-	return text.Style{
-		Color:   color.Black,
-		Font:    font.From(font.Font{Typeface: "Liberation", Variant: "Sans"}, size),
-		Handler: plot.DefaultTextHandler,
-		XAlign:  text.XLeft,
-	}
 }

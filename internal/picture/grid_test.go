@@ -19,8 +19,14 @@ type drawn struct {
 
 func render(t *testing.T, g Grid) ([]byte, drawn) {
 	t.Helper()
+	return read(t, g.WriteSVG)
+}
+
+// read draws with write and reads what was drawn.
+func read(t *testing.T, write func(io.Writer) error) ([]byte, drawn) {
+	t.Helper()
 	var b bytes.Buffer
-	if err := g.WriteSVG(&b); err != nil {
+	if err := write(&b); err != nil {
 		t.Fatal(err)
 	}
 	var out drawn

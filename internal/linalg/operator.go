@@ -1,0 +1,39 @@
+package linalg
+
+import (
+	"fmt"
+
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/deeplora/deeplora/internal/rng"
+)
+
+// Operator is a matrix known by its products with thin ones, such as a sparse matrix.
+type Operator interface {
+	Dims() (rows, cols int)
+	Times(x *mat.Dense) *mat.Dense          // A·x for x [cols, n]
+	TransposeTimes(x *mat.Dense) *mat.Dense // Aᵀ·x for x [rows, n]
+}
+
+// TopSVDOf returns the k leading singular triples of an operator by the randomised range finder of TopSVD, with
+// power iterations as asked for: the error falls by (σ_{k+9}/σ_k)² with each. Signs and rank deficiency are as there.
+// The operator's entries must be finite. It is an error if k is not in 1 … min(rows, cols).
+func TopSVDOf(a Operator, k, power int, s *rng.Stream) (SVD, error) {
+	rows, cols := a.Dims()
+	if k < 1 || k > min(rows, cols) {
+		return SVD{}, fmt.Errorf("linalg: %d singular vectors of a %d × %d matrix; want 1 to %d", k, rows, cols, min(rows, cols))
+	}
+	width := min(k+oversampling, min(rows, cols))
+	q := Extend(nil, a.Times(Gaussian(s, cols, width)), s)
+	for range power {
+		q = Extend(nil, a.TransposeTimes(q), s)
+		q = Extend(nil, a.Times(q), s)
+	}
+	d, err := ThinSVD(a.TransposeTimes(q)) // aᵀq = V·S·Wᵀ gives U = q·W, as in randomisedSVD
+	if err != nil {
+		return SVD{}, err
+	}
+	var u mat.Dense
+	u.Mul(q, d.V)
+	return SVD{&u, d.S, d.U}.leading(k), nil
+}
