@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/deeplora/deeplora/internal/readfile"
 )
 
 // Example is one row of a task, its text exactly as the file has it.
@@ -94,6 +96,9 @@ func Load(dir string, t Task, split string) (*Split, error) {
 	return load(folder{os.DirFS(dir), dir}, t, split)
 }
 
+// maxTable is how many bytes a split may have, since all of it is read. GLUE's largest, of QQP, has 50 MB.
+const maxTable = 4 << 30
+
 // LoadFS is Load from a file system, such as builtin.Data().
 func LoadFS(fsys fs.FS, t Task, split string) (*Split, error) {
 	return load(folder{fsys, ""}, t, split)
@@ -107,9 +112,9 @@ func load(in folder, t Task, split string) (*Split, error) {
 	if err != nil {
 		return nil, fmt.Errorf("glue: %w", err)
 	}
-	content, err := fs.ReadFile(in.fsys, file)
+	content, err := readfile.FS(in.fsys, file, maxTable)
 	if err != nil {
-		return nil, fmt.Errorf("glue: %w", err)
+		return nil, fmt.Errorf("glue: %s: %w", in.path(path.Dir(file)), err)
 	}
 	sum := sha256.Sum256(content)
 	s := &Split{Task: t, Name: split, Notices: notices, Source: Source{File: file, SHA256: hex.EncodeToString(sum[:])}}

@@ -14,10 +14,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/gomlx/go-huggingface/hub"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/readfile"
 )
 
 // GLUERepo is the data set on the hub that has every GLUE task as parquet.
@@ -98,7 +100,7 @@ func (w Want) choose(files []string) ([]string, error) {
 func (w Want) missing(files, alternatives []string) error {
 	pickles := slices.Concat(matches(files, "*.bin"), matches(files, "*.pt"), matches(files, "*.ckpt"))
 	if len(pickles) > 0 && slices.Contains(alternatives, "model.safetensors") {
-		return fmt.Errorf("no model.safetensors, only %s: pickles can run code and are refused; convert it to safetensors first", pickles[0])
+		return fmt.Errorf("no model.safetensors, only %s: pickles can run code and are refused; convert it with Transformers: model.save_pretrained(DIR, safe_serialization=True), and give that directory", pickles[0])
 	}
 	return fmt.Errorf("no %s", strings.Join(alternatives, " or "))
 }
@@ -177,9 +179,10 @@ func newHubRepo(ref string, want Want, opt HubOptions) (*hubRepo, error) {
 	}, nil
 }
 
-// safeName reports whether a name with forward slashes stays inside the folder it is put into.
+// safeName reports whether a name with forward slashes stays inside the folder it is put into, on any system, and
+// can be shown.
 func safeName(name string) bool {
-	return filepath.IsLocal(name) && path.Clean(name) == name && !strings.ContainsAny(name, "\\:\x00")
+	return filepath.IsLocal(name) && path.Clean(name) == name && !strings.ContainsAny(name, "\\:") && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
 // Cache returns the folder of the hub's cache under these options.
@@ -239,7 +242,7 @@ func (r *hubRepo) resolve(ctx context.Context) (string, error) {
 func (r *hubRepo) fromCache() (string, error) {
 	commit := r.info.Revision
 	if !commitPattern.MatchString(commit) {
-		content, err := os.ReadFile(r.refPath())
+		content, err := readfile.Path(r.refPath(), maxRef)
 		if err != nil {
 			return "", fmt.Errorf("no revision %s of %s", r.info.Revision, r.info.Repo)
 		}
@@ -265,6 +268,8 @@ func (r *hubRepo) fromCache() (string, error) {
 	r.info.Files = append(chosen, shards...)
 	return r.snapshot(), nil
 }
+
+const maxRef = 1 << 10 // bytes of a reference, which is one commit
 
 func (r *hubRepo) refPath() string {
 	return filepath.Join(r.dir, "refs", filepath.FromSlash(r.info.Revision))
@@ -295,7 +300,7 @@ func (r *hubRepo) shards(chosen []string) ([]string, error) {
 	if !slices.Contains(chosen, safetensorsIndex) {
 		return nil, nil
 	}
-	content, err := os.ReadFile(filepath.Join(r.snapshot(), safetensorsIndex))
+	content, err := readfile.Path(filepath.Join(r.snapshot(), safetensorsIndex), mostOf(safetensorsIndex))
 	if err != nil {
 		return nil, err
 	}
@@ -354,7 +359,7 @@ func (r *hubRepo) remember() {
 	if commitPattern.MatchString(r.info.Revision) {
 		return
 	}
-	if content, err := os.ReadFile(r.refPath()); err == nil && string(content) == r.info.Commit {
+	if content, err := readfile.Path(r.refPath(), maxRef); err == nil && string(content) == r.info.Commit {
 		return
 	}
 	err := os.MkdirAll(filepath.Dir(r.refPath()), 0o755)

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -30,6 +31,19 @@ import (
 // transfers: go-huggingface's own take a broken one for a whole one (docs/decisions/0010-hub.md).
 
 const maxListing = 64 << 20 // bytes of a repository's listing
+
+// mostOf is how many bytes a file of this name may have, whatever the hub states: beyond any of its kind, and a
+// bound on what one that lies can make of a disk.
+func mostOf(name string) int64 {
+	switch path.Ext(name) {
+	case ".safetensors":
+		return 64 << 30
+	case ".parquet":
+		return maxTable
+	default: // JSON and word lists
+		return maxTokenizerFile
+	}
+}
 
 // hubPatience is how long a hub may keep us waiting. Less in tests.
 var hubPatience = fetch.Options{
@@ -71,7 +85,7 @@ func explain(err error) error {
 	case errors.As(err, &none):
 		return unreachableError{none}
 	case errors.As(err, &status):
-		return statusFault(status.Code)
+		return statusFault(status)
 	case errors.As(err, &wrong):
 		return fmt.Errorf("what came has hash %s, the hub states %s; try again, or another mirror", wrong.Got, wrong.Want)
 	case errors.Is(err, syscall.ENOSPC):
@@ -83,13 +97,18 @@ func explain(err error) error {
 	}
 }
 
-func statusFault(code int) error {
-	status := fmt.Sprintf("the hub answers %d %s", code, http.StatusText(code))
-	switch code {
+func statusFault(e *fetch.StatusError) error {
+	status := fmt.Sprintf("the hub answers %d %s", e.Code, http.StatusText(e.Code))
+	switch e.Code {
 	case http.StatusUnauthorized, http.StatusNotFound:
 		return errors.New(status + ": no such repository, revision or file, or a private one; check the name, or set HF_TOKEN")
 	case http.StatusForbidden:
 		return errors.New(status + ": accept its terms on the hub's page, then set HF_TOKEN")
+	case http.StatusTooManyRequests:
+		if e.RetryAfter > 0 {
+			return fmt.Errorf("%s: try again in %v, or set HF_TOKEN", status, e.RetryAfter)
+		}
+		return errors.New(status + ": try again later, or set HF_TOKEN")
 	default:
 		return errors.New(status)
 	}
@@ -156,6 +175,9 @@ func (c *hubClient) fetchAll(ctx context.Context, l *listing, names []string) er
 	}
 	defer unlock()
 	for _, f := range absent {
+		if most := mostOf(f.Name); sizeOf(f) > most {
+			return fmt.Errorf("the hub states %d bytes for %s; no such file has more than %d", sizeOf(f), f.Name, most)
+		}
 		if c.present(f) { // another process was faster
 			continue
 		}
@@ -238,7 +260,7 @@ func (c *hubClient) partName(f *hub.FileInfo) string {
 // transfer fetches a file into part.
 func (c *hubClient) transfer(ctx context.Context, f *hub.FileInfo, sum checksum, part string) error {
 	received, err := c.client.File(ctx, fetch.File{
-		URL: c.fileURL(f), Header: c.header(), Size: sizeOf(f), Sum: sum.hex, Hash: sum.hash,
+		URL: c.fileURL(f), Header: c.header(), Size: sizeOf(f), Limit: mostOf(f.Name), Sum: sum.hex, Hash: sum.hash,
 		Progress: func(step fetch.Step, done, total int64) {
 			if c.opt.Progress != nil && step == fetch.Transfer {
 				c.opt.Progress(f.Name, done, total)
@@ -247,6 +269,9 @@ func (c *hubClient) transfer(ctx context.Context, f *hub.FileInfo, sum checksum,
 	}, part)
 	c.info.Downloaded += received
 	if long := (*fetch.TooLongError)(nil); errors.As(err, &long) {
+		if sizeOf(f) == 0 {
+			return fmt.Errorf("the hub sends more than %d bytes; no such file has more", long.Limit)
+		}
 		return fmt.Errorf("the hub sends more than the %d bytes it states", long.Limit)
 	}
 	return explain(err)

@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/deeplora/deeplora/internal/nearest"
+	"github.com/deeplora/deeplora/internal/readfile"
 )
 
 // The rules by which a manifest's rows were chosen.
@@ -45,9 +45,12 @@ type Manifest struct {
 // manifestFields are the names above: encoding/json alone would take them in any case.
 var manifestFields = []string{"version", "task", "split", "file", "sha256", "rows", "rule", "seed", "n", "indices"}
 
+// maxManifest is how many bytes a manifest may have: beyond that of every row of GLUE's largest file.
+const maxManifest = 64 << 20
+
 // ReadManifest reads a manifest file and checks all that can be checked without the data.
 func ReadManifest(path string) (*Manifest, error) {
-	content, err := os.ReadFile(path)
+	content, err := readfile.Path(path, maxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/deeplora/deeplora/internal/readfile"
 )
 
 const (
@@ -91,19 +93,14 @@ func readVocabulary(in folder) (*vocabulary, error) {
 
 // readBounded returns a file's content, or nil if there is no such file.
 func readBounded(in folder, name string) ([]byte, error) {
-	f, err := in.fsys.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	content, err := readfile.FS(in.fsys, name, maxTokenizerFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxTokenizerFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(content) > maxTokenizerFile {
+	case errors.Is(err, readfile.ErrTooLarge):
 		return nil, fmt.Errorf("%s is larger than %d MB; no BERT tokenizer is", in.path(name), maxTokenizerFile>>20)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", in.here(), err)
 	}
 	return content, nil
 }

@@ -148,11 +148,11 @@ func TestLoadErrors(t *testing.T) {
 		},
 		{
 			"pickle only", func(f *files) { f.tensors = nil; f.more["pytorch_model.bin"] = "\x80\x02" }, head,
-			`model folder has pytorch_model.bin but no model.safetensors: pickles can run code and are not read; save it again with safe_serialization=True`,
+			`model folder has pytorch_model.bin but no model.safetensors: pickles can run code and are not read; convert it with Transformers: model.save_pretrained(DIR, safe_serialization=True)`,
 		},
 		{
 			"sharded pickle only", func(f *files) { f.tensors = nil; f.more["pytorch_model.bin.index.json"] = "{}" }, head,
-			`model folder has pytorch_model.bin.index.json but no model.safetensors: pickles can run code and are not read; save it again with safe_serialization=True`,
+			`model folder has pytorch_model.bin.index.json but no model.safetensors: pickles can run code and are not read; convert it with Transformers: model.save_pretrained(DIR, safe_serialization=True)`,
 		},
 		{
 			"no weights", func(f *files) { f.tensors = nil }, head,

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+
+	"github.com/deeplora/deeplora/internal/readfile"
 )
 
 // Problem types of config.json.
@@ -47,9 +49,12 @@ type Config struct {
 	Raw map[string]json.RawMessage `json:"-"`
 }
 
+// maxConfig is how many bytes a config.json may have: beyond that of as many labels as there may be.
+const maxConfig = 16 << 20
+
 // ReadConfig reads and checks a config.json. Errors name the file and the field.
 func ReadConfig(fsys fs.FS, file string) (*Config, error) {
-	text, err := fs.ReadFile(fsys, file)
+	text, err := readfile.FS(fsys, file, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("read model config: %w", err)
 	}

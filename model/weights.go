@@ -14,6 +14,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/deeplora/deeplora/internal/readfile"
 	"github.com/deeplora/deeplora/internal/safetensors"
 )
 
@@ -41,6 +42,9 @@ func (w *weights) close() {
 
 // openFile opens one safetensors file of a file system.
 func openFile(fsys fs.FS, name string) (f weightFile, err error) {
+	if err := readfile.Regular(fsys, name); err != nil {
+		return f, err
+	}
 	raw, err := fsys.Open(name)
 	if err != nil {
 		return f, err
@@ -93,7 +97,7 @@ func openWeights(fsys fs.FS) (*weights, error) {
 	}
 	for _, pickle := range []string{"pytorch_model.bin", "pytorch_model.bin.index.json"} {
 		if _, err := fs.Stat(fsys, pickle); err == nil {
-			return nil, fmt.Errorf("model folder has %s but no %s: pickles can run code and are not read; save it again with safe_serialization=True", pickle, singleFile)
+			return nil, fmt.Errorf("model folder has %s but no %s: pickles can run code and are not read; convert it with Transformers: model.save_pretrained(DIR, safe_serialization=True)", pickle, singleFile)
 		}
 	}
 	return nil, fmt.Errorf("model folder has neither %s nor %s", singleFile, indexFile)
@@ -114,9 +118,13 @@ func (w *weights) add(fsys fs.FS, name string) (weightFile, error) {
 	return f, nil
 }
 
+// maxIndex is how many bytes an index of shards may have: a line of a hundred bytes for each tensor of the largest
+// model that a config may describe.
+const maxIndex = 64 << 20
+
 // addShards opens what model.safetensors.index.json maps, and holds the map against what the shards hold.
 func (w *weights) addShards(fsys fs.FS) error {
-	text, err := fs.ReadFile(fsys, indexFile)
+	text, err := readfile.FS(fsys, indexFile, maxIndex)
 	if err != nil {
 		return err
 	}

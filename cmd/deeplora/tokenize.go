@@ -62,7 +62,7 @@ func tokenizeAll(cmd *cobra.Command, tok data.Tokenizer, input, task string, max
 	}
 	defer in.Close()
 	w := bufio.NewWriter(cmd.OutOrStdout())
-	out := json.NewEncoder(w)
+	out := json.NewEncoder(plainJSON(w))
 	out.SetEscapeHTML(false)
 	for row, err := range data.ReadInputs(in, input, t) {
 		if err != nil {

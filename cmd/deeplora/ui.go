@@ -203,7 +203,7 @@ func (u *ui) draw(done, total int, text string) {
 	if u.bar == nil {
 		u.blocks = max(0, min(barWidth, columns-len(text)-barGrowth))
 	}
-	text = cut(text, columns-u.blocks)
+	text = cut(plainCell(text), columns-u.blocks)
 	if u.bar == nil {
 		u.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(u.err), progressbar.OptionSetWidth(u.blocks), progressbar.OptionSetDescription(text),
@@ -269,7 +269,7 @@ func (u *ui) print(format string, args ...any) {
 	if u.prefix != "" {
 		format = strings.ReplaceAll(u.prefix, "%", "%%") + ": " + format
 	}
-	fmt.Fprintf(u.err, format+"\n", args...)
+	fmt.Fprintln(u.err, plain(fmt.Sprintf(format, args...)))
 }
 
 // onCancel calls act when ctx is cancelled, until the returned function is called, which waits for act to return.
@@ -291,7 +291,11 @@ func (u *ui) table(rows [][]string) error {
 	u.clear()
 	w := tabwriter.NewWriter(u.out, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		cells := make([]string, len(row))
+		for i, text := range row {
+			cells[i] = plainCell(text)
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	return w.Flush()
 }
@@ -299,7 +303,7 @@ func (u *ui) table(rows [][]string) error {
 // json writes v as a result.
 func (u *ui) json(v any) error {
 	u.clear()
-	e := json.NewEncoder(u.out)
+	e := json.NewEncoder(plainJSON(u.out))
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }

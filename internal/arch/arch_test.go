@@ -22,8 +22,8 @@ const module = "github.com/deeplora/deeplora/"
 
 // basics know nothing of models, adapters, tasks or training, and import one another at most.
 var basics = []string{
-	"internal/atomicfile", "internal/fetch", "internal/graphx", "internal/jsonfile", "internal/linalg", "internal/nearest",
-	"internal/rng", "internal/safetensors",
+	"internal/atomicfile", "internal/fetch", "internal/graphx", "internal/jsonfile", "internal/linalg", "internal/memory", "internal/nearest",
+	"internal/readfile", "internal/rng", "internal/safetensors",
 }
 
 // mayImport lists, beside the basics, what of the module a package may import. Packages that are absent are a fault.
@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	// train joins them, and what is built on training comes after.
 	"train":             {"model", "lora", "data", "internal/builtin"},
 	"internal/export":   {"train", "model", "lora", "data"},
-	"internal/study":    {"train", "model", "lora", "data"},
+	"internal/study":    {"train", "model", "lora", "data", "internal/picture"},
 	"internal/pretrain": {"train", "model", "data", "internal/wordpiece"},
 
 	"internal/wordpiece": {"data"},

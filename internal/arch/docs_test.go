@@ -200,7 +200,7 @@ func TestNumberedTestsAreThoseOfTheMethod(t *testing.T) {
 			t.Errorf("docs/method.md 5: row %d is T%s", i+1, row[1])
 		}
 		rows[row[1]] = row[2]
-		checkRow(t, "T"+row[1], row[2], functions)
+		checkRow(t, "docs/method.md 5: T"+row[1], row[2], functions)
 	}
 	if len(rows) != 30 {
 		t.Errorf("docs/method.md 5 has %d rows, want T1 to T30", len(rows))
@@ -220,12 +220,12 @@ func checkRow(t *testing.T, label, cell string, functions map[string]string) {
 		dir, names, _ := strings.Cut(part, ": ")
 		for _, name := range testName.FindAllString(names, -1) {
 			if functions[name] != dir {
-				t.Errorf("docs/method.md 5: %s names %s in %s, which has no such test", label, name, dir)
+				t.Errorf("%s names %s in %s, which has no such test", label, name, dir)
 			}
 		}
 	}
 	if named := testName.MatchString(cell); named == later {
-		t.Errorf("docs/method.md 5: %s names tests: %v, and is for later: %v; want one of the two", label, named, later)
+		t.Errorf("%s names tests: %v, and is for later: %v; want one of the two", label, named, later)
 	}
 }
 
@@ -300,6 +300,14 @@ func TestFormatsNameEveryField(t *testing.T) {
 		"train/adapterfile.go": {"AdapterInfo", "AdaptedKernel"},
 		"train/checkpoint.go":  {"progress"},
 		"data/manifest.go":     {"Manifest"},
+
+		"internal/study/summary.go":   {"Summary", "RunName", "ScoreRow", "SeedScore", "MetricRow", "Method", "RunRow"},
+		"internal/study/paired.go":    {"Difference", "Overall"},
+		"internal/study/published.go": {"Source", "PublishedScore"},
+
+		"internal/completion/config.go": {"Config"},
+		"internal/completion/result.go": {"Result"},
+		"internal/completion/solve.go":  {"Point"},
 	}
 	for _, file := range parsedFiles(t) {
 		for _, name := range wanted[file.path] {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"text/template"
+	"unicode"
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
@@ -73,8 +74,8 @@ func (c *card) write(path, kind string) error {
 }
 
 var cards = template.Must(template.New("").Funcs(template.FuncMap{
-	"join": func(list []string) string { return strings.Join(list, ", ") },
-	"code": func(s string) string { return "`" + strings.ReplaceAll(s, "`", "'") + "`" },
+	"join": func(list []string) string { return inline(strings.Join(list, ", ")) },
+	"code": func(s string) string { return "`" + strings.NewReplacer("`", "'", "|", "∣").Replace(shown(s)) + "`" },
 }).Parse(`
 {{- define "front"}}---
 library_name: {{.}}
@@ -146,3 +147,26 @@ model = PeftModel.from_pretrained(base, "PATH")
 ` + "`deeplora/`" + ` holds the factors as they were trained: ` + "`deeplora import`" + ` takes them from there.
 {{template "facts" .}}{{end}}
 `))
+
+// inline is text from a file, such as the name of a class, as Markdown shows it: no markup, no table's cell, no line
+// of its own.
+func inline(text string) string {
+	var b strings.Builder
+	for _, r := range shown(text) {
+		if strings.ContainsRune("\\`*[]<>|#&!", r) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// shown leaves out what commands a terminal or turns the direction of a text.
+func shown(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return '\ufffd'
+		}
+		return r
+	}, text)
+}

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/deeplora/deeplora/internal/readfile"
 	"github.com/deeplora/deeplora/model"
 )
 
@@ -48,17 +48,9 @@ type pattern struct {
 // readPEFTConfig reads an adapter_config.json. An option that this program cannot honour is an error naming its
 // field, and so is a field it does not know, unless it is empty: newer versions of PEFT have more of them.
 func readPEFTConfig(path string) (*peftConfig, error) {
-	f, err := os.Open(path)
+	text, err := readfile.Path(path, maxConfigBytes)
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
-	if err == nil && len(text) > maxConfigBytes {
-		err = fmt.Errorf("larger than %d MB; no adapter's is", maxConfigBytes>>20)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	c, err := parsePEFTConfig(text)
 	if err != nil {

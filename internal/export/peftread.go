@@ -49,7 +49,7 @@ func readPEFT(dir string, base *model.Config) (*adapter, error) {
 	f, err := safetensors.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, pickled := os.Stat(filepath.Join(dir, peftPickle)); pickled == nil {
-			return nil, fmt.Errorf("%s: has %s but no %s: pickles can run code and are not read; save it again with safe_serialization=True", dir, peftPickle, peftTensors)
+			return nil, fmt.Errorf("%s: has %s but no %s: pickles can run code and are not read; convert it with PEFT: model.save_pretrained(DIR, safe_serialization=True)", dir, peftPickle, peftTensors)
 		}
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type Options struct {
 	Answer time.Duration // for the head of a reply
 	Stall  time.Duration // without a byte of a body
 	Pause  time.Duration // before the second try; doubles from one to the next
+	Wait   time.Duration // a pause that a server asks for, at most; 0: a minute
 	Tries  int           // of a page or a file, at most
 	Barren int           // tries in a row that bring nothing new, at most; 0: Tries
 }
@@ -173,15 +175,23 @@ func noReply(u *url.URL, err error) error {
 
 // StatusError is a reply that is not what was asked for.
 type StatusError struct {
-	Code    int
-	status  string
+	Code       int
+	RetryAfter time.Duration // what the server asks to be left alone for; 0: nothing
+
 	address string
 }
 
-func (e *StatusError) Error() string { return fmt.Sprintf("%s answers %s", e.address, e.status) }
+// Error has the standard words for the code, not the server's, which may be any bytes.
+func (e *StatusError) Error() string {
+	text := strings.TrimSpace(fmt.Sprintf("%s answers %d %s", e.address, e.Code, http.StatusText(e.Code)))
+	if e.RetryAfter > 0 {
+		text += fmt.Sprintf(" and asks to be left alone for %v", e.RetryAfter)
+	}
+	return text
+}
 
 func statusFault(resp *http.Response) error {
-	e := &StatusError{resp.StatusCode, resp.Status, shown(resp.Request.URL)}
+	e := &StatusError{resp.StatusCode, retryAfter(resp.Header, time.Now()), shown(resp.Request.URL)}
 	if e.Code == http.StatusTooManyRequests || e.Code >= 500 {
 		return passing{e}
 	}
@@ -195,32 +205,4 @@ func shown(u *url.URL) string {
 		v.RawQuery = "…"
 	}
 	return v.Redacted()
-}
-
-// passing is an error that another try may not meet.
-type passing struct{ error }
-
-func (e passing) Unwrap() error { return e.error }
-
-// retry repeats try while its faults may pass and something comes.
-func (c *Client) retry(ctx context.Context, try func() (brought bool, err error)) error {
-	pause, barren := c.Pause, 0
-	for n := 1; ; n++ {
-		brought, err := try()
-		if barren++; brought {
-			barren = 0
-		}
-		if err != nil && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if p := (passing{}); !errors.As(err, &p) || n >= c.Tries || c.Barren > 0 && barren >= c.Barren {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pause):
-			pause *= 2
-		}
-	}
 }

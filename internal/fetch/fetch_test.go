@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -397,6 +398,76 @@ func TestBackOff(t *testing.T) {
 	}
 }
 
+// A server that asks for a longer pause gets it, where there is time, and is left alone where there is not.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	asking := func(code int, after string) http.HandlerFunc {
+		n := 0
+		return func(w http.ResponseWriter, r *http.Request) {
+			if n++; n > 1 {
+				body(content)(w, r)
+				return
+			}
+			if after == "a date" {
+				after = time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat)
+			}
+			w.Header().Set("Retry-After", after)
+			w.WriteHeader(code)
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		handler http.HandlerFunc
+		within  time.Duration // the context's deadline; 0: none
+		apart   time.Duration // of the two requests, at least
+		want    string        // the error, where there is no second one
+	}{
+		{"seconds", asking(429, "1"), 0, time.Second, ""},
+		{"a date", asking(503, "a date"), 0, 900 * time.Millisecond, ""},
+		{"nonsense", asking(503, "soon"), 0, 0, ""},
+		{"the past", asking(503, "Wed, 21 Oct 2015 07:28:00 GMT"), 0, 0, ""},
+		{"an hour", asking(429, "3600"), 0, 0, "answers 429 Too Many Requests and asks to be left alone for 1h0m0s"},
+		{"ages", asking(503, "18446744073709551615"), 0, 0, "asks to be left alone for 298261h"},
+		{"no time", asking(503, "5"), time.Second, 0, "answers 503 Service Unavailable and asks to be left alone for 5s"},
+		{"no second try", asking(404, "1"), 0, 0, "answers 404 Not Found and asks to be left alone for 1s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			if c.within > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, c.within)
+				defer cancel()
+			}
+			s := serve(t, c.handler)
+			began := time.Now()
+			page, _, err := client(t, impatient).Page(ctx, s.URL, nil, 1<<20)
+			if c.want != "" {
+				if wantError(t, err, c.want); len(s.ranges()) != 1 || time.Since(began) > time.Second {
+					t.Errorf("%d requests, %v", len(s.ranges()), time.Since(began))
+				}
+				return
+			}
+			if err != nil || !bytes.Equal(page, content) || len(s.at) != 2 {
+				t.Fatalf("%d bytes, %d requests, %v", len(page), len(s.at), err)
+			}
+			if apart := s.at[1].Sub(s.at[0]); apart < c.apart {
+				t.Errorf("the second try came after %v", apart)
+			}
+		})
+	}
+}
+
+// A server's own words for a code may be any bytes, a terminal's commands among them.
+func TestStatusHasStandardWords(t *testing.T) {
+	t.Parallel()
+	s := serve(t, hijacking("HTTP/1.1 404 \x1b[31mGone\r\nContent-Length: 0\r\n\r\n"))
+	_, _, err := client(t, impatient).Page(t.Context(), s.URL, nil, 1)
+	if wantError(t, err, " answers 404 Not Found"); strings.ContainsAny(err.Error(), "\x1b") {
+		t.Errorf("%q", err)
+	}
+}
+
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("the user's wish")
@@ -448,20 +519,53 @@ func TestCancelled(t *testing.T) {
 // A full disk is the system's error, at once, and the part does not stay to fill it.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	if _, err := os.Stat("/dev/full"); err != nil {
-		t.Skip("needs /dev/full")
-	}
 	s := serve(t, body(content))
-	part := filepath.Join(t.TempDir(), "part")
-	if err := os.Symlink("/dev/full", part); err != nil {
-		t.Fatal(err)
-	}
+	part := filepath.Join(smallDisk(t), "part")
 	_, err := client(t, impatient).File(t.Context(), File{URL: s.URL, Size: int64(len(content)), Sum: sum(content)}, part)
 	if !errors.Is(err, syscall.ENOSPC) || len(s.ranges()) != 1 {
 		t.Errorf("%d requests, %v", len(s.ranges()), err)
 	}
 	if _, err := os.Lstat(part); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the part is left: %v", err)
+	}
+}
+
+// smallDisk mounts a file system of 64 kB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Skipf("mounts a tmpfs, which needs Linux and root: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+		}
+	})
+	return dir
+}
+
+// What lies at the part's place and is no file is taken away, not written through.
+func TestPartIsNoLink(t *testing.T) {
+	t.Parallel()
+	for _, sized := range []bool{true, false} {
+		dir := t.TempDir()
+		precious, part := filepath.Join(dir, "precious"), filepath.Join(dir, "part")
+		if err := errors.Join(os.WriteFile(precious, []byte("precious"), 0o600), os.Symlink(precious, part)); err != nil {
+			t.Fatal(err)
+		}
+		f := File{URL: serve(t, body(content)).URL}
+		if sized {
+			f.Size, f.Sum = int64(len(content)), sum(content)
+		}
+		_, err := client(t, impatient).File(t.Context(), f, part)
+		got, _ := os.ReadFile(part)
+		if err != nil || !bytes.Equal(got, content) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+		if left, err := os.ReadFile(precious); err != nil || string(left) != "precious" {
+			t.Errorf("the file that the link named is %d bytes: %v", len(left), err)
+		}
 	}
 }
 

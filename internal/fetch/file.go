@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"strings"
@@ -158,14 +157,15 @@ func (t *transfer) try(ctx context.Context) (err error) {
 }
 
 // open returns the part and how much of the file is there. Without a sum nothing would tell a part of
-// another file: it starts from nothing. So does what is longer than the file.
+// another file: it starts from nothing. So does what is longer than the file. A link is taken away and never
+// followed: in a folder that others may write to it could lead to any file of this user's.
 func (t *transfer) open() (file *os.File, have int64, err error) {
-	if t.Sum == "" {
-		if err := os.Remove(t.part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if info, err := os.Lstat(t.part); err == nil && (t.Sum == "" || !info.Mode().IsRegular()) {
+		if err := os.Remove(t.part); err != nil {
 			return nil, 0, err
 		}
 	}
-	if file, err = os.OpenFile(t.part, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644); err != nil {
+	if file, err = os.OpenFile(t.part, os.O_RDWR|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW, 0o644); err != nil {
 		return nil, 0, err
 	}
 	have, err = file.Seek(0, io.SeekEnd)

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/readfile"
 )
 
 // ErrCorrupt is wrapped by errors about files of ours that are not as they were written.
@@ -24,9 +24,12 @@ func Write(path string, v any) error {
 	return atomicfile.WriteBytes(path, append(text, '\n'))
 }
 
+// maxFile is beyond anything that this program writes as JSON.
+const maxFile = 256 << 20
+
 // Read reads a file that Write wrote; unknown fields and trailing text are damage.
 func Read(path string, v any) error {
-	text, err := os.ReadFile(path)
+	text, err := readfile.Path(path, maxFile)
 	if err != nil {
 		return err
 	}

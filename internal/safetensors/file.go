@@ -36,15 +36,22 @@ type File struct {
 // Open opens path and checks its header against the file: names, types, shapes, offsets, length
 // (formats.md 1.5). No tensor is read. Errors name path and, where there is one, the tensor.
 func Open(path string) (*File, error) {
+	info, err := os.Stat(path) // before a pipe is opened, which could wait for ever
+	switch {
+	case err != nil:
+	case info.IsDir():
+		err = fmt.Errorf("%s is a directory; name the .safetensors file in it", path)
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("%s is a pipe or a device, not a file", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("safetensors: %w", err)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("safetensors: %w", err)
 	}
-	info, err := f.Stat()
-	if err == nil && info.IsDir() {
-		err = fmt.Errorf("%s is a directory; name the .safetensors file in it", path)
-	}
-	if err != nil {
+	if info, err = f.Stat(); err != nil { // the size of what was opened
 		f.Close() // opened for reading: nothing can be lost
 		return nil, fmt.Errorf("safetensors: %w", err)
 	}
