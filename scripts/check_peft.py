@@ -5,7 +5,9 @@
     python scripts/check_peft.py --python VENV                 # a virtual environment that has torch, transformers, peft
 
 Without --python it makes a virtual environment of its own (kept in --work for the next time) from the package index
-that pip is set up for; where that cannot be done it says so and exits with 3, or 0 with --optional.
+that pip is set up for; where that cannot be done it says so and exits with 3, or 0 with --optional. The index's torch
+brings CUDA's libraries, without which it cannot be imported: 6 GB on disk. Where pip's settings (PIP_FIND_LINKS,
+PIP_EXTRA_INDEX_URL) offer the same version for CPUs only, as 2.15.0+cpu, pip takes that one.
 
 For each model and method it trains a short run, exports it merged and as an adapter, loads the first with
 AutoModelForSequenceClassification and the second with PeftModel, neither with a missing or an unexpected key, and
@@ -23,8 +25,9 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ["torch", "transformers", "peft"]
-METHODS = {"vanilla": "all-dense", "deep-narrow": "all-dense", "deep-compressed": "all-dense", "deep-wide": "only-query-value"}
+PACKAGES = {"torch": "2.15.0", "transformers": "5.24.0", "peft": "0.21.2"}
+INSTALL_SECONDS = 900
+METHODS = {"vanilla": "all-dense", "rslora": "all-dense", "lora-plus": "all-dense", "deep-narrow": "all-dense", "deep-compressed": "all-dense", "deep-wide": "only-query-value"}
 TOLERANCE = 1e-5
 SENTENCES = 100
 
@@ -50,20 +53,30 @@ def environment(a):
         return Path(a.python) / "bin/python"
     venv = Path(a.work) / "venv"
     python = venv / "bin/python"
-    have = [python, "-c", "import " + ", ".join(PACKAGES)]
-    if python.exists() and subprocess.run(have, capture_output=True).returncode == 0:
+    pinned = [f"{name}=={version}" for name, version in PACKAGES.items()]
+    have = [python, "-c", f"import {', '.join(PACKAGES)}; " + "; ".join(f"assert {n}.__version__.split('+')[0] == '{v}', '{n} is ' + {n}.__version__" for n, v in PACKAGES.items())]
+    if python.exists() and not fault(have):
         return python
-    for command in ([sys.executable, "-m", "venv", venv], [python, "-m", "pip", "install", "--quiet", *PACKAGES], have):
-        try:
-            done = subprocess.run(command, capture_output=True, text=True)
-        except OSError as fault:
-            print(f"check_peft: not run: no environment with {', '.join(PACKAGES)}: {fault}")
-            return None
-        if done.returncode != 0:
-            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-            print(f"check_peft: not run: no environment with {', '.join(PACKAGES)}: {' '.join(last)}")
+    print(f"check_peft: making an environment with {', '.join(pinned)} in {venv}", file=sys.stderr, flush=True)
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--retries", "2", *pinned]
+    for command in ([sys.executable, "-m", "venv", venv], install, have):
+        if why := fault(command) and fault(command):  # on a busy machine a download may break off, or the first import fail
+            print(f"check_peft: not run: no environment with {', '.join(pinned)}: {why}")
             return None
     return python
+
+
+def fault(command):
+    """Why a command fails, in a line; empty if it does not."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        return str(e)
+    if done.returncode == 0:
+        return ""
+    lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+    errors = [line for line in lines if line.startswith("ERROR") or line.split(":")[0].endswith("Error")]
+    return errors[-1] if errors else lines[0]
 
 
 def deeplora(a, *args, **more):
@@ -121,7 +134,7 @@ def check(a, torch, reference, method, pairs, work):
     data = small_data(a, work / "data")
     run, merged, adapter = work / "run", work / "merged", work / "adapter"
     deeplora(a, "train", "--quiet", "--backend", a.backend, "--model", reference, "--method", method, "--scope", METHODS[method], "--data", str(data),
-             "--batch", "4", "--steps", str(a.steps), "--max-length", "64", "--lr", "5e-3", "--train-head", "--out", str(run))
+             "--batch", "4", "--steps", str(a.steps), "--max-length", "64", "--lr", "5e-3", "--init-scale", "0.3", "--train-head", "--out", str(run))
     deeplora(a, "export", "--backend", a.backend, "--run", str(run), "--format", "merged", "--out", str(merged))
     deeplora(a, "export", "--backend", a.backend, "--run", str(run), "--format", "peft", "--out", str(adapter))
     rows = "".join(json.dumps({"text": f, "pair": s}) + "\n" for f, s in pairs)
@@ -165,6 +178,7 @@ def main():
     import torch
     import transformers
 
+    torch.set_num_threads(1)  # a row at a time: on a busy machine threads wait for one another most of the time
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -6,66 +6,105 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/train"
 )
 
+// evalFlags are the eval command's own.
+type evalFlags struct {
+	run, split, data string // data: empty for the run's, or the embedded
+	zeroShot, json   bool
+	checkpointFlags
+}
+
 func evalCommand(s *shared) *cobra.Command {
-	var run, split, from string
-	var zeroShot zeroShotFlags
-	var asJSON bool
+	var e evalFlags
 	cmd := &cobra.Command{
 		Use:   "eval",
-		Short: "Evaluate a finished run, or an encoder without any training",
-		Long: `Evaluate a finished run on a labelled split of its task, with the adapter merged into the model.
-With --zero-shot, correlate the cosines of an encoder's own sentence embeddings with a task's scores.`,
+		Short: "Evaluate a finished run, a checkpoint, or an encoder without any training",
+		Long: `Evaluate a finished run on a labelled split of its task, with the adapter merged into the model;
+or, with --model, a checkpoint with a classification head of its own, as export --format merged
+writes it. With --zero-shot, correlate the cosines of an encoder's own sentence embeddings with a
+task's scores.`,
 		Example: "  deeplora eval --run run\n  deeplora eval --run run --data ./glue/STS-B --split validation --json\n" +
+			"  deeplora eval --model ./merged --task rte --data ./glue/RTE\n" +
 			"  deeplora eval --zero-shot --model ./all-MiniLM-L6-v2 --data ./glue/STS-B",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if (run == "") != zeroShot.on {
-				return usagef("give --run, the directory of a finished run, or --zero-shot, with --model")
+			if err := e.check(cmd.Flags()); err != nil {
+				return err
 			}
-			if splits := []string{data.Train, data.Validation, data.Test}; !slices.Contains(splits, split) {
-				return usagef("--split: %q is unknown; nearest: %s (known: %s)", split, nearest.Of(split, splits), strings.Join(splits, " "))
+			if e.zeroShot {
+				return s.zeroShot(cmd, e)
 			}
-			if zeroShot.on {
-				return s.zeroShot(cmd, zeroShot, split, from, asJSON)
+			evaluate := s.evaluate
+			if e.run == "" {
+				evaluate = s.evaluateCheckpoint
 			}
-			e, err := s.evaluate(cmd, run, split, from)
+			found, err := evaluate(cmd, e)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return s.ui.json(e)
+			if e.json {
+				return s.ui.json(found)
 			}
 			return s.ui.table([][]string{
-				{"task", e.Task}, {"evaluated", fmt.Sprintf("%d %s examples", e.Examples, e.Split)}, {"metrics", metricText(e.Metrics)},
+				{"task", found.Task}, {"evaluated", fmt.Sprintf("%d %s examples", found.Examples, found.Split)}, {"metrics", metricText(found.Metrics)},
 			})
 		},
 	}
-	cmd.Flags().StringVar(&run, "run", "", "directory of a finished run")
-	zeroShot.bind(cmd.Flags())
-	cmd.Flags().StringVar(&split, "split", data.Validation, "split: train, validation or test")
-	cmd.Flags().StringVar(&from, "data", "", "directory with the task's files, hub, or builtin (default the run's)")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	f := cmd.Flags()
+	f.StringVar(&e.run, "run", "", "directory of a finished run")
+	f.BoolVar(&e.zeroShot, "zero-shot", false, "evaluate an encoder's own sentence embeddings, without a run or a head")
+	e.bind(f)
+	f.StringVar(&e.split, "split", data.Validation, "split: train, validation or test")
+	f.StringVar(&e.data, "data", "", "directory with the task's files, hub, or builtin (default the run's, or builtin)")
+	f.BoolVar(&e.json, "json", false, "print JSON")
 	return cmd
 }
 
-func (s *shared) evaluate(cmd *cobra.Command, run, split, from string) (*train.Evaluation, error) {
-	saved, err := s.openRun(cmd, run)
+// check refuses what cannot be meant, before a file is read.
+func (e *evalFlags) check(f *pflag.FlagSet) error {
+	checkpoint := f.Changed("model") && !e.zeroShot
+	if given := e.run != ""; given == (checkpoint || e.zeroShot) {
+		return usagef("give one of --run, the directory of a finished run, --model, a checkpoint with a head, and --zero-shot, with --model")
+	}
+	for _, only := range []struct {
+		flag string
+		fits bool
+		of   string
+	}{
+		{"model", e.run == "", "--model or --zero-shot"},
+		{"task", e.run == "", "--model or --zero-shot: a run has its own"},
+		{"max-length", checkpoint, "--model: a run has its own"},
+		{"overlong", checkpoint, "--model: a run has its own"},
+	} {
+		if f.Changed(only.flag) && !only.fits {
+			return usagef("--%s belongs to %s", only.flag, only.of)
+		}
+	}
+	if splits := []string{data.Train, data.Validation, data.Test}; !slices.Contains(splits, e.split) {
+		return usagef("--split: %q is unknown; nearest: %s (known: %s)", e.split, nearest.Of(e.split, splits), strings.Join(splits, " "))
+	}
+	return oneOf("--overlong", e.overlong, train.OverlongTruncate, train.OverlongDrop)
+}
+
+func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, error) {
+	saved, err := s.openRun(cmd, e.run)
 	if err != nil {
 		return nil, err
 	}
 	defer saved.Close()
 	if saved.Task.Name == "" {
-		return nil, fmt.Errorf("%s: what its adapter was trained on is not known; import it again with --task", run)
+		return nil, fmt.Errorf("%s: what its adapter was trained on is not known; import it again with --task", e.run)
 	}
+	from := e.data
 	if from == "" {
 		from = saved.Run.Data
 	}
-	examples, err := train.LoadSplit(cmd.Context(), from, saved.Task, split, s.hub())
+	examples, err := train.LoadSplit(cmd.Context(), from, saved.Task, e.split, s.hub())
 	if err != nil {
 		return nil, err
 	}

@@ -6,14 +6,17 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/deeplora/deeplora/internal/testshared"
 )
 
-// An export or an import that is killed leaves the target complete or absent, whatever it was doing; and where its
-// unfinished folder is out of the way it can be made again.
+// An export or an import that is killed leaves the target complete or absent, whatever it was doing, and the same
+// command makes it then, to the byte.
 func TestKilledExportLeavesAllOrNothing(t *testing.T) {
 	t.Parallel()
 	kills := 2
@@ -32,11 +35,11 @@ func TestKilledExportLeavesAllOrNothing(t *testing.T) {
 		{"merged", []string{"export", "--format", "merged", "--shard-size", "100KB", "--run", run}},
 		{"import", []string{"import", "--format", "peft", "--in", adapter, "--model", "builtin:tiny"}},
 	} {
-		args := append(command.args, "--backend", backendGo, "--quiet", "--out")
+		args := append(command.args, "--backend", backendGo, "--out")
 		whole := filepath.Join(dir, command.name)
 		succeeds(t, append(args, whole)...)
 		draw := rand.New(rand.NewPCG(killSeed(t), 0))
-		unfinished := 0
+		unfinished, cleared := 0, 0
 		for i := range kills {
 			out := filepath.Join(dir, command.name+"-killed")
 			at := draw.Int64N(sizeOf(whole) + 1)
@@ -49,16 +52,49 @@ func TestKilledExportLeavesAllOrNothing(t *testing.T) {
 			p.code(t)
 			if exists(out) {
 				sameTree(t, out, whole)
-			} else if unfinished++; exists(out + ".tmp") {
-				failsWith(t, exitFailed, []string{out + ".tmp is there: another process is writing it, or one was cut short; delete it if none is running"}, append(args, out)...)
-			}
-			for _, path := range []string{out, out + ".tmp"} {
-				if err := os.RemoveAll(path); err != nil {
-					t.Fatal(err)
+				failsWith(t, exitFailed, []string{out + ": output directory is in use"}, append(args, out)...)
+			} else {
+				unfinished++
+				left := exists(filepath.Join(out+".tmp", "content"))
+				again := succeeds(t, append(args, out)...)
+				if said := strings.Contains(again.err.String(), out+".tmp removed: a process that was cut short left it"); left && !said {
+					t.Errorf("nothing is said of %s.tmp:\n%s", out, again.err.String())
+				} else if left {
+					cleared++
 				}
+				sameTree(t, out, whole)
+			}
+			if exists(out + ".tmp") {
+				t.Errorf("%s.tmp is left", out)
+			}
+			if err := os.RemoveAll(out); err != nil {
+				t.Fatal(err)
 			}
 		}
-		t.Logf("%s: killed %d times, %d of them before it was done", command.name, kills, unfinished)
+		t.Logf("%s: killed %d times, %d of them before it was done; %d times there was something to clear", command.name, kills, unfinished, cleared)
+	}
+}
+
+// What a living process is exporting is left alone.
+func TestExportIsNotSharedWithAnother(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	run, out := filepath.Join(dir, "run"), filepath.Join(dir, "out")
+	succeeds(t, smallRun(t, backendGo, run, "--steps", "1")...)
+	args := []string{"export", "--format", "merged", "--run", run, "--backend", backendGo, "--quiet", "--out", out}
+	first := start(t, args...)
+	first.until(t, "a file", func() bool { return sizeOf(filepath.Join(out+".tmp", "content")) > 0 })
+	if err := first.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if !exists(out) { // or it was quicker
+		failsWith(t, exitFailed, []string{out + ".tmp is there: another process is writing it (process " + strconv.Itoa(first.Process.Pid)}, args...)
+	}
+	if err := first.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if code := first.code(t); code != exitDone || exists(out+".tmp") {
+		t.Errorf("exit code %d, and out.tmp is left: %v\n%s", code, exists(out+".tmp"), first.err.String())
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/export"
+	"github.com/deeplora/deeplora/train"
 )
 
 func importCommand(s *shared) *cobra.Command {
@@ -57,7 +58,7 @@ adapter that deeplora export wrote comes back with the factors it was trained wi
 }
 
 func (s *shared) importAdapter(cmd *cobra.Command, i export.Import) (*export.Imported, error) {
-	err := absolute(&i.Model)
+	err := train.Absolute(&i.Model)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,9 @@ func predictCommand(s *shared) *cobra.Command {
 		Short: "Predict with a run or a checkpoint",
 		Long: `Predict labels or scores. Input is JSONL, {"text": …}, {"text": …, "pair": …} or
 {"input_ids": […], "token_type_ids": […]}, or a GLUE TSV; output is JSONL in the same
-order: logits, and label and probabilities, or score.`,
+order: logits, and label and probabilities, or score. Rows are computed together; where
+the input pauses, what has come is answered. Rows computed in other company may differ in
+the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 		Example: `  echo '{"text": "A man is playing a flute.", "pair": "Someone plays."}' | deeplora predict --run run`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if (p.run == "") == (p.model == "") {
@@ -61,6 +63,7 @@ type predictor struct {
 	*train.Predictor
 	tokenizer data.Tokenizer
 	known     *data.Task // of the inputs, or nil
+	stream    *stream    // of the inputs, or nil where they are all there
 }
 
 // predictBatch is how many inputs are computed together unless a flag says otherwise.
@@ -79,10 +82,7 @@ func (p *predictor) predict(cmd *cobra.Command) error {
 		return err
 	}
 	defer in.Close()
-	rows := data.ReadInputs(in, p.input, p.known)
-	if p.format != "" {
-		rows = data.ReadInputsAs(p.format, in, p.input, p.known)
-	}
+	rows := p.rows(p.watch(cmd, in))
 	if p.output == "-" {
 		return p.copy(cmd.Context(), rows, cmd.OutOrStdout())
 	}
@@ -99,6 +99,26 @@ func (p *predictor) predict(cmd *cobra.Command) error {
 		return fault
 	}
 	return err
+}
+
+// watch makes a stream of an input that can be one.
+func (p *predictor) watch(cmd *cobra.Command, in io.Reader) io.Reader {
+	source := in
+	if p.input == "-" {
+		source = cmd.InOrStdin() // in hides what it is
+	}
+	if p.stream = newStream(source); p.stream != nil {
+		return p.stream
+	}
+	return in
+}
+
+// rows are the inputs, in the format that the flags or the name tell.
+func (p *predictor) rows(in io.Reader) iter.Seq2[data.Input, error] {
+	if p.format != "" {
+		return data.ReadInputsAs(p.format, in, p.input, p.known)
+	}
+	return data.ReadInputs(in, p.input, p.known)
 }
 
 // watched remembers that writing failed.
@@ -168,7 +188,7 @@ func (p *predictor) limit(usual int) error {
 // copy predicts rows, a chunk at a time, and writes them in their order.
 func (p *predictor) copy(ctx context.Context, rows iter.Seq2[data.Input, error], w io.Writer) error {
 	buffered := bufio.NewWriter(w)
-	out := json.NewEncoder(buffered)
+	out := json.NewEncoder(plainJSON(buffered))
 	return p.each(ctx, rows, func(predicted []prediction) error {
 		for _, line := range predicted {
 			if err := out.Encode(line); err != nil {
@@ -179,42 +199,73 @@ func (p *predictor) copy(ctx context.Context, rows iter.Seq2[data.Input, error],
 	})
 }
 
-// each predicts rows and hands them to do in their order, at most a chunk at a time.
+// each predicts rows and hands them to do in their order: a chunk at a time, or what has come when a stream pauses.
 func (p *predictor) each(ctx context.Context, rows iter.Seq2[data.Input, error], do func([]prediction) error) error {
 	var encoded []data.Encoded
-	flush := func() error {
-		if len(encoded) == 0 {
-			return nil
-		}
-		logits, err := p.Logits(ctx, encoded, train.Layout{Batch: p.batch, Padding: data.PadBucket, MaxLength: p.maxLength}, nil)
-		if err != nil {
+	whole := train.Layout{Batch: p.batch, Padding: data.PadPacked, MaxLength: p.maxLength}
+	flush := func(layout train.Layout) error {
+		predicted, err := p.predictions(ctx, encoded, layout)
+		if encoded = encoded[:0]; err != nil || len(predicted) == 0 {
 			return err
 		}
-		predicted := make([]prediction, len(logits))
-		for i, row := range logits {
-			predicted[i] = predictionOf(p.Config(), row)
-		}
-		encoded = encoded[:0]
 		return do(predicted)
 	}
+	var paused error // is not an error of the input, as the reader of rows takes it
+	if p.stream != nil {
+		p.stream.idle = func() error {
+			if paused = ctx.Err(); paused == nil && p.output == "-" {
+				paused = flush(partial(whole, len(encoded)))
+			}
+			return paused
+		}
+	}
 	for row, err := range rows {
+		if paused != nil {
+			return paused
+		}
 		if err != nil {
 			return err
 		}
-		e, err := encodeInput(p.tokenizer, row, p.maxLength)
-		if err == nil {
-			err = p.Config().Check(e.IDs, e.Types, len(e.IDs))
-		}
+		e, err := p.encode(row)
 		if err != nil {
-			return inputFault(p.input, row, err)
+			return err
 		}
-		if encoded = append(encoded, e); len(encoded) == chunk {
-			if err := flush(); err != nil {
+		encoded = append(encoded, e)
+		if len(encoded) == chunk {
+			if err := flush(whole); err != nil {
 				return err
 			}
 		}
 	}
-	return flush()
+	return flush(whole)
+}
+
+// encode tokenizes a row and holds it against the model.
+func (p *predictor) encode(row data.Input) (data.Encoded, error) {
+	e, err := encodeInput(p.tokenizer, row, p.maxLength)
+	if err == nil {
+		err = p.Config().Check(e.IDs, e.Types, len(e.IDs))
+	}
+	if err != nil {
+		err = inputFault(p.input, row, err)
+	}
+	return e, err
+}
+
+// predictions computes rows, of which there may be none.
+func (p *predictor) predictions(ctx context.Context, rows []data.Encoded, layout train.Layout) ([]prediction, error) {
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	logits, err := p.Logits(ctx, rows, layout, nil)
+	if err != nil {
+		return nil, err
+	}
+	predicted := make([]prediction, len(logits))
+	for i, row := range logits {
+		predicted[i] = predictionOf(p.Config(), row)
+	}
+	return predicted, nil
 }
 
 // prediction is a line of output: label and probabilities of a classifier, or the score of a regression.

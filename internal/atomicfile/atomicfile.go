@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/gofrs/flock"
 )
 
 const (
@@ -23,15 +25,19 @@ const (
 // An error names path. On a full disk it says so with the bytes free and keeps syscall.ENOSPC for
 // errors.Is; an error of write is kept likewise. If only the last step fails, syncing the directory,
 // the new file is in place but might not survive a power cut.
+//
+// A process that is killed leaves its temporary file; the next that writes path removes it.
 func Write(path string, write func(w io.Writer) error) error {
 	dir := filepath.Dir(path)
 	tmp, err := writeTemp(path, write)
 	if err == nil {
-		if err = os.Rename(tmp, path); err != nil {
-			err = errors.Join(bare(err), removeTemp(tmp))
+		if err = os.Rename(tmp.Path(), path); err != nil {
+			err = errors.Join(bare(err), removeTemp(tmp.Path()))
 		}
+		_ = tmp.Unlock() // its file has another name, or is gone
 	}
 	if err == nil {
+		sweep(path)
 		err = syncDir(dir)
 	}
 	return explain(path, dir, err)
@@ -45,47 +51,48 @@ func WriteBytes(path string, content []byte) error {
 	})
 }
 
-// writeTemp writes, syncs and closes a temporary file beside path and returns its name. When it
-// returns an error, or write panics, the file is gone.
-func writeTemp(path string, write func(w io.Writer) error) (tmp string, err error) {
+// writeTemp writes, syncs and closes a temporary file beside path, and returns the lock on it. When it returns an
+// error, or write panics, the file is gone.
+func writeTemp(path string, write func(w io.Writer) error) (tmp *flock.Flock, err error) {
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
-		return "", errors.New("there is a directory of this name; name a file in it, or another place")
+		return nil, errors.New("there is a directory of this name; name a file in it, or another place")
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
+	f, lock, err := createTemp(path)
 	if err != nil {
-		return "", bare(err)
+		return nil, err
 	}
 	done := false
 	defer func() {
 		if !done { // an error, a panic or runtime.Goexit
-			err = errors.Join(err, ignoreClosed(f.Close()), removeTemp(f.Name()))
+			err = errors.Join(err, ignoreClosed(f.Close()), removeTemp(f.Name()), lock.Unlock())
 		}
 	}()
 	buf := bufio.NewWriterSize(bareWriter{f}, bufBytes)
 	if err := write(buf); err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := buf.Flush(); err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := f.Chmod(fileMode); err != nil {
-		return "", bare(err)
+		return nil, bare(err)
 	}
 	if err := f.Sync(); err != nil {
-		return "", bare(err)
+		return nil, bare(err)
 	}
 	if err := f.Close(); err != nil {
-		return "", bare(err)
+		return nil, bare(err)
 	}
 	done = true
-	return f.Name(), nil
+	return lock, nil
 }
 
-// WriteDir creates the directory path with what fill puts into tmp, which is path + ".tmp" until every
-// file and directory in it is synced. It replaces nothing: if path or the temporary directory exists
-// the error is fs.ErrExist, and what is there stays as it is. The directory gets mode 0755.
+// WriteDir creates the directory path with what fill puts into tmp, a directory inside path + ".tmp" until every
+// file and directory in it is synced. It replaces nothing: if path exists, or another process is filling the
+// temporary directory, or that is not one of ours, the error is fs.ErrExist, and what is there stays as it is. A
+// temporary directory that a killed process left is cleared first. The directory gets mode 0755.
 //
-// Errors are those of Write. When WriteDir returns one, or fill panics, tmp is gone.
+// Errors are those of Write. When WriteDir returns one, or fill panics, the temporary directory is gone.
 func WriteDir(path string, fill func(tmp string) error) error {
 	path = filepath.Clean(path)
 	parent := filepath.Dir(path)
@@ -96,30 +103,27 @@ func WriteDir(path string, fill func(tmp string) error) error {
 	return explain(path, parent, err)
 }
 
-// fillTemp makes and fills path + ".tmp" and renames it to path.
+// fillTemp makes and fills path + ".tmp" and renames its content to path.
 func fillTemp(path string, fill func(tmp string) error) (err error) {
 	if err := absent(path); err != nil {
 		return err
 	}
-	tmp := path + ".tmp"
-	if err := os.Mkdir(tmp, dirMode); errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s is there: another process is writing it, or one was cut short; delete it if none is running: %w", tmp, fs.ErrExist)
-	} else if err != nil {
-		return bare(err)
-	}
-	done := false
-	defer func() {
-		if !done {
-			err = errors.Join(err, bare(os.RemoveAll(tmp)))
-		}
-	}()
-	if err := fill(tmp); err != nil {
+	c, err := claimDir(path + tmpSuffix)
+	if err != nil {
 		return err
 	}
-	if err := os.Chmod(tmp, dirMode); err != nil { // Mkdir's mode went through the umask
+	defer func() { err = errors.Join(err, c.release()) }()
+	content, err := c.content()
+	if err != nil {
+		return err
+	}
+	if err := fill(content); err != nil {
+		return err
+	}
+	if err := os.Chmod(content, dirMode); err != nil { // Mkdir's mode went through the umask
 		return bare(err)
 	}
-	if err := syncTree(tmp); err != nil {
+	if err := syncTree(content); err != nil {
 		return err
 	}
 	// rename(2) takes the place of an empty directory, so look once more. Whoever makes one between
@@ -127,11 +131,7 @@ func fillTemp(path string, fill func(tmp string) error) (err error) {
 	if err := absent(path); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		return bare(err)
-	}
-	done = true
-	return nil
+	return bare(os.Rename(content, path))
 }
 
 // absent is fs.ErrExist with a remedy where something has the name path.

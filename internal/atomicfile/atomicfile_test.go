@@ -158,8 +158,8 @@ func TestWriteDir(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "step-10")
 	err := WriteDir(path+"/", func(tmp string) error {
-		if tmp != path+".tmp" {
-			t.Errorf("temporary directory is %s, want %s.tmp", tmp, path)
+		if filepath.Dir(tmp) != path+".tmp" {
+			t.Errorf("temporary directory is %s, want it in %s.tmp", tmp, path)
 		}
 		if err := os.MkdirAll(filepath.Join(tmp, "sub", "subsub"), 0o755); err != nil {
 			return err
@@ -178,7 +178,7 @@ func TestWriteDir(t *testing.T) {
 }
 
 func TestWriteDirReplacesNothing(t *testing.T) {
-	for _, name := range []string{"empty directory", "file", "dangling link", "leftover"} {
+	for _, name := range []string{"empty directory", "file", "dangling link", "not ours"} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "d")
 			var err error
@@ -190,9 +190,9 @@ func TestWriteDirReplacesNothing(t *testing.T) {
 				err = os.WriteFile(path, nil, 0o644)
 			case "dangling link":
 				err = os.Symlink("nowhere", path)
-			case "leftover":
-				err = os.Mkdir(path+".tmp", 0o755)
-				want = path + ".tmp is there: another process"
+			case "not ours":
+				err = os.MkdirAll(filepath.Join(path+".tmp", "content"), 0o755)
+				want = path + ".tmp is there, and is not what a write that was cut short leaves; move it away"
 			}
 			if err != nil {
 				t.Fatal(err)

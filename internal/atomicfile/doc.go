@@ -2,9 +2,11 @@
 //
 // Content goes to a temporary name in the same directory, is synced, renamed into place, and the
 // directory is synced too: after a crash, a kill or a full disk a reader finds the old content or the
-// new, never a part. Write and WriteDir leave nothing behind when they return an error or panic; what
-// a killed process leaves (.NAME.tmp-* files, NAME.tmp directories) CleanLeftovers removes.
+// new, never a part. Write and WriteDir leave nothing behind when they return an error or panic. What
+// a killed process leaves is .NAME.tmp-* files and NAME.tmp directories. The next WriteDir of the same
+// name clears its directory, which is told from a living process's by a lock; CleanLeftovers removes
+// all of both from a directory that is ours.
 //
-// What is written is none of this package's business: formats, locks and the layout of a run
-// directory live with their owners.
+// What is written is none of this package's business: formats and the layout of a run directory live
+// with their owners.
 package atomicfile

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
@@ -48,7 +50,7 @@ type Imported struct {
 
 // Write reads the adapter and writes the run, which is there complete or not at all.
 func (i Import) Write(ctx context.Context) (*Imported, error) {
-	if err := vacant(i.Out); err != nil {
+	if err := prepare(i.Out, i.Notice); err != nil {
 		return nil, err
 	}
 	s, a, err := i.read(ctx)
@@ -259,8 +261,11 @@ func (i Import) restore(ctx context.Context, tmp string, a *adapter) (restored b
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, 0, nil
 	}
+	if err == nil {
+		err = sums.Verify(os.DirFS(from))
+	}
 	if err != nil {
-		return false, 0, err
+		return false, 0, fmt.Errorf("%s: %w; get the adapter again or, to do without the factors it was trained with, remove that directory", from, err)
 	}
 	if note.peftSums != a.sums {
 		i.Notice("the adapter has changed since it was exported: the factors in %s are not its own and are left out", from)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
@@ -51,7 +52,7 @@ type Merged struct {
 
 // Write writes the checkpoint.
 func (e Merged) Write(ctx context.Context) (*Report, error) {
-	if err := vacant(e.Out); err != nil {
+	if err := prepare(e.Out, e.Notice); err != nil {
 		return nil, err
 	}
 	s, trained, err := e.open(ctx)
@@ -121,7 +122,10 @@ func (e Merged) fill(ctx context.Context, dir string, s *train.Stored, report *R
 	if err != nil {
 		return err
 	}
-	return card.write(filepath.Join(dir, "README.md"), mergedCard)
+	if err := sums.Write(dir); err != nil {
+		return err
+	}
+	return card.write(filepath.Join(dir, "README.md"), mergedCard) // which is for others to edit: it has no sum
 }
 
 // canceled is f until ctx is cancelled: a large model takes a while.
@@ -132,6 +136,19 @@ func canceled[In, Out any](ctx context.Context, f func(In) (Out, error)) func(In
 		}
 		return f(in)
 	}
+}
+
+// prepare clears what a killed process left where out is to be made, and refuses an out that is not vacant or that
+// another process is making.
+func prepare(out string, notice func(format string, args ...any)) error {
+	removed, err := atomicfile.ClearAbandoned(out)
+	if err != nil {
+		return err
+	}
+	if removed != "" {
+		notice("%s removed: a process that was cut short left it", removed)
+	}
+	return vacant(out)
 }
 
 // vacant refuses a path that holds something. An empty directory is room enough.
@@ -149,7 +166,7 @@ func vacant(path string) error {
 
 // writeDir is atomicfile.WriteDir, in the place of an empty directory if one is there.
 func writeDir(path string, fill func(tmp string) error) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return atomicfile.WriteDir(path, fill)

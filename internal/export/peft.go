@@ -23,6 +23,7 @@ import (
 	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/safetensors"
+	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
@@ -59,7 +60,7 @@ func (t *Truncation) String() string {
 
 // Write writes the adapter.
 func (e PEFT) Write(ctx context.Context) (*Report, error) {
-	if err := vacant(e.Out); err != nil {
+	if err := prepare(e.Out, e.Notice); err != nil {
 		return nil, err
 	}
 	s, trained, err := e.open(ctx)
@@ -373,11 +374,11 @@ func writeSidecar(dir, run string, t *Truncation) error {
 	if t != nil {
 		note.RelativeBound = t.RelativeBound
 	}
-	sums := &note.peftSums
+	of := &note.peftSums
 	for _, file := range []struct {
 		name string
 		sum  *string
-	}{{peftConfigFile, &sums.Config}, {peftTensors, &sums.Tensors}} {
+	}{{peftConfigFile, &of.Config}, {peftTensors, &of.Tensors}} {
 		s, err := model.SumFile(os.DirFS(dir), file.name)
 		if err != nil {
 			return err
@@ -388,5 +389,8 @@ func writeSidecar(dir, run string, t *Truncation) error {
 	if err := train.CopyFinished(run, to); err != nil {
 		return err
 	}
-	return jsonfile.Write(filepath.Join(to, sidecarJSON), note)
+	if err := jsonfile.Write(filepath.Join(to, sidecarJSON), note); err != nil {
+		return err
+	}
+	return sums.Write(to)
 }

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train"
+)
+
+// checkpointFlags are what evaluating without a run takes: what a run knows of itself.
+type checkpointFlags struct {
+	model, task, overlong string
+	maxLength             int
+}
+
+func (c *checkpointFlags) bind(f *pflag.FlagSet) {
+	c.model = train.BuiltinModel
+	bindModel(f, &c.model)
+	f.StringVar(&c.task, "task", "stsb", "GLUE task, for --model; of scored pairs for --zero-shot")
+	f.IntVar(&c.maxLength, "max-length", 0, "longest example, in tokens, for --model (default 128, or the model's positions)")
+	f.StringVar(&c.overlong, "overlong", train.OverlongTruncate, "examples beyond that: truncate or drop")
+}
+
+// evaluateCheckpoint evaluates a checkpoint with the head that it has.
+func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Evaluation, error) {
+	task, err := data.LookupTask(e.task)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	files, _, err := train.OpenModel(cmd.Context(), e.model, s.hub())
+	if err != nil {
+		return nil, err
+	}
+	checkpoint, err := loadFor(files, task)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", e.model, err)
+	}
+	config := train.Default()
+	config.Task, config.Overlong, config.MaxLength = task.Name, e.overlong, cmp.Or(e.maxLength, min(config.MaxLength, checkpoint.Config.MaxPositionEmbeddings))
+	if positions := checkpoint.Config.MaxPositionEmbeddings; config.MaxLength < 3 || config.MaxLength > positions {
+		return nil, usagef("--max-length: %d is not between 3 and the model's %d positions", config.MaxLength, positions)
+	}
+	examples, err := train.LoadSplit(cmd.Context(), cmp.Or(e.data, train.BuiltinData), task, e.split, s.hub())
+	if err != nil {
+		return nil, err
+	}
+	tok, err := data.OpenTokenizerFS(files, ".")
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", e.model, err)
+	}
+	backend, _, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	p, err := train.NewPredictor(backend, checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	saved := train.Saved{Predictor: p, Run: train.RunConfig{Config: config}, Task: task, Tokenizer: tok} // as a run would be
+	return saved.Evaluate(cmd.Context(), examples, s.ui.phaseFunc("evaluate"))
+}
+
+// loadFor reads a checkpoint whose head is one of the task's, its outputs in the task's order.
+func loadFor(files fs.FS, task data.Task) (*model.Checkpoint, error) {
+	r, err := model.OpenReader(files, model.LoadOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	o := model.LoadOptions{Labels: task.Labels, ProblemType: model.SingleLabel}
+	if task.Regression() {
+		o.Labels, o.ProblemType = []string{"LABEL_0"}, model.Regression
+	}
+	if r.Has(model.HeadWeight) { // or Load says that there is none
+		if err := fits(r.Config, o, task); err != nil {
+			return nil, err
+		}
+	}
+	return model.Load(files, o)
+}
+
+// fits refuses a head of another task.
+func fits(c *model.Config, want model.LoadOptions, task data.Task) error {
+	have, wants := c.Labels(), "one score"
+	if !task.Regression() {
+		wants = strings.Join(task.Labels, ", ")
+	}
+	same := len(have) == len(want.Labels) && (c.ProblemType == "" || c.ProblemType == want.ProblemType)
+	if same && !task.Regression() { // unnamed outputs are taken in the task's order
+		named := func(names []string) bool {
+			return !slices.ContainsFunc(have, func(h string) bool {
+				return !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(h, n) })
+			})
+		}
+		var unnamed []string
+		for i := range have {
+			unnamed = append(unnamed, fmt.Sprintf("LABEL_%d", i))
+		}
+		same = named(want.Labels) || named(unnamed)
+	}
+	if !same {
+		return fmt.Errorf("its head tells %s (%s); task %s takes %s: --task names what it was trained for",
+			strings.Join(have, ", "), cmp.Or(c.ProblemType, "no problem_type"), task.Name, wants)
+	}
+	return nil
+}
