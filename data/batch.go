@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/internal/rng"
@@ -120,6 +121,7 @@ type Padding string
 const (
 	PadFixed  Padding = "fixed"  // always the maximum length, as the reference
 	PadBucket Padding = "bucket" // the smallest of a few lengths that holds the longest row
+	PadPacked Padding = "packed" // several examples a row, see Packing
 )
 
 // buckets are the lengths PadBucket pads to: few, since every length is one more graph to compile, and
@@ -128,17 +130,17 @@ var buckets = []int{16, 32, 48, 64, 96, 128, 192, 256, 384, 512}
 
 // ParsePadding reads a --pad value.
 func ParsePadding(name string) (Padding, error) {
-	known := []string{string(PadFixed), string(PadBucket)}
+	known := []string{string(PadPacked), string(PadBucket), string(PadFixed)}
 	if !slices.Contains(known, name) {
-		return "", fmt.Errorf("unknown padding %q; nearest: %s (known: fixed bucket)", name, nearest.Of(name, known))
+		return "", fmt.Errorf("unknown padding %q; nearest: %s (known: %s)", name, nearest.Of(name, known), strings.Join(known, " "))
 	}
 	return Padding(name), nil
 }
 
 // Length returns the padded length, in tokens, of a batch whose longest row has longest tokens, under
-// a maximum length.
+// a maximum length. Of PadPacked it is that of a single example, which no other shares a row with.
 func (p Padding) Length(longest, maxLength int) int {
-	if p == PadBucket {
+	if p != PadFixed {
 		if i, _ := slices.BinarySearch(buckets, longest); i < len(buckets) {
 			return min(buckets[i], maxLength)
 		}
@@ -150,7 +152,7 @@ func (p Padding) Length(longest, maxLength int) int {
 // run may compile.
 func (p Padding) Lengths(maxLength int) []int {
 	var lengths []int
-	if p == PadBucket {
+	if p != PadFixed {
 		for _, b := range buckets {
 			if b < maxLength {
 				lengths = append(lengths, b)
@@ -169,17 +171,23 @@ func Longest(rows []Encoded, index []int) int {
 	return longest
 }
 
-// Batch is what one call of the encoder gets. All sequences are row-major.
+// Batch is what one call of the encoder gets: a row an example, or packed rows of several. All sequences are
+// row-major.
 type Batch struct {
-	Rows, Len int // shape of IDs, Types and Mask
+	Rows, Len int // shape of what holds tokens
 
 	IDs   []int32 // [Rows, Len], padded at the right with the pad id
 	Types []int32 // [Rows, Len], 0 or 1; 0 on padding
-	Mask  []int32 // [Rows, Len], 1 on tokens, 0 on padding
+	Mask  []int32 // [Rows, Len], 1 on tokens, 0 on padding; nil where rows are packed
 
-	Labels  []float32 // [Rows], class ids or scores; 0 where there is none
-	Weights []float32 // [Rows], 1 for a labelled example; 0 for a filler row or one without a label
-	Index   []int     // [Rows], which example a row is; -1 for a filler row
+	// Of packed rows, else nil.
+	Segments  []int32 // [Rows, Len], which example of its row a token is of, from 1; 0 on padding
+	Positions []int32 // [Rows, Len], within the example; 0 on padding
+	First     []int32 // [examples], where each begins in IDs
+
+	Labels  []float32 // [examples], class ids or scores; 0 where there is none
+	Weights []float32 // [examples], 1 for a labelled example; 0 for a filler or one without a label
+	Index   []int     // [examples], which example it is; -1 for a filler
 
 	Tokens int // real tokens: what a tokens/s figure counts
 }
@@ -197,28 +205,42 @@ func Assemble(rows []Encoded, labels []float64, index []int, batch, length int, 
 	if err := checkAssembly(rows, labels, index, batch, length); err != nil {
 		return Batch{}, fmt.Errorf("assemble batch: %w", err)
 	}
-	b := Batch{
-		Rows: batch, Len: length,
-		IDs: slices.Repeat([]int32{padID}, batch*length), Types: make([]int32, batch*length), Mask: make([]int32, batch*length),
-		Labels: make([]float32, batch), Weights: make([]float32, batch), Index: slices.Repeat([]int{-1}, batch),
-	}
+	b := newBatch(batch, length, batch, padID)
+	b.Mask = make([]int32, batch*length)
 	for r, i := range index {
 		start := r * length
-		copy(b.IDs[start:], rows[i].IDs)
-		copy(b.Types[start:], rows[i].Types)
+		b.put(start, rows[i])
 		for j := range rows[i].IDs {
 			b.Mask[start+j] = 1
 		}
-		b.Tokens += len(rows[i].IDs)
-		b.Index[r] = i
-		if labels != nil && !math.IsNaN(labels[i]) {
-			b.Labels[r], b.Weights[r] = float32(labels[i]), 1
-		}
+		b.label(r, i, labels)
 	}
 	for r := len(index); r < batch; r++ {
 		b.Mask[r*length] = 1
 	}
 	return b, nil
+}
+
+func newBatch(rows, length, examples int, padID int32) Batch {
+	return Batch{
+		Rows: rows, Len: length, IDs: slices.Repeat([]int32{padID}, rows*length), Types: make([]int32, rows*length),
+		Labels: make([]float32, examples), Weights: make([]float32, examples), Index: slices.Repeat([]int{-1}, examples),
+	}
+}
+
+// put copies an example to where it begins.
+func (b *Batch) put(start int, e Encoded) {
+	copy(b.IDs[start:], e.IDs)
+	copy(b.Types[start:], e.Types)
+	b.Tokens += len(e.IDs)
+}
+
+// label notes which example, i, the batch's example at is.
+func (b *Batch) label(at, i int, labels []float64) {
+	b.Index[at] = i
+	if labels != nil && !math.IsNaN(labels[i]) {
+		b.Labels[at], b.Weights[at] = float32(labels[i]), 1
+	}
 }
 
 func checkAssembly(rows []Encoded, labels []float64, index []int, batch, length int) error {

@@ -104,6 +104,7 @@ func TestPadding(t *testing.T) {
 		longest, max, len int
 	}{
 		{PadFixed, 3, 128, 128},
+		{PadPacked, 17, 128, 32},
 		{PadBucket, 0, 128, 16},
 		{PadBucket, 16, 128, 16},
 		{PadBucket, 17, 128, 32},

@@ -17,9 +17,12 @@ import (
 //
 // Packed rows hold several texts each and have Segments and Positions instead of Mask, [batch, seq] too:
 // tokens attend within their segment, numbered from 1 with 0 for padding, and positions begin anew with each.
+// First, [examples], says where the texts that are classified begin, counted through all rows; without it every
+// row is one.
 type Inputs struct {
 	IDs, Types, Mask    *Node
 	Segments, Positions *Node
+	First               *Node
 }
 
 // Weights gives the graph's node of a tensor by its Hugging Face name; kernels are [in, out].
@@ -34,21 +37,32 @@ type BERT struct {
 	Dropout *Dropout // nil outside training
 }
 
-// Logits is the whole model: inputs [batch, seq] -> logits [batch, labels].
+// Logits is the whole model: inputs [batch, seq] -> logits [examples, labels].
 func (b *BERT) Logits(in Inputs) *Node {
-	batch := in.IDs.Shape().Dim(0)
-	hidden := b.Hidden(in)                         // [batch·seq, H]
-	pooled := b.Pooled(FirstTokens(hidden, batch)) // [batch, H]
+	pooled := b.Pooled(b.First(in)) // [examples, H]
 	pooled = b.Dropout.apply("classifier", b.classifierDropout(), pooled)
-	return Add(Dot(pooled, b.Weights(HeadWeight)).Product(), row(b.Weights(HeadBias))) // [batch, labels]
+	return Add(Dot(pooled, b.Weights(HeadWeight)).Product(), row(b.Weights(HeadBias))) // [examples, labels]
 }
 
 // Hidden is the last hidden state, flat: [batch·seq, H].
 func (b *BERT) Hidden(in Inputs) *Node {
+	return b.layers(in, b.NumHiddenLayers)
+}
+
+// First is what Hidden has at the first token of each example, [examples, H]. The last layer is computed for those
+// tokens alone, which saves most of it: only its keys and values are of all.
+func (b *BERT) First(in Inputs) *Node {
+	last := b.NumHiddenLayers - 1
+	hidden := b.layers(in, last)
+	return b.layer(last, hidden, in.firstTokens(hidden.DType()))
+}
+
+// layers is the hidden state after the first n layers: [batch·seq, H].
+func (b *BERT) layers(in Inputs, n int) *Node {
 	hidden := b.embed(in)
-	bias := in.attentionBias(hidden.DType())
-	for i := range b.NumHiddenLayers {
-		hidden = b.layer(i, hidden, bias)
+	all := in.allTokens(hidden.DType())
+	for i := range n {
+		hidden = b.layer(i, hidden, all)
 	}
 	return hidden
 }
@@ -56,13 +70,6 @@ func (b *BERT) Hidden(in Inputs) *Node {
 // Pooled is tanh(W·h + b) of each example's first token: [batch, H] -> [batch, H].
 func (b *BERT) Pooled(first *Node) *Node {
 	return Tanh(b.dense(poolerDense, first, b.HiddenSize))
-}
-
-// FirstTokens takes the first of each example's rows: [batch·seq, H] -> [batch, H].
-func FirstTokens(hidden *Node, batch int) *Node {
-	rows, h := hidden.Shape().Dim(0), hidden.Shape().Dim(1)
-	x := Reshape(hidden, batch, rows/batch, h)
-	return Reshape(Slice(x, AxisRange(), AxisElem(0), AxisRange()), batch, h)
 }
 
 // embed sums word, token-type and position rows, then normalises: [batch, seq] -> [batch·seq, H].
@@ -82,47 +89,93 @@ func (b *BERT) embed(in Inputs) *Node {
 	return b.Dropout.apply("embeddings", b.HiddenDropout, x)
 }
 
-// layer is one post-norm encoder layer: hidden [batch·seq, H], bias [batch, 1, 1 or seq, seq] -> [batch·seq, H].
-func (b *BERT) layer(i int, hidden, bias *Node) *Node {
+// layer is one post-norm encoder layer, for some of the tokens: hidden [batch·seq, H] -> [queries, H].
+func (b *BERT) layer(i int, hidden *Node, q queries) *Node {
 	h := b.HiddenSize
-	attended := b.attention(i, hidden, bias)
+	x := q.take(hidden) // [queries, H]
+	attended := b.attention(i, x, hidden, q)
 	attended = b.dense(layer(i, "attention.output.dense"), attended, h)
 	attended = b.Dropout.apply(layer(i, "attention.output"), b.HiddenDropout, attended)
-	hidden = b.norm(layer(i, "attention.output.LayerNorm"), Add(attended, hidden))
+	x = b.norm(layer(i, "attention.output.LayerNorm"), Add(attended, x))
 
-	inner := b.dense(layer(i, "intermediate.dense"), hidden, b.IntermediateSize)
+	inner := b.dense(layer(i, "intermediate.dense"), x, b.IntermediateSize)
 	inner = activations[b.HiddenAct](inner)
 	out := b.dense(layer(i, "output.dense"), inner, h)
 	out = b.Dropout.apply(layer(i, "output"), b.HiddenDropout, out)
-	return b.norm(layer(i, "output.LayerNorm"), Add(out, hidden))
+	return b.norm(layer(i, "output.LayerNorm"), Add(out, x))
 }
 
-// attention is softmax(q·kᵀ/√d + bias)·v over the heads: [batch·seq, H] -> [batch·seq, H].
-func (b *BERT) attention(i int, hidden, bias *Node) *Node {
-	batch, seq := bias.Shape().Dim(0), bias.Shape().Dim(3)
-	heads, size := b.NumAttentionHeads, b.HiddenSize/b.NumAttentionHeads
-	project := func(what string) *Node {
-		return Reshape(b.dense(layer(i, "attention.self."+what), hidden, b.HiddenSize), batch, seq, heads, size)
+// attention is softmax(q·kᵀ/√d + bias)·v over the heads: queries of x [queries, H], keys and values of hidden
+// [batch·seq, H] -> [queries, H].
+func (b *BERT) attention(i int, x, hidden *Node, at queries) *Node {
+	groups, seq := at.bias.Shape().Dim(0), at.bias.Shape().Dim(3)
+	batch, heads, size := hidden.Shape().Dim(0)/seq, b.NumAttentionHeads, b.HiddenSize/b.NumAttentionHeads
+	project := func(what string, x *Node, rows int) *Node {
+		return Reshape(b.dense(layer(i, "attention.self."+what), x, b.HiddenSize), rows, x.Shape().Dim(0)/rows, heads, size)
 	}
-	q, k, v := project("query"), project("key"), project("value") // [batch, seq, heads, size]
+	q := project("query", x, groups) // [group, query, heads, size]
+	k := at.see(project("key", hidden, batch))
+	v := at.see(project("value", hidden, batch)) // [group, seq, heads, size]
 
-	scores := Einsum("bqhd,bkhd->bhqk", q, k) // [batch, heads, query, key]
-	scores = Add(MulScalar(scores, 1/math.Sqrt(float64(size))), bias)
+	scores := Einsum("bqhd,bkhd->bhqk", q, k) // [group, heads, query, key]
+	scores = Add(MulScalar(scores, 1/math.Sqrt(float64(size))), at.bias)
 	weights := b.Dropout.apply(layer(i, "attention.self"), b.AttentionDropout, Softmax(scores, -1))
-	context := Einsum("bhqk,bkhd->bqhd", weights, v) // [batch, query, heads, size]
-	return Reshape(context, batch*seq, b.HiddenSize)
+	context := Einsum("bhqk,bkhd->bqhd", weights, v) // [group, query, heads, size]
+	return Reshape(context, x.Shape().Dim(0), b.HiddenSize)
 }
 
-// attentionBias is what is added to the scores: 0 on keys a query may attend to, the most negative finite number
-// elsewhere: [batch, 1, 1, seq] of a mask, [batch, 1, seq, seq] of segments. Padding is a segment of its own, so
-// that no query is left without a key.
-func (in Inputs) attentionBias(dtype dtypes.DType) *Node {
-	lowest := -math.MaxFloat32 // of float32, also in float64: as masked as the model it is compared with
-	if in.Segments != nil {
-		same := Equal(InsertAxes(in.Segments, -1), InsertAxes(in.Segments, 1)) // [batch, query, key]
-		return InsertAxes(MulScalar(OneMinus(ConvertDType(same, dtype)), lowest), 1)
+// queries are the tokens a layer is computed for, in groups that each attend to one row.
+type queries struct {
+	tokens *Node // [queries] their places in the flat hidden states; nil: all of them, a group a row
+	rows   *Node // [groups] the row that each group attends to; nil: that of its own number
+	bias   *Node // [groups, 1, 1 or query, seq] added to the scores
+}
+
+// take is what the layer is computed for: [batch·seq, H] -> [queries, H].
+func (q queries) take(hidden *Node) *Node {
+	if q.tokens == nil {
+		return hidden
 	}
-	return InsertAxes(MulScalar(OneMinus(ConvertDType(in.Mask, dtype)), lowest), 1, 1)
+	return Gather(hidden, InsertAxes(q.tokens, -1))
+}
+
+// see is what the groups attend to: keys or values [batch, seq, heads, size] -> [groups, seq, heads, size].
+func (q queries) see(x *Node) *Node {
+	if q.rows == nil {
+		return x
+	}
+	return Gather(x, InsertAxes(q.rows, -1))
+}
+
+func (in Inputs) allTokens(dtype dtypes.DType) queries {
+	if in.Segments == nil {
+		return queries{bias: attentionBias(InsertAxes(in.Mask, 1), dtype)}
+	}
+	same := Equal(InsertAxes(in.Segments, -1), InsertAxes(in.Segments, 1)) // [batch, query, key]
+	return queries{bias: attentionBias(same, dtype)}
+}
+
+// firstTokens are those of the examples, a group each.
+func (in Inputs) firstTokens(dtype dtypes.DType) queries {
+	g, batch, seq := in.IDs.Graph(), in.IDs.Shape().Dim(0), in.IDs.Shape().Dim(1)
+	length := Scalar(g, dtypes.Int32, seq)
+	if in.First == nil {
+		q := in.allTokens(dtype)
+		q.tokens = Mul(Iota(g, shape(dtypes.Int32, batch), 0), length)
+		return q
+	}
+	rows := Div(in.First, length)                                                 // [examples]
+	own := Gather(Reshape(in.Segments, batch*seq), InsertAxes(in.First, -1))      // [examples]
+	same := Equal(InsertAxes(own, -1), Gather(in.Segments, InsertAxes(rows, -1))) // [examples, seq]
+	return queries{tokens: in.First, rows: rows, bias: attentionBias(InsertAxes(same, 1), dtype)}
+}
+
+// attentionBias is what is added to the scores: 0 on keys that a query may attend to, the most negative finite
+// number elsewhere: [batch, 1 or query, seq] -> [batch, 1, 1 or query, seq]. Padding of packed rows is a segment of
+// its own, so that no query is left without a key.
+func attentionBias(attended *Node, dtype dtypes.DType) *Node {
+	lowest := -math.MaxFloat32 // of float32, also in float64: as masked as the model it is compared with
+	return InsertAxes(MulScalar(OneMinus(ConvertDType(attended, dtype)), lowest), 1)
 }
 
 // dense is x·K + b through the hook: [rows, in] -> [rows, out].

@@ -165,7 +165,7 @@ func TestT21Forward(t *testing.T) {
 		out := g.run(t, b, func(bert *model.BERT, in model.Inputs) []*Node {
 			hidden := bert.Hidden(in)
 			logits := bert.Logits(in)
-			return []*Node{logits, hidden, bert.Pooled(model.FirstTokens(hidden, 4)), crossEntropy(logits, Const(hidden.Graph(), g.labels.Value()))}
+			return []*Node{logits, hidden, bert.Pooled(bert.First(in)), crossEntropy(logits, Const(hidden.Graph(), g.labels.Value()))}
 		})
 		near(t, "logits", floats(t, out[0]), slices.Concat(g.want.Logits...), rel)
 		hidden := floats(t, out[1])
@@ -270,7 +270,7 @@ func TestMiniLM(t *testing.T) {
 		}
 		batch := []*tensors.Tensor{tensors.FromValue(want.IDs), tensors.FromValue(want.Types), tensors.FromValue(want.Mask)}
 		out := run(t, b, c, batch, func(bert *model.BERT, in model.Inputs) []*Node {
-			first := model.FirstTokens(bert.Hidden(in), len(want.IDs))
+			first := bert.First(in)
 			return []*Node{bert.Pooled(first), first}
 		})
 		for i, golden := range [][]summary{want.Pooler, want.CLS} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"path/filepath"
 	"slices"
 
@@ -132,13 +133,11 @@ func fileData(spec Spec, dtype safetensors.DType, tensor func(spec Spec) (*tenso
 	if spec.Dense {
 		values = Transposed(values, spec.Shape[1], spec.Shape[0])
 	}
+	if err := fits(values, dtype); err != nil {
+		return nil, fmt.Errorf("save %s: %w", spec.Name, err)
+	}
 	switch dtype {
 	case safetensors.DTypeF16:
-		for _, v := range values {
-			if v >= tooLarge || v <= -tooLarge {
-				return nil, fmt.Errorf("save %s: %g is beyond float16; save as float32", spec.Name, v)
-			}
-		}
 		return safetensors.F16(values), nil
 	case safetensors.DTypeBF16:
 		return safetensors.BF16(values), nil
@@ -147,8 +146,26 @@ func fileData(spec Spec, dtype safetensors.DType, tensor func(spec Spec) (*tenso
 	}
 }
 
-// tooLarge is the least number that rounds to infinity in float16.
-const tooLarge = 65520
+// tooLarge is the least number that rounds to infinity in a type.
+var tooLarge = map[safetensors.DType]float32{
+	safetensors.DTypeF16: 65520, safetensors.DTypeBF16: 0x1.ffp127, safetensors.DTypeF32: float32(math.Inf(1)),
+}
+
+// fits is the error for a value that a type has no finite number for.
+func fits(values []float32, dtype safetensors.DType) error {
+	limit := tooLarge[dtype]
+	for _, v := range values {
+		switch {
+		case v > -limit && v < limit:
+		case v-v != 0:
+			return fmt.Errorf("%g is no finite number; has the training diverged?", v)
+		default:
+			name := map[safetensors.DType]string{safetensors.DTypeF16: "float16", safetensors.DTypeBF16: "bfloat16"}[dtype]
+			return fmt.Errorf("%g is beyond %s; save as float32", v, name)
+		}
+	}
+	return nil
+}
 
 // configJSON is the config with what the checkpoint is: the fields of Raw, those the encoder knows over them.
 func configJSON(c *Config, a Architecture, dtype string) ([]byte, error) {

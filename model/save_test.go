@@ -170,9 +170,12 @@ func TestSaveConfig(t *testing.T) {
 
 func TestSaveRefuses(t *testing.T) {
 	c := maskedLM(t)
-	large := maskedLM(t)
 	const bias = "cls.predictions.bias"
-	tensors.MustMutableFlatData(large.Tensors[bias], func(flat []float32) { flat[3] = -65520 })
+	with := func(v float32) *model.Checkpoint {
+		c := maskedLM(t)
+		tensors.MustMutableFlatData(c.Tensors[bias], func(flat []float32) { flat[3] = v })
+		return c
+	}
 	whole := t.TempDir()
 	for _, tc := range []struct {
 		name  string
@@ -183,7 +186,10 @@ func TestSaveRefuses(t *testing.T) {
 	}{
 		{"another dtype", c, whole, dtypes.Float64, "save model as Float64; want Float16 or Float32"},
 		{"no folder", c, filepath.Join(whole, "absent"), dtypes.Float32, "save model: "},
-		{"beyond half precision", large, whole, dtypes.Float16, "save cls.predictions.bias: -65520 is beyond float16; save as float32"},
+		{"beyond half precision", with(-65520), whole, dtypes.Float16, "save cls.predictions.bias: -65520 is beyond float16; save as float32"},
+		{"beyond bfloat16", with(-0x1.ffp127), whole, dtypes.BFloat16, "save cls.predictions.bias: -3.3961775e+38 is beyond bfloat16; save as float32"},
+		{"infinite", with(float32(math.Inf(1))), whole, dtypes.Float32, "save cls.predictions.bias: +Inf is no finite number; has the training diverged?"},
+		{"NaN", with(float32(math.NaN())), whole, dtypes.Float16, "save cls.predictions.bias: NaN is no finite number; has the training diverged?"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if err := tc.c.Save(tc.dir, tc.dtype); err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/safetensors"
+	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
 )
@@ -125,12 +127,18 @@ func writeAdapter(dir string, info AdapterInfo, values []NamedTensor) error {
 		return err
 	}
 	info.Version, info.Tensors = adapterVersion, sum
-	return jsonfile.Write(filepath.Join(dir, adapterJSON), info)
+	if err := jsonfile.Write(filepath.Join(dir, adapterJSON), info); err != nil {
+		return err
+	}
+	return sums.Write(dir, adapterJSON, adapterTensors)
 }
 
 // readAdapter reads what writeAdapter wrote and verifies it.
 func readAdapter(dir string) (AdapterInfo, map[string]*tensors.Tensor, error) {
 	var info AdapterInfo
+	if err := sums.Verify(os.DirFS(dir), adapterJSON); err != nil { // which has the sum of the tensors
+		return info, nil, fmt.Errorf("%s: %w", dir, err)
+	}
 	if err := jsonfile.Read(filepath.Join(dir, adapterJSON), &info); err != nil {
 		return info, nil, err
 	}

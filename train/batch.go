@@ -11,7 +11,7 @@ import (
 	"github.com/deeplora/deeplora/model"
 )
 
-// batchNodes are a batch in a graph: inputs [rows, len], labels and weights [rows].
+// batchNodes are a batch in a graph: inputs [rows, len], labels and weights [examples].
 type batchNodes struct {
 	inputs          model.Inputs
 	labels, weights *Node
@@ -23,10 +23,27 @@ func inputArgs(backend compute.Backend, b data.Batch) []any {
 	matrix := func(values []int32) any {
 		return must(DonateTensorBuffer(tensors.FromFlatDataAndDimensions(values, b.Rows, b.Len), backend, 0))
 	}
-	return []any{matrix(b.IDs), matrix(b.Types), matrix(b.Mask)}
+	if b.First == nil {
+		return []any{matrix(b.IDs), matrix(b.Types), matrix(b.Mask)}
+	}
+	return []any{matrix(b.IDs), matrix(b.Types), matrix(b.Segments), matrix(b.Positions), b.First}
 }
 
-// batchArgs are a batch with its labels as a graph's arguments, in the order splitBatch takes them.
+// Arguments of inputArgs: of a row an example, and of packed rows.
+const (
+	paddedInputs = 3
+	packedInputs = 5
+)
+
+// encoderInputs are the nodes of inputArgs.
+func encoderInputs(in []*Node) model.Inputs {
+	if len(in) == paddedInputs {
+		return model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]}
+	}
+	return model.Inputs{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3], First: in[4]}
+}
+
+// batchArgs are a batch with its labels as a graph's arguments: those of inputArgs and targets more.
 func batchArgs(backend compute.Backend, b data.Batch, dtype dtypes.DType) []any {
 	vector := func(values []float32) any {
 		if dtype == dtypes.Float64 {
@@ -41,8 +58,13 @@ func batchArgs(backend compute.Backend, b data.Batch, dtype dtypes.DType) []any 
 	return append(inputArgs(backend, b), vector(b.Labels), vector(b.Weights))
 }
 
-func splitBatch(in []*Node) (b batchNodes, rest []*Node) {
-	return batchNodes{model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]}, in[3], in[4]}, in[5:]
+// targets are the arguments of a batch after the encoder's inputs: labels and weights.
+const targets = 2
+
+// batchOf are the nodes of batchArgs.
+func batchOf(in []*Node) batchNodes {
+	inputs, rest := split(in, len(in)-targets)
+	return batchNodes{encoderInputs(inputs), rest[0], rest[1]}
 }
 
 func makeShape(dtype dtypes.DType, dims ...int) shapes.Shape { return shapes.Make(dtype, dims...) }

@@ -9,12 +9,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
 
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/sums"
 )
 
 // Files of checkpoints/step-N beside the parameters' own: a checkpoint is what a job writes at its end, and can
@@ -39,8 +41,12 @@ type progress struct {
 	Best      *float64 `json:"best"`      // its primary metric
 	SinceBest int      `json:"since_best"`
 
-	MetricsBytes int64   `json:"metrics_bytes"` // length of metrics.jsonl
-	Tokens       int64   `json:"tokens"`        // real tokens trained on
+	Skipped      int `json:"skipped"`        // steps whose loss or gradient was no finite number
+	SkippedInRow int `json:"skipped_in_row"` // the last of them
+
+	MetricsBytes int64   `json:"metrics_bytes"`  // length of metrics.jsonl
+	MetricsSum   string  `json:"metrics_sha256"` // of as much of it
+	Tokens       int64   `json:"tokens"`         // real tokens trained on
 	TrainSeconds float64 `json:"train_seconds"`
 }
 
@@ -57,26 +63,35 @@ func saveCheckpoint(run string, p progress, job Job, s *state) (string, error) {
 	if err := os.RemoveAll(path); err != nil { // of a run that went back to an older one
 		return "", fmt.Errorf("save checkpoint: %w", err)
 	}
-	err := atomicfile.WriteDir(path, func(tmp string) error {
-		if err := job.Write(tmp, s.values()); err != nil {
-			return err
-		}
-		var err error
-		if p.Optimizer, err = WriteTensors(filepath.Join(tmp, optimizerTensors), s.moments()); err != nil {
-			return err
-		}
-		p.Version = stateVersion
-		return jsonfile.Write(filepath.Join(tmp, stateJSON), p)
-	})
+	err := atomicfile.WriteDir(path, func(tmp string) error { return writeState(tmp, p, job, s) })
 	if err != nil {
 		return "", fmt.Errorf("save checkpoint: %w", err)
 	}
 	return path, nil
 }
 
+// writeState writes what training goes on from, with its sums: the parameters, the optimizer's moments, and the
+// progress.
+func writeState(dir string, p progress, job Job, s *state) (err error) {
+	if err := job.Write(dir, s.values()); err != nil {
+		return err
+	}
+	if p.Optimizer, err = WriteTensors(filepath.Join(dir, optimizerTensors), s.moments()); err != nil {
+		return err
+	}
+	p.Version = stateVersion
+	if err := jsonfile.Write(filepath.Join(dir, stateJSON), p); err != nil {
+		return err
+	}
+	return sums.Write(dir)
+}
+
 // loadCheckpoint fills the state from checkpoints/step-N.
 func loadCheckpoint(path string, job Job, s *state) (progress, error) {
 	var p progress
+	if err := sums.Verify(os.DirFS(path)); err != nil {
+		return p, fmt.Errorf("%s: %w", path, err)
+	}
 	if err := jsonfile.Read(filepath.Join(path, stateJSON), &p); err != nil {
 		return p, err
 	}
@@ -139,6 +154,36 @@ func (s *state) restore(values, moments map[string]*tensors.Tensor) error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// damagedSuffix is what the name of a checkpoint ends with that was found damaged and set aside: nobody reads it, and
+// nobody removes it.
+const damagedSuffix = ".damaged"
+
+// damage is a checkpoint that could not be gone on from.
+type damage struct {
+	step  int
+	fault error
+}
+
+// isDamage reports whether an error of reading a checkpoint says that its files are not as they were written: others,
+// as of permissions, say nothing about them.
+func isDamage(err error) bool {
+	return errors.Is(err, ErrCorrupt) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EIO)
+}
+
+// setAside renames damaged checkpoints.
+func setAside(run string, found []damage) error {
+	for _, d := range found {
+		path := checkpointPath(run, d.step)
+		if err := os.RemoveAll(path + damagedSuffix); err != nil {
+			return fmt.Errorf("set damaged checkpoint aside: %w", err)
+		}
+		if err := os.Rename(path, path+damagedSuffix); err != nil {
+			return fmt.Errorf("set damaged checkpoint aside: %w", err)
+		}
+	}
+	return nil
 }
 
 // checkpointSteps lists the complete checkpoints of a run, newest first.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,7 +41,7 @@ type Config struct {
 	Sample        string `json:"sample"`          // without or with-replacement
 	Manifest      string `json:"manifest"`        // a draw to replay
 	MaxLength     int    `json:"max-length"`
-	Pad           string `json:"pad"`      // fixed or bucket
+	Pad           string `json:"pad"`      // packed, bucket or fixed
 	Overlong      string `json:"overlong"` // drop or truncate
 
 	Steps      int     `json:"steps"`  // optimizer steps; 0: from Epochs
@@ -66,6 +68,10 @@ type Config struct {
 	EarlyStop int    `json:"early-stop"` // evaluations without a better one before stopping; 0: off
 	Select    string `json:"select"`     // adapter kept at the end: last or best; empty: best with early-stop
 	Reference bool   `json:"reference"`  // defaults of the paper's code
+
+	// What a step whose loss or gradient is no finite number does: stop, which is empty once resolved, or skip. It is
+	// left out of files where it is empty: runs of studies are known by the sum of their settings.
+	OnNonfinite string `json:"on-nonfinite,omitempty"`
 }
 
 // Unset values of settings whose zero means something.
@@ -79,7 +85,7 @@ func Default() Config {
 	return Config{
 		Model: "builtin:tiny", Task: "stsb", Data: "builtin",
 		Method: "deep-compressed", Rank: 8, Depth: 3, InitScale: 1e-3, Gamma: 0.01, Init: "reference", Scope: "attention-mlp",
-		Sample: "without", MaxLength: 128, Pad: string(data.PadBucket), Overlong: OverlongTruncate,
+		Sample: "without", MaxLength: 128, Pad: string(data.PadPacked), Overlong: OverlongTruncate,
 		Batch: 16, Accumulate: 1, EvalBatch: 32, DecayRatio: 0.1, Dropout: CheckpointDropout, HeadSeed: SeedOfRun, Keep: 2,
 	}
 }
@@ -101,6 +107,12 @@ const (
 	OverlongTruncate = "truncate"
 	SelectLast       = "last"
 	SelectBest       = "best"
+)
+
+// What a step does whose loss or gradient is no finite number.
+const (
+	NonfiniteStop = "stop"
+	NonfiniteSkip = "skip"
 )
 
 // Validate returns every fault of the settings, joined; each names its setting.
@@ -139,6 +151,9 @@ func (c *Config) checkNames(f *faults) {
 	f.oneOf("overlong", c.Overlong, OverlongDrop, OverlongTruncate)
 	if c.Select != "" {
 		f.oneOf("select", c.Select, SelectLast, SelectBest)
+	}
+	if c.OnNonfinite != "" {
+		f.oneOf("on-nonfinite", c.OnNonfinite, NonfiniteStop, NonfiniteSkip)
 	}
 }
 
@@ -202,6 +217,15 @@ func (c *Config) AdapterSettings() lora.Settings {
 
 // resolve replaces what stands for a choice by the choice, once the number of training examples is known.
 func (c *Config) resolve(examples int) error {
+	if err := c.Resolve(); err != nil {
+		return err
+	}
+	return c.resolveSteps(examples)
+}
+
+// Resolve replaces what stands for a choice by the choice, as far as that follows from the settings alone: what
+// is left are the numbers that follow from the training examples. It is an error if the method is unknown.
+func (c *Config) Resolve() error {
 	if err := c.resolveMethod(); err != nil {
 		return err
 	}
@@ -217,7 +241,10 @@ func (c *Config) resolve(examples int) error {
 			c.Select = SelectBest
 		}
 	}
-	return c.resolveSteps(examples)
+	if c.OnNonfinite == NonfiniteStop {
+		c.OnNonfinite = ""
+	}
+	return nil
 }
 
 // resolveMethod takes what the method brings: its learning rate, and a head that is trained with the model.
@@ -234,6 +261,28 @@ func (c *Config) resolveMethod() error {
 		c.LR = method.LearningRate(c.AdapterSettings())
 	}
 	return err
+}
+
+// Absolute makes the relative paths among the settings absolute, as Absolute does.
+func (c *Config) Absolute() error { return Absolute(&c.Model, &c.Data, &c.Manifest, &c.From) }
+
+// Absolute makes relative paths absolute, so that a run finds its files from anywhere. Names that mean something
+// else stay, whatever lies in the current directory.
+func Absolute(paths ...*string) error {
+	for _, p := range paths {
+		if slices.Contains([]string{"", BuiltinModel, BuiltinData, HubData}, *p) {
+			continue
+		}
+		if _, err := os.Stat(*p); err != nil {
+			continue // a model of the hub, or a fault that is reported where it is used
+		}
+		full, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = full
+	}
+	return nil
 }
 
 func (c *Config) resolveSteps(examples int) error {

@@ -29,7 +29,7 @@ func TestValidate(t *testing.T) {
 		{"scope", func(c *Config) { c.Scope = "attention" }, `scope: "attention" is unknown; nearest: attention-mlp (known: only-query-value attention-mlp all-dense)`},
 		{"target", func(c *Config) { c.Target = []string{"query", "("} }, "target: \"(\" is no regular expression: error parsing regexp: missing closing ): `(`"},
 		{"sample", func(c *Config) { c.Sample = "with" }, `sample: "with" is unknown; nearest: without (known: without with-replacement)`},
-		{"pad", func(c *Config) { c.Pad = "buckets" }, `unknown padding "buckets"; nearest: bucket (known: fixed bucket)`},
+		{"pad", func(c *Config) { c.Pad = "buckets" }, `unknown padding "buckets"; nearest: bucket (known: packed bucket fixed)`},
 		{"overlong", func(c *Config) { c.Overlong = "cut" }, `overlong: "cut" is unknown; nearest: drop (known: drop truncate)`},
 		{"select", func(c *Config) { c.Select = "worst" }, `select: "worst" is unknown; nearest: last (known: last best)`},
 		{"two draws", func(c *Config) { c.Shots, c.ShotsPerClass = 16, 16 }, `shots and shots-per-class: give one of them`},
@@ -208,7 +208,7 @@ func fillFields(t *testing.T, v reflect.Value) {
 func TestConfigNames(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
-		name := f.Tag.Get("json")
+		name := strings.TrimSuffix(f.Tag.Get("json"), ",omitempty")
 		if name == "" || strings.ContainsAny(name, ",_ ") || strings.ToLower(name) != name || seen[name] {
 			t.Errorf("field %s has the name %q", f.Name, name)
 		}

@@ -5,12 +5,12 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
-
-	"golang.org/x/sys/unix"
+	"github.com/deeplora/deeplora/internal/memory"
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
@@ -67,10 +67,9 @@ func (t *trainer) openPredictor() (err error) {
 	return err
 }
 
-// evaluationLayout pads evaluation batches to buckets, also where training pads to a fixed length: the mask
-// makes it the same model, in a third of the time on STS-B.
+// evaluationLayout packs evaluation batches, also where training pads them: it is the same model, in less time.
 func evaluationLayout(c *Config) Layout {
-	return Layout{Batch: c.EvalBatch, Padding: data.PadBucket, MaxLength: c.MaxLength}
+	return Layout{Batch: c.EvalBatch, Padding: data.PadPacked, MaxLength: c.MaxLength}
 }
 
 // finish evaluates what is kept, writes the adapter and then result.json, which makes the run finished.
@@ -79,7 +78,7 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := t.metrics.sync(); err != nil {
+	if _, _, err := t.metrics.sync(); err != nil {
 		return nil, err
 	}
 	err = atomicfile.WriteDir(t.dir.File(adapterDir), func(tmp string) error {
@@ -109,7 +108,7 @@ func (t *trainer) keep(ctx context.Context) (Metrics, int, error) {
 	}
 	step = t.progress.BestStep
 	if _, err := loadCheckpoint(checkpointPath(t.Out, step), t, t.program.state); err != nil {
-		return nil, 0, fmt.Errorf("select best: %w", err)
+		return nil, 0, fmt.Errorf("select best: %w; remove %s, and --resume trains again from the first step", err, filepath.Join(t.Out, checkpointsDir))
 	}
 	m, err = t.Evaluate(ctx)
 	return m, step, err
@@ -134,9 +133,9 @@ func (t *trainer) result(m Metrics, selected int) Result {
 		Task: c.Task, Split: data.Validation, Metrics: m, PrimaryMetric: t.in.task.Primary,
 		Examples: len(t.in.validation.rows), Dropped: t.in.validation.dropped,
 		Method: c.Method, Rank: c.Rank, Depth: c.Depth, Scope: cmp.Or(strings.Join(c.Target, " "), c.Scope), Seed: c.Seed, Shots: len(t.in.train.rows),
-		Steps: t.progress.Step, Selected: selected, Parameters: s.trained(), Kernels: len(s.sites),
+		Steps: t.progress.Step, Skipped: t.progress.Skipped, Selected: selected, Parameters: s.trained(), Kernels: len(s.sites),
 		WallSeconds: time.Since(t.started).Seconds(), TrainSeconds: t.progress.TrainSeconds,
-		StartSeconds: t.firstStep.Seconds(), InitSeconds: t.initialised.Seconds(), PeakRSS: peakRSS(),
+		StartSeconds: t.firstStep.Seconds(), InitSeconds: t.initialised.Seconds(), PeakRSS: memory.Peak(),
 		Backend: t.options.Provenance.Backend, Threads: t.options.Provenance.Threads, FinalLoss: t.progress.LastLoss,
 	}
 	if c.Whole() { // neither means anything there
@@ -146,13 +145,4 @@ func (t *trainer) result(m Metrics, selected int) Result {
 		r.TokensPerSecond = float64(t.progress.Tokens) / t.progress.TrainSeconds
 	}
 	return r
-}
-
-// peakRSS is the largest resident memory of this process so far, in bytes; 0 where it is not known.
-func peakRSS() int64 {
-	var usage unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
-		return 0
-	}
-	return usage.Maxrss * maxrssUnit
 }

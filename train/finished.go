@@ -34,8 +34,11 @@ func finishedAdapter(dir string) (RunConfig, AdapterInfo, map[string]*tensors.Te
 		return c, AdapterInfo{}, nil, err
 	}
 	info, values, err := readAdapter(filepath.Join(dir, adapterDir))
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		err = unfinished(dir)
+	case errors.Is(err, ErrCorrupt) && IsRun(dir, checkpointsDir):
+		err = fmt.Errorf("%w; remove %s, and deeplora train --resume --out %s writes it again from the last checkpoint", err, filepath.Join(dir, resultJSON), dir)
 	}
 	return c, info, values, err
 }

@@ -208,8 +208,8 @@ func poison(t *testing.T, p *param) {
 
 // What differs between runs in messages: sums and sizes.
 var (
-	sums   = regexp.MustCompile(`\b[0-9a-f]{64,65}\b`)
-	counts = regexp.MustCompile(`\b(file is|header says|saved at) \d+`)
+	digests = regexp.MustCompile(`\b[0-9a-f]{64,65}\b`)
+	counts  = regexp.MustCompile(`\b(file is|header says|saved at) \d+`)
 )
 
 var rowNumber = regexp.MustCompile(`\brow \d+`)

@@ -2,6 +2,7 @@ package train
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"slices"
@@ -57,7 +58,7 @@ func readGolden(t *testing.T) golden {
 }
 
 // goldenProgram is the program of one golden run, its factors set to the stored ones.
-func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype dtypes.DType) tuned {
+func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype dtypes.DType, padding data.Padding) tuned {
 	t.Helper()
 	c, err := model.Load(os.DirFS(testshared.Path(t, "reference", "tiny_bert")), model.LoadOptions{DType: dtype})
 	if err != nil {
@@ -86,7 +87,7 @@ func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype
 	for _, k := range kernels {
 		sites = append(sites, lora.Site{Name: k.Name, In: k.In, Out: k.Out})
 	}
-	p := &program{backend: b, weights: weightsOf(c), inputs: fineTuningInputs, decay: r.WeightDecay, dtype: dtype}
+	p := &program{backend: b, weights: weightsOf(c), inputs: fineTuningInputs(padding), decay: r.WeightDecay, dtype: dtype}
 	loss := lossOf(c.Config.ProblemType)
 	if r.LossKind == "mse" { // the golden model has three outputs and regresses the first
 		loss = firstOutputSquared
@@ -169,6 +170,35 @@ func goldenBatch(t *testing.T, lossKind string) data.Batch {
 	return b
 }
 
+// packed is a batch, whose rows have their tokens first, laid into rows of 24: some hold two examples, and the last
+// none. Two fillers are added.
+func packed(t *testing.T, b data.Batch) data.Batch {
+	t.Helper()
+	var rows []data.Encoded
+	var labels []float64
+	var index []int
+	for r := range b.Rows {
+		n := 0
+		for n < b.Len && b.Mask[r*b.Len+n] == 1 {
+			n++
+		}
+		if slices.Contains(b.Mask[r*b.Len+n:(r+1)*b.Len], 1) {
+			t.Fatalf("row %d is padded elsewhere than at its end", r)
+		}
+		rows = append(rows, data.Encoded{IDs: b.IDs[r*b.Len:][:n], Types: b.Types[r*b.Len:][:n]})
+		labels, index = append(labels, float64(b.Labels[r])), append(index, r)
+	}
+	p := data.Packing{Length: 24, Rows: []int{b.Rows}, Examples: b.Rows + 2}
+	x, err := p.Assemble(rows, labels, index, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.ContainsFunc(x.Segments[(b.Rows-1)*x.Len:], func(s int32) bool { return s != 0 }) || !slices.Contains(x.Segments, 2) {
+		t.Fatalf("not packed: segments %v", x.Segments)
+	}
+	return x
+}
+
 func TestT23GoldenTraining(t *testing.T) {
 	g := readGolden(t)
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
@@ -181,16 +211,21 @@ func TestT23GoldenTraining(t *testing.T) {
 				if !full(b) && (!plain || p.dtype == dtypes.Float64 && name != "compressed") {
 					continue
 				}
-				t.Run(name+"/"+p.dtype.String(), func(t *testing.T) { trainGolden(t, b, g, r, p.dtype, p.rel) })
+				for _, padding := range some(b, data.PadBucket, data.PadPacked) {
+					t.Run(fmt.Sprint(name, "/", p.dtype, "/", padding), func(t *testing.T) { trainGolden(t, b, g, r, p.dtype, p.rel, padding) })
+				}
 			}
 		}
 	})
 }
 
 // trainGolden replays a golden run and compares losses, gradient norms, ‖ΔK‖ and final factors.
-func trainGolden(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype dtypes.DType, rel float64) {
-	p := goldenProgram(t, b, g, r, dtype)
+func trainGolden(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype dtypes.DType, rel float64, padding data.Padding) {
+	p := goldenProgram(t, b, g, r, dtype, padding)
 	batch := goldenBatch(t, r.LossKind)
+	if padding == data.PadPacked {
+		batch = packed(t, batch)
+	}
 	before := bitsOf(t, p.weights.list)
 	for step := range r.Steps {
 		u := update{number: step + 1, lr: rate(step, r.Steps, r.Warmup, r.LR, r.DecayRatio), total: 4, dropout: [][2]uint32{{1, 2}}}

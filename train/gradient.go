@@ -75,9 +75,10 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 				kernel[at.Name] = w
 				return model.Frozen(at, x, w)
 			}
-			batch, in := splitBatch(in)
+			in, total := split(in, len(in)-1)
+			batch := batchOf(in)
 			bert := &model.BERT{Config: k.config, Weights: k.weights.lookup(weights, nil), Hook: note}
-			loss := weightedMean(k.loss(bert.Logits(batch.inputs), batch.labels), batch.weights, in[0])
+			loss := weightedMean(k.loss(bert.Logits(batch.inputs), batch.labels), batch.weights, total[0])
 			wanted := make([]*Node, len(group))
 			for i, g := range group {
 				wanted[i] = kernel[g.Name]

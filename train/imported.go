@@ -10,11 +10,12 @@ import (
 	"slices"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
 )
 
 // finishedFiles are what a finished run is known by. Its log and its checkpoints are of the training alone.
-var finishedFiles = []string{configJSON, manifestJSON, resultJSON, adapterDir + "/" + adapterJSON, adapterDir + "/" + adapterTensors}
+var finishedFiles = []string{configJSON, manifestJSON, resultJSON, adapterDir + "/" + adapterJSON, adapterDir + "/" + adapterTensors, adapterDir + "/" + sums.File}
 
 // CopyFinished copies what makes a finished run into a new directory, byte for byte.
 func CopyFinished(run, to string) error {
@@ -23,7 +24,8 @@ func CopyFinished(run, to string) error {
 	}
 	for _, name := range finishedFiles {
 		content, err := os.ReadFile(filepath.Join(run, filepath.FromSlash(name)))
-		if name == manifestJSON && errors.Is(err, fs.ErrNotExist) { // an imported adapter's training data are not known
+		// An imported adapter's training data are not known, and older adapters have no sums.
+		if optional := name == manifestJSON || filepath.Base(name) == sums.File; optional && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
@@ -51,7 +53,11 @@ func Rebase(run, ref string, s *Stored) error {
 	if err := jsonfile.Write(filepath.Join(run, configJSON), c); err != nil {
 		return err
 	}
-	return jsonfile.Write(filepath.Join(run, adapterDir, adapterJSON), info)
+	dir := filepath.Join(run, adapterDir)
+	if err := jsonfile.Write(filepath.Join(dir, adapterJSON), info); err != nil {
+		return err
+	}
+	return sums.Write(dir, adapterJSON, adapterTensors)
 }
 
 // WriteImported writes a finished run of an adapter that another program trained: its settings, its tensors, and a

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
 	"time"
 
@@ -49,6 +48,8 @@ type Plan struct {
 	EvalEvery, SaveEvery int // steps; 0: at the end only
 	Keep                 int // newest checkpoints kept
 	EarlyStop            int // evaluations without a better one before stopping; 0: off
+
+	SkipNonfinite bool // go on after a step whose loss or gradient is no finite number, without its update
 }
 
 // Loop is the training loop that fine-tuning and pretraining share: steps, evaluations and checkpoints in the
@@ -63,6 +64,7 @@ type Loop struct {
 	progress progress
 	saved    int // step of the newest checkpoint
 	metrics  *metricsLog
+	trend    trend
 	started  time.Time
 
 	initialised time.Duration // what drawing the parameters took
@@ -120,7 +122,7 @@ func (l *Loop) Finish(ctx context.Context) (Metrics, error) {
 	if err := l.logLast(m); err != nil {
 		return nil, err
 	}
-	_, err = l.metrics.sync()
+	_, _, err = l.metrics.sync()
 	return m, err
 }
 
@@ -143,12 +145,13 @@ type Progress struct {
 	Loss         float64 // of the last step
 	Tokens       int64   // real tokens trained on, by all processes
 	TrainSeconds float64 // in steps, of all processes
+	Skipped      int     // steps without an update: their loss or gradient was no finite number
 }
 
 // Progress says how far the loop has come.
 func (l *Loop) Progress() Progress {
 	p := &l.progress
-	return Progress{p.Step, p.LastLoss, p.Tokens, p.TrainSeconds}
+	return Progress{p.Step, p.LastLoss, p.Tokens, p.TrainSeconds, p.Skipped}
 }
 
 // orInterrupted is err or, where err says no more than that ctx was cancelled, what that means for the run.
@@ -181,8 +184,8 @@ func (l *Loop) step() error {
 	if err != nil {
 		return err
 	}
-	if math.IsNaN(loss) || math.IsInf(loss, 0) || math.IsNaN(norm) || math.IsInf(norm, 0) {
-		return fmt.Errorf("step %d: loss is %g and the gradient's norm %g: training has diverged; start again with a lower --lr, or with --clip", u.number, loss, norm)
+	if !finite(loss) || !finite(norm) {
+		return l.nonfinite(loss, norm)
 	}
 	tokens := 0
 	for _, b := range batches {
@@ -190,19 +193,22 @@ func (l *Loop) step() error {
 	}
 	seconds := time.Since(began).Seconds()
 	l.progress.Step++
-	l.progress.LastLoss = loss
+	l.progress.LastLoss, l.progress.SkippedInRow = loss, 0
 	l.progress.Tokens += int64(tokens)
 	l.progress.TrainSeconds += seconds
 	if l.firstStep == 0 {
 		l.firstStep = time.Since(l.started)
 	}
 	l.emit(Step{l.progress.Step, l.Steps, loss, u.lr, float64(tokens) / seconds})
+	if warning := l.trend.add(loss); warning != "" {
+		l.Notice("step %d: %s", l.progress.Step, warning)
+	}
 	return l.metrics.step(l.progress.Step, loss, u.lr, norm, tokens, seconds)
 }
 
 // plan says what step number n, from 0, computes: its batches, its rate and its dropout keys.
 func (l *Loop) plan(n int) ([]Batch, update, error) {
-	u := update{number: n + 1, lr: rate(n, l.Steps, l.Warmup, l.LR, l.DecayRatio)}
+	u := update{number: n + 1 - l.progress.Skipped, lr: rate(n, l.Steps, l.Warmup, l.LR, l.DecayRatio)}
 	var batches []Batch
 	for i := n * l.Accumulate; i < (n+1)*l.Accumulate; i++ {
 		b, err := l.job.Batch(i)
@@ -224,10 +230,11 @@ func (l *Loop) start(ctx context.Context, phase string) error {
 		return l.orInterrupted(ctx, err)
 	}
 	l.initialised = time.Since(began)
-	return l.begin(0)
+	return l.begin(0, "")
 }
 
-// restore continues from the newest checkpoint, or from the beginning where there is none yet.
+// restore continues from the newest checkpoint that is good, or from the beginning where there is none yet. Damaged
+// ones are set aside, unless no good one is left: to begin again is for the user to say.
 func (l *Loop) restore(ctx context.Context, phase string) error {
 	steps, err := checkpointSteps(l.Out)
 	if err != nil {
@@ -236,23 +243,41 @@ func (l *Loop) restore(ctx context.Context, phase string) error {
 	if len(steps) == 0 {
 		return l.start(ctx, phase)
 	}
-	path := checkpointPath(l.Out, steps[0])
-	if l.progress, err = loadCheckpoint(path, l.job, l.program.state); err != nil {
-		return fmt.Errorf("resume: %w; remove %s to go on from the one before", err, path)
+	var damaged []damage
+	for _, step := range steps {
+		err := l.goOnFrom(step)
+		switch {
+		case err == nil:
+			for _, d := range damaged {
+				l.Notice("checkpoint %s is not as it was written and is set aside: %v; the run goes on from step %d", filepath.Base(checkpointPath(l.Out, d.step))+damagedSuffix, d.fault, step)
+			}
+			return setAside(l.Out, damaged)
+		case !isDamage(err):
+			return fmt.Errorf("resume: %w", err)
+		}
+		damaged = append(damaged, damage{step, err})
 	}
-	l.saved = l.progress.Step
-	return l.begin(l.progress.MetricsBytes)
+	return fmt.Errorf("resume: no checkpoint is left that is as it was written: %w; remove %s, and --resume begins at the first step", damaged[0].fault, filepath.Join(l.Out, checkpointsDir))
 }
 
-func (l *Loop) begin(metricsBytes int64) (err error) {
-	l.metrics, err = openMetrics(filepath.Join(l.Out, metricsJSONL), metricsBytes)
+// goOnFrom takes the state of a checkpoint, and the log up to it.
+func (l *Loop) goOnFrom(step int) (err error) {
+	if l.progress, err = loadCheckpoint(checkpointPath(l.Out, step), l.job, l.program.state); err != nil {
+		return err
+	}
+	l.saved = l.progress.Step
+	return l.begin(l.progress.MetricsBytes, l.progress.MetricsSum)
+}
+
+func (l *Loop) begin(metricsBytes int64, sum string) (err error) {
+	l.metrics, err = openMetrics(filepath.Join(l.Out, metricsJSONL), metricsBytes, sum)
 	return err
 }
 
 // save writes a checkpoint and removes those no longer kept.
 func (l *Loop) save() error {
 	var err error
-	if l.progress.MetricsBytes, err = l.metrics.sync(); err != nil {
+	if l.progress.MetricsBytes, l.progress.MetricsSum, err = l.metrics.sync(); err != nil {
 		return err
 	}
 	path, err := saveCheckpoint(l.Out, l.progress, l.job, l.program.state)

@@ -4,6 +4,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
 )
@@ -33,13 +34,18 @@ func (p Param) param() param {
 	return param{name: p.Name, shape: p.Shape, rate: 1, noDecay: p.NoDecay, draw: p.Draw}
 }
 
-// fineTuningInputs are the arguments of batchArgs.
-const fineTuningInputs = 5
+// fineTuningInputs counts the arguments of batchArgs.
+func fineTuningInputs(padding data.Padding) int {
+	if padding == data.PadPacked {
+		return packedInputs + targets
+	}
+	return paddedInputs + targets
+}
 
 // fineTuning is the loss of a classifier whose kernels have adapters.
 func fineTuning(config *model.Config, adapter lora.Adapter, s *state, loss lossFunc) LossFunc {
 	return func(weights model.Weights, in []*Node, key, total *Node) *Node {
-		batch, _ := splitBatch(in)
+		batch := batchOf(in)
 		b := &model.BERT{
 			Config: config, Weights: weights, Hook: adapted(s.deltas(adapter, weights)), Dropout: &model.Dropout{Key: key},
 		}

@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"fmt"
+	"iter"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -48,7 +49,7 @@ func hookedPredictor(backend compute.Backend, config *model.Config, weights name
 	exec, err := NewExec(backend, func(in []*Node) []*Node {
 		weights, in := split(in, len(p.weights.list))
 		bert := &model.BERT{Config: p.config, Weights: p.weights.lookup(weights, nil), Hook: hook(weights)}
-		return []*Node{bert.Logits(model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]})}
+		return []*Node{bert.Logits(encoderInputs(in))}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("predict: %w", err)
@@ -63,43 +64,71 @@ func (p *Predictor) Close() { p.exec.Finalize() }
 // Config is the model's configuration: labels, lengths, vocabulary.
 func (p *Predictor) Config() *model.Config { return p.config }
 
-// Layout says how rows are put into batches.
+// Layout says how examples are put into batches.
 type Layout struct {
-	Batch     int          // rows a batch
+	Batch     int          // examples a batch; where they are packed, rows of 64 tokens
 	Padding   data.Padding // and MaxLength, in tokens: what batches are padded to
 	MaxLength int
 }
 
-// Logits returns a row of logits [labels] for every encoded example, in their order. Examples of similar
-// length are computed together. progress may be nil.
+// batches assembles the batches of rows.
+func (l Layout) batches(rows []data.Encoded, pad int32) iter.Seq2[data.Batch, error] {
+	if l.Padding == data.PadPacked && l.Batch > 1 { // one at a time: the same bits in any company
+		packing, batches := data.PackEvaluation(rows, l.Batch, l.MaxLength)
+		return assembled(batches, func(index []int) (data.Batch, error) {
+			return packing.Assemble(rows, nil, index, pad)
+		})
+	}
+	return assembled(data.EvalBatches(rows, l.Batch), func(index []int) (data.Batch, error) {
+		length := l.Padding.Length(data.Longest(rows, index), l.MaxLength)
+		return data.Assemble(rows, nil, index, min(l.Batch, len(rows)), length, pad)
+	})
+}
+
+func assembled(batches [][]int, assemble func(index []int) (data.Batch, error)) iter.Seq2[data.Batch, error] {
+	return func(yield func(data.Batch, error) bool) {
+		for _, index := range batches {
+			if !yield(assemble(index)) {
+				return
+			}
+		}
+	}
+}
+
+// Logits returns a row of logits [labels] for every encoded example, in their order, whatever order they are computed
+// in. progress may be nil.
 func (p *Predictor) Logits(ctx context.Context, rows []data.Encoded, layout Layout, progress func(done, total int)) ([][]float32, error) {
+	for _, r := range rows {
+		if err := p.config.Check(r.IDs, r.Types, len(r.IDs)); err != nil {
+			return nil, err
+		}
+	}
 	logits := make([][]float32, len(rows))
 	done := 0
-	for _, index := range data.EvalBatches(rows, layout.Batch) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	for b, err := range layout.batches(rows, p.config.PadTokenID) {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
-		length := layout.Padding.Length(data.Longest(rows, index), layout.MaxLength)
-		b, err := data.Assemble(rows, nil, index, min(layout.Batch, len(rows)), length, p.config.PadTokenID)
 		if err != nil {
-			return nil, err
-		}
-		if err := p.config.Check(b.IDs, b.Types, b.Len); err != nil {
 			return nil, err
 		}
 		out, err := p.logits(b)
 		if err != nil {
 			return nil, err
 		}
-		for r, i := range index {
-			logits[i] = out[r*p.config.NumLabels() : (r+1)*p.config.NumLabels()]
+		for at, i := range b.Index {
+			if i < 0 { // filler
+				continue
+			}
+			logits[i] = out[at*p.config.NumLabels() : (at+1)*p.config.NumLabels()]
+			done++
 			for _, v := range logits[i] {
 				if v-v != 0 { // a class or a score read from it would be a number like any other
 					return nil, fmt.Errorf("example %d: logit %g: the weights have diverged", i+1, v)
 				}
 			}
 		}
-		if done += len(index); progress != nil {
+		if progress != nil {
 			progress(done, len(rows))
 		}
 	}

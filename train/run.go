@@ -101,8 +101,9 @@ type Result struct {
 	Depth      int    `json:"depth"`
 	Scope      string `json:"scope"`
 	Seed       uint64 `json:"seed"`
-	Shots      int    `json:"shots"` // training examples
-	Steps      int    `json:"steps"` // done
+	Shots      int    `json:"shots"`         // training examples
+	Steps      int    `json:"steps"`         // done
+	Skipped    int    `json:"skipped_steps"` // of them without an update: loss or gradient was no finite number
 	Selected   int    `json:"selected_step"`
 	Parameters int    `json:"trainable_parameters"`
 	Kernels    int    `json:"adapted_kernels"`

@@ -63,10 +63,12 @@ func TestResumeGivesSameBits(t *testing.T) {
 	}{
 		{"evaluate and select", []int{1, 4, 5}, func(c *Config) { c.EvalEvery, c.SaveEvery, c.Select = 2, 3, SelectBest }},
 		{"buckets", []int{3}, func(c *Config) { c.Pad, c.Method = string(data.PadBucket), "vanilla" }},
+		{"packed", []int{1, 3}, func(c *Config) { c.Pad, c.Method, c.MaxLength = string(data.PadPacked), "full", 48 }},
 		{"accumulate and head", []int{2}, func(c *Config) {
 			c.Accumulate, c.TrainHead, c.Clip, c.WeightDecay = 2, true, 0.5, 0.01
 		}},
 		{"all at once", []int{4}, func(c *Config) {
+			c.Pad, c.MaxLength = string(data.PadPacked), 48
 			c.Accumulate, c.TrainHead, c.EvalEvery, c.SaveEvery, c.Select = 2, true, 2, 3, SelectBest
 		}},
 	}

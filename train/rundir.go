@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -30,14 +31,21 @@ func CreateRun(path, marker string) (*RunDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckVacant(path, marker); err != nil {
+	err = CheckVacant(path, marker)
+	if err == nil {
+		err = r.clean(path)
+	}
+	if err != nil {
 		r.Close()
 		return nil, err
 	}
 	return r, nil
 }
 
-// CheckVacant refuses a path that holds anything but a lock or a file that was never finished.
+// beforeMarker is what a run writes before the marker that makes it one: a process that died between them left no run.
+var beforeMarker = []string{manifestJSON, fromDir}
+
+// CheckVacant refuses a path that holds anything but a lock or what a run that died before its marker left.
 func CheckVacant(path, marker string) error {
 	entries, err := os.ReadDir(path)
 	switch {
@@ -48,8 +56,9 @@ func CheckVacant(path, marker string) error {
 	case err != nil:
 		return fmt.Errorf("output directory: %w", err)
 	}
+	ours := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == lockFile })
 	for _, e := range entries {
-		if e.Name() == lockFile || strings.Contains(e.Name(), ".tmp") {
+		if e.Name() == lockFile || strings.Contains(e.Name(), ".tmp") || ours && slices.Contains(beforeMarker, e.Name()) && !IsRun(path, marker) {
 			continue
 		}
 		if IsRun(path, marker) {
@@ -75,18 +84,29 @@ func OpenRun(path, marker string) (*RunDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{path, filepath.Join(path, checkpointsDir)} {
-		if _, err := atomicfile.CleanLeftovers(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			r.Close()
-			return nil, fmt.Errorf("clean %s: %w", dir, err)
-		}
+	if err := r.clean(path, filepath.Join(path, checkpointsDir)); err != nil {
+		r.Close()
+		return nil, err
 	}
 	return r, nil
+}
+
+// clean removes what interrupted writes left in directories of the run.
+func (r *RunDir) clean(dirs ...string) error {
+	for _, dir := range dirs {
+		if _, err := atomicfile.CleanLeftovers(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("clean %s: %w", dir, err)
+		}
+	}
+	return nil
 }
 
 // lockRun takes the directory's lock; the kernel frees it when the process ends, however it ends.
 func lockRun(path string) (*RunDir, error) {
 	name := filepath.Join(path, lockFile)
+	if err := ownFile(name); err != nil {
+		return nil, err
+	}
 	lock := flock.New(name)
 	got, err := lock.TryLock()
 	if err != nil {
@@ -102,6 +122,29 @@ func lockRun(path string) (*RunDir, error) {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return &RunDir{path, lock}, nil
+}
+
+// ownFile is the error for what is no file of its own at a path that is written in place: in a run directory from
+// elsewhere a link could lead to any file of this user's.
+func ownFile(path string) error {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: %w: it is a link or a device, not a file; remove it", path, ErrCorrupt)
+	}
+	return nil
+}
+
+// Held reports whether a process, this one or another, has locked the run directory.
+func Held(path string) bool {
+	name := filepath.Join(path, lockFile)
+	if _, err := os.Stat(name); err != nil {
+		return false
+	}
+	lock := flock.New(name)
+	got, err := lock.TryLock()
+	if got {
+		_ = lock.Unlock() // nobody else's
+	}
+	return err == nil && !got
 }
 
 // Close frees the lock.

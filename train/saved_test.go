@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/model"
 )
@@ -80,6 +82,12 @@ func TestOpenErrors(t *testing.T) {
 	replace := func(from, to string) func(string) string {
 		return func(text string) string { return strings.Replace(text, from, to, 1) }
 	}
+	describe := func(t *testing.T, dir string, change func(string) string) { // sums included: not damage
+		edit(t, description(dir), change)
+		if err := sums.Write(filepath.Join(dir, adapterDir), adapterJSON, adapterTensors); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, tc := range []struct {
 		name string
 		bend func(t *testing.T, dir, base string)
@@ -88,46 +96,50 @@ func TestOpenErrors(t *testing.T) {
 	}{
 		{
 			"a bit of the tensors flipped", func(t *testing.T, dir, _ string) { edit(t, adapterFile(dir), flip) }, ErrCorrupt,
-			"DIR/adapter/adapter.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUM",
+			"DIR/adapter/adapter.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUMREMEDY",
 		},
 		{
 			"tensors cut short", func(t *testing.T, dir, _ string) {
 				edit(t, adapterFile(dir), func(text string) string { return text[:len(text)/2] })
 			}, ErrCorrupt,
-			"file is damaged: safetensors: DIR/adapter/adapter.safetensors: file is N bytes, header says N; the download or copy was cut short: get it again",
+			"file is damaged: safetensors: DIR/adapter/adapter.safetensors: file is N bytes, header says N; the download or copy was cut short: get it againREMEDY",
 		},
 		{
 			"sum changed", func(t *testing.T, dir, _ string) {
-				edit(t, description(dir), replace(`"tensors_sha256": "`, `"tensors_sha256": "0`))
+				describe(t, dir, replace(`"tensors_sha256": "`, `"tensors_sha256": "0`))
 			}, ErrCorrupt,
-			"DIR/adapter/adapter.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUM",
+			"DIR/adapter/adapter.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUMREMEDY",
 		},
 		{
-			"unknown field", func(t *testing.T, dir, _ string) { edit(t, description(dir), replace(`"rank"`, `"rnak"`)) }, ErrCorrupt,
-			`DIR/adapter/adapter.json: file is damaged: json: unknown field "rnak"`,
+			"a digit of the description changed", func(t *testing.T, dir, _ string) { edit(t, description(dir), replace(`"rank": 4`, `"rank": 5`)) }, ErrCorrupt,
+			"DIR/adapter: adapter.json: file is damaged: its sha256 is SUM, SHA256SUMS has SUMREMEDY",
+		},
+		{
+			"unknown field", func(t *testing.T, dir, _ string) { describe(t, dir, replace(`"rank"`, `"rnak"`)) }, ErrCorrupt,
+			`DIR/adapter/adapter.json: file is damaged: json: unknown field "rnak"REMEDY`,
 		},
 		{
 			"text after the description", func(t *testing.T, dir, _ string) {
-				edit(t, description(dir), func(text string) string { return text + "]" })
-			}, ErrCorrupt, `DIR/adapter/adapter.json: file is damaged: text after the JSON value`,
+				describe(t, dir, func(text string) string { return text + "]" })
+			}, ErrCorrupt, `DIR/adapter/adapter.json: file is damaged: text after the JSON valueREMEDY`,
 		},
 		{
 			"version of a newer program", func(t *testing.T, dir, _ string) {
-				edit(t, description(dir), replace(`"version": 1`, `"version": 2`))
+				describe(t, dir, replace(`"version": 1`, `"version": 2`))
 			}, nil, `DIR/adapter/adapter.json: version 2; this program reads version 1`,
 		},
 		{
 			"unknown method", func(t *testing.T, dir, _ string) {
-				edit(t, description(dir), replace(`"deep-compressed"`, `"deep-future"`))
+				describe(t, dir, replace(`"deep-compressed"`, `"deep-future"`))
 			}, nil, `DIR: unknown method "deep-future"; nearest: deep-wide (known: vanilla deep-wide deep-narrow deep-compressed rslora lora-plus)`,
 		},
 		{
-			"unknown task", func(t *testing.T, dir, _ string) { edit(t, description(dir), replace(`"stsb"`, `"sts"`)) }, nil,
+			"unknown task", func(t *testing.T, dir, _ string) { describe(t, dir, replace(`"stsb"`, `"sts"`)) }, nil,
 			`DIR: unknown task "sts"; nearest: stsb (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax)`,
 		},
 		{
 			"settings that disagree", func(t *testing.T, dir, _ string) {
-				edit(t, description(dir), replace(`"rank": 4`, `"rank": 6`))
+				describe(t, dir, replace(`"rank": 4`, `"rank": 6`))
 			}, nil, `DIR: method deep-compressed: alpha 4; only vanilla with init peft scales its update`,
 		},
 		{
@@ -158,7 +170,7 @@ func TestOpenErrors(t *testing.T) {
 		},
 		{
 			"kernel that the model lacks", func(t *testing.T, dir, _ string) {
-				edit(t, description(dir), replace(adaptedQuery, "bert.encoder.layer.7.attention.self.query"))
+				describe(t, dir, replace(adaptedQuery, "bert.encoder.layer.7.attention.self.query"))
 			}, ErrOtherBase, `DIR: adapter belongs to another base model: the model has no kernel bert.encoder.layer.7.attention.self.query [32 32]`,
 		},
 		{
@@ -197,7 +209,9 @@ func TestOpenErrors(t *testing.T) {
 			if tc.is != nil && !errors.Is(err, tc.is) {
 				t.Errorf("%v is not %v", err, tc.is)
 			}
-			if got, want := sums.ReplaceAllString(counts.ReplaceAllString(err.Error(), "$1 N"), "SUM"), strings.ReplaceAll(strings.ReplaceAll(tc.want, "DIR", dir), "BASE", model); got != want {
+			remedy := "; remove " + filepath.Join(dir, resultJSON) + ", and deeplora train --resume --out " + dir + " writes it again from the last checkpoint"
+			want := strings.NewReplacer("DIR", dir, "BASE", model, "REMEDY", remedy).Replace(tc.want)
+			if got := digests.ReplaceAllString(counts.ReplaceAllString(err.Error(), "$1 N"), "SUM"); got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
 		})
@@ -246,62 +260,122 @@ func checkpointed(t *testing.T, b compute.Backend, c Config) string {
 	return out
 }
 
-// A damaged checkpoint is named with the remedy, and the remedy works: the end has the same bits.
-func TestDamagedCheckpoint(t *testing.T) {
+// A checkpoint that is not as it was written is set aside, and the one before is gone on from: the end has the same
+// bits. One that is as it was written, and that this program cannot read, is an error.
+func TestDamagedCheckpointIsSetAside(t *testing.T) {
 	b := testbackend.All(t)[0]
 	c := small()
 	c.SaveEvery = 2
 	whole := filepath.Join(t.TempDir(), "whole")
 	trainSmall(t, b, c, whole)
+	inFile := func(name string, change func(string) string) func(t *testing.T, at string) {
+		return func(t *testing.T, at string) { edit(t, filepath.Join(at, name), change) }
+	}
+	const notAsWritten = "checkpoint step-4.damaged is not as it was written and is set aside: "
 	for _, tc := range []struct {
 		name string
 		bend func(t *testing.T, at string)
 		want string // AT stands for the checkpoint
 	}{
-		{
-			"moments", func(t *testing.T, at string) { edit(t, filepath.Join(at, optimizerTensors), flip) },
-			"resume: AT/optimizer.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUM; remove AT to go on from the one before",
-		},
-		{
-			"factors", func(t *testing.T, at string) { edit(t, filepath.Join(at, adapterTensors), flip) },
-			"resume: AT/adapter.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUM; remove AT to go on from the one before",
-		},
-		{
-			"state", func(t *testing.T, at string) {
-				edit(t, filepath.Join(at, stateJSON), func(text string) string { return text[:20] })
-			},
-			"resume: AT/state.json: file is damaged: unexpected EOF; remove AT to go on from the one before",
-		},
-		{
-			"state of a newer program", func(t *testing.T, at string) {
-				edit(t, filepath.Join(at, stateJSON), func(text string) string { return strings.Replace(text, `"version": 1`, `"version": 3`, 1) })
-			},
-			"resume: AT/state.json: version 3; this program reads version 1; remove AT to go on from the one before",
-		},
-		{
-			"a file gone", func(t *testing.T, at string) {
-				if err := os.Remove(filepath.Join(at, adapterJSON)); err != nil {
-					t.Fatal(err)
-				}
-			},
-			"resume: open AT/adapter.json: no such file or directory; remove AT to go on from the one before",
-		},
+		{"moments", inFile(optimizerTensors, flip), "AT: optimizer.safetensors: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
+		{"factors", inFile(adapterTensors, flip), "AT: adapter.safetensors: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
+		{"description", inFile(adapterJSON, flip), "AT: adapter.json: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
+		{"state cut short", inFile(stateJSON, func(text string) string { return text[:20] }), "AT: state.json: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
+		{"a digit of the state", inFile(stateJSON, func(text string) string { return strings.Replace(text, `"step": 4`, `"step": 5`, 1) }), "AT: state.json: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
+		{"the sums", inFile(sums.File, func(text string) string { return text[1:] }), "AT: SHA256SUMS:1: file is damaged: want a sha256, two spaces and the name of a file"},
+		{"a file gone", func(t *testing.T, at string) {
+			if err := os.Remove(filepath.Join(at, adapterJSON)); err != nil {
+				t.Fatal(err)
+			}
+		}, "AT: adapter.json: file is damaged: it is missing, and SHA256SUMS lists it"},
+		{"the log after the checkpoint before", func(t *testing.T, at string) {
+			edit(t, filepath.Join(filepath.Dir(filepath.Dir(at)), metricsJSONL), func(text string) string {
+				i := strings.Index(text, `"step":4`)
+				return text[:i] + strings.Replace(text[i:], "4", "5", 1)
+			})
+		}, "LOG: file is damaged: the sha256 of its first N bytes is SUM, the checkpoint has SUM"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			out := checkpointed(t, b, c)
 			at := checkpointPath(out, 4)
 			tc.bend(t, at)
-			_, err := Train(t.Context(), Config{}, Options{Backend: b, Out: out, Resume: true})
-			if got, want := sums.ReplaceAllString(errText(err), "SUM"), strings.ReplaceAll(tc.want, "AT", at); got != want {
-				t.Errorf("got  %s\nwant %s", got, want)
-			}
-			if err := os.RemoveAll(at); err != nil {
-				t.Fatal(err)
-			}
-			trainSmall(t, b, Config{}, out, func(o *Options) { o.Resume = true })
+			var notices []string
+			trainSmall(t, b, Config{}, out, func(o *Options) {
+				o.Resume = true
+				o.OnEvent = func(e Event) {
+					if n, ok := e.(Notice); ok {
+						notices = append(notices, n.Text)
+					}
+				}
+			})
 			sameAdapter(t, whole, out)
+			want := notAsWritten + strings.ReplaceAll(strings.ReplaceAll(tc.want, "AT", at), "LOG", filepath.Join(out, metricsJSONL)) + "; the run goes on from step 2"
+			if !slices.ContainsFunc(notices, func(n string) bool {
+				return digests.ReplaceAllString(regexp.MustCompile(`first \d+`).ReplaceAllString(n, "first N"), "SUM") == want
+			}) {
+				t.Errorf("notices %q, want\n%s", notices, want)
+			}
+			if steps, err := checkpointSteps(out); err != nil || !slices.Contains(steps, 4) || !IsRun(out, filepath.Join(checkpointsDir, "step-4"+damagedSuffix)) {
+				t.Errorf("checkpoints %v (%v), want step 4 anew and the damaged one beside it", steps, err)
+			}
 		})
 	}
+	t.Run("state of a newer program", func(t *testing.T) {
+		out := checkpointed(t, b, c)
+		at := checkpointPath(out, 4)
+		edit(t, filepath.Join(at, stateJSON), func(text string) string { return strings.Replace(text, `"version": 1`, `"version": 3`, 1) })
+		if err := sums.Write(at); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Train(t.Context(), Config{}, Options{Backend: b, Out: out, Resume: true})
+		if want := "resume: " + filepath.Join(at, stateJSON) + ": version 3; this program reads version 1"; errText(err) != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	})
+}
+
+// Where no checkpoint is good the run does not begin again by itself; nothing is moved; and the remedy works.
+func TestNoGoodCheckpoint(t *testing.T) {
+	b := testbackend.All(t)[0]
+	c := small()
+	c.SaveEvery = 2
+	whole := filepath.Join(t.TempDir(), "whole")
+	trainSmall(t, b, c, whole)
+	out := checkpointed(t, b, c)
+	for _, step := range []int{2, 4} {
+		edit(t, filepath.Join(checkpointPath(out, step), optimizerTensors), flip)
+	}
+	for range 2 {
+		_, err := Train(t.Context(), Config{}, Options{Backend: b, Out: out, Resume: true})
+		want := "resume: no checkpoint is left that is as it was written: " + checkpointPath(out, 4) + ": optimizer.safetensors: file is damaged: its sha256 is SUM, SHA256SUMS has SUM; " +
+			"remove " + filepath.Join(out, checkpointsDir) + ", and --resume begins at the first step"
+		if got := digests.ReplaceAllString(errText(err), "SUM"); got != want || !errors.Is(err, ErrCorrupt) {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(out, checkpointsDir)); err != nil {
+		t.Fatal(err)
+	}
+	trainSmall(t, b, Config{}, out, func(o *Options) { o.Resume = true })
+	sameAdapter(t, whole, out)
+}
+
+// A finished run whose adapter is damaged says how to get it back, and so it does.
+func TestDamagedAdapterIsWrittenAgain(t *testing.T) {
+	b := testbackend.All(t)[0]
+	out, whole := filepath.Join(t.TempDir(), "run"), filepath.Join(t.TempDir(), "whole")
+	trainSmall(t, b, small(), out)
+	copyTree(t, out, whole)
+	edit(t, filepath.Join(out, adapterDir, adapterTensors), flip)
+	_, err := Open(t.Context(), out, b, data.HubOptions{Offline: true})
+	if want := "; remove " + filepath.Join(out, resultJSON) + ", and deeplora train --resume --out " + out + " writes it again from the last checkpoint"; !strings.HasSuffix(errText(err), want) {
+		t.Fatalf("error %v, want one that ends with %s", err, want)
+	}
+	if err := os.Remove(filepath.Join(out, resultJSON)); err != nil {
+		t.Fatal(err)
+	}
+	trainSmall(t, b, Config{}, out, func(o *Options) { o.Resume = true })
+	sameAdapter(t, whole, out)
 }
 
 // A run goes on only with what it began with.
@@ -328,9 +402,10 @@ func TestResumeErrors(t *testing.T) {
 		want := map[string]string{
 			model: "resume " + out + ": model file model.safetensors has changed since the run began: sha256 SUM",
 			rows:  "resume " + out + ": data file validation.jsonl has changed since the run began: sha256 SUM",
-			out:   filepath.Join(out, metricsJSONL) + ": file is damaged: it is 3 bytes, the checkpoint was saved at N",
+			out: "resume: no checkpoint is left that is as it was written: " + filepath.Join(out, metricsJSONL) + ": file is damaged: it is 3 bytes, the checkpoint was saved at N; " +
+				"remove " + filepath.Join(out, checkpointsDir) + ", and --resume begins at the first step",
 		}[filepath.Dir(path)]
-		if got := sums.ReplaceAllString(counts.ReplaceAllString(errText(err), "$1 N"), "SUM"); got != want {
+		if got := digests.ReplaceAllString(counts.ReplaceAllString(errText(err), "$1 N"), "SUM"); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}

@@ -2,6 +2,7 @@ package train
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -136,8 +137,9 @@ func TestDivergedTraining(t *testing.T) {
 	p := &tr.program.state.params[0]
 	poison(t, p)
 	err := tr.Run(t.Context())
-	want := "step 1: loss is NaN and the gradient's norm NaN: training has diverged; start again with a lower --lr, or with --clip"
-	if errText(err) != want {
+	want := "step 1: loss is NaN and the gradient's norm NaN: the parameter " + p.name + " is not finite before the step: training has diverged; " +
+		"start again with a lower --lr, or with --clip, or go on past it with --resume --on-nonfinite skip; deeplora replay --run " + tr.Out + " computes it again"
+	if errText(err) != want || !errors.Is(err, ErrNonfinite) {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 	if steps, err := checkpointSteps(tr.Out); err != nil || len(steps) > 0 {

@@ -40,6 +40,9 @@ func (t *trainer) create(ctx context.Context) error {
 	if err := t.build(); err != nil {
 		return err
 	}
+	if ctx.Err() != nil { // who stopped this may begin the run again at once: it must not appear under their hands
+		return t.orInterrupted(ctx, ctx.Err())
+	}
 	var err error
 	if t.dir, err = CreateRun(t.Out, configJSON); err != nil {
 		return err
@@ -60,7 +63,11 @@ func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	given := t.config.OnNonfinite
 	t.config = then.Config
+	if given != "" { // the one setting that may change: a run that stopped goes on past the step
+		t.config.OnNonfinite = given
+	}
 	if t.config.Manifest != "" { // the draw as it was, whatever has become of the file that it came from
 		t.config.Manifest = t.dir.File(manifestJSON)
 	}
@@ -132,6 +139,7 @@ func (t *trainer) build() error {
 	if t.order, err = data.NewOrder(c.Seed, len(t.in.train.rows), c.Batch, c.DropLast); err != nil {
 		return configError{err}
 	}
+	t.planPacking()
 	sites, err := t.sites(kernels)
 	if err != nil {
 		return err
@@ -146,7 +154,7 @@ func (t *trainer) build() error {
 	t.adapter, t.job, t.Plan = adapter, t, c.plan()
 	t.program = &program{
 		backend: t.options.Backend, state: state, weights: t.frozenWeights(), objective: fineTuning(t.in.checkpoint.Config, adapter, state, lossOf(t.in.checkpoint.Config.ProblemType)),
-		inputs: fineTuningInputs, decay: c.WeightDecay, clip: c.Clip, dtype: trainDType,
+		inputs: fineTuningInputs(data.Padding(c.Pad)), decay: c.WeightDecay, clip: c.Clip, dtype: trainDType,
 	}
 	return t.program.compile()
 }
@@ -155,7 +163,7 @@ func (t *trainer) build() error {
 func (c *Config) plan() Plan {
 	return Plan{
 		Seed: c.Seed, Steps: c.Steps, Accumulate: c.Accumulate, LR: c.LR, Warmup: c.Warmup, DecayRatio: c.DecayRatio,
-		EvalEvery: c.EvalEvery, SaveEvery: c.SaveEvery, Keep: c.Keep, EarlyStop: c.EarlyStop,
+		EvalEvery: c.EvalEvery, SaveEvery: c.SaveEvery, Keep: c.Keep, EarlyStop: c.EarlyStop, SkipNonfinite: c.OnNonfinite == NonfiniteSkip,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/builtin"
 	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
 )
 
@@ -23,7 +24,7 @@ const (
 )
 
 // OpenModel gives the files of a model: the embedded encoder, a directory, or a model of the hub. No file is
-// parsed.
+// parsed; where a directory has SHA256SUMS, as those that we write, its files are verified.
 func OpenModel(ctx context.Context, ref string, hub data.HubOptions) (fs.FS, data.HubInfo, error) {
 	if ref == BuiltinModel {
 		return builtin.Model(), data.HubInfo{Local: true}, nil
@@ -32,7 +33,11 @@ func OpenModel(ctx context.Context, ref string, hub data.HubOptions) (fs.FS, dat
 	if err != nil {
 		return nil, info, fmt.Errorf("model: %w", err)
 	}
-	return os.DirFS(dir), info, nil
+	files := os.DirFS(dir)
+	if err := sums.Verify(files); err != nil {
+		return nil, info, fmt.Errorf("model %s: %w; get the files again or, where they were changed on purpose, remove %s", ref, err, sums.File)
+	}
+	return files, info, nil
 }
 
 // LoadModel reads a checkpoint for prediction, its own head included, with its tokenizer.

@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -101,8 +102,8 @@ type update struct {
 }
 
 // run makes one optimizer step over batches and returns the loss before it, the mean over their real
-// examples, and the gradient's norm before clipping. After an error the state is lost: the caller ends the
-// run, and its last checkpoint stands.
+// examples, and the gradient's norm before clipping. Where one of them is no finite number the state stays as it
+// was, to the bit. After an error the state is lost: the caller ends the run, and its last checkpoint stands.
 func (p *program) run(batches []Batch, u update) (loss, norm float64, err error) {
 	err = graphx.Try(fmt.Sprintf("step %d", u.number), func() {
 		if len(batches) == 1 {
@@ -145,6 +146,12 @@ func (p *program) runAccumulated(batches []Batch, u update) (loss, norm float64)
 		loss += scalarOf(out[0])
 		sums = out[1:]
 	}
+	if !finite(loss) {
+		for _, s := range sums {
+			s.MustFinalizeAll()
+		}
+		return loss, math.NaN()
+	}
 	args := must(p.state.args(p.backend))
 	for _, s := range sums {
 		args = append(args, must(DonateTensorBuffer(s, p.backend, 0)))
@@ -159,7 +166,7 @@ func (p *program) wholeGraph(in []*Node) []*Node {
 	weights, in := split(in, len(p.weights.list))
 	n, taken := p.state.nodes(in)
 	loss, gradients, in := p.gradients(weights, n.values, in[taken:])
-	norm, updated := p.update(n, gradients, in)
+	norm, updated := p.update(n, gradients, in, loss)
 	return append([]*Node{loss, norm}, updated...)
 }
 
@@ -179,7 +186,7 @@ func (p *program) partialGraph(in []*Node) []*Node {
 func (p *program) applyGraph(in []*Node) []*Node {
 	n, taken := p.state.nodes(in)
 	gradients, in := split(in[taken:], p.state.moving())
-	norm, updated := p.update(n, gradients, in)
+	norm, updated := p.update(n, gradients, in, nil)
 	return append([]*Node{norm}, updated...)
 }
 
@@ -198,10 +205,15 @@ func (p *program) gradients(weights, values, in []*Node) (loss *Node, gradients,
 	return loss, Gradient(loss, moving...), in[2:]
 }
 
-// update is clipping and AdamW: the gradient's norm, and the new state in the order of state.args.
-func (p *program) update(n nodes, gradients, rates []*Node) (norm *Node, updated []*Node) {
+// update is clipping and AdamW: the gradient's norm, and the new state in the order of state.args, which is the old
+// one where the norm, or the loss that it is of, is not finite. loss may be nil.
+func (p *program) update(n nodes, gradients, rates []*Node, loss *Node) (norm *Node, updated []*Node) {
 	lr, c1, c2 := rates[0], rates[1], rates[2]
 	norm = globalNorm(gradients)
+	sound := isFinite(norm)
+	if loss != nil {
+		sound = LogicalAnd(sound, isFinite(loss))
+	}
 	if p.clip > 0 {
 		gradients = clipped(gradients, norm, p.clip)
 	}
@@ -214,7 +226,7 @@ func (p *program) update(n nodes, gradients, rates []*Node) (norm *Node, updated
 			decay = 0
 		}
 		value, m, v := adamW(n.values[i], gradients[0], n.m[i], n.v[i], MulScalar(lr, q.rate), c1, c2, decay)
-		updated = append(updated, value, m, v)
+		updated = append(updated, Where(sound, value, n.values[i]), Where(sound, m, n.m[i]), Where(sound, v, n.v[i]))
 		gradients = gradients[1:]
 	}
 	return norm, updated

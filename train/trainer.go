@@ -35,6 +35,7 @@ type trainer struct {
 	merger    *merger    // opened at the first evaluation, as
 	predictor *Predictor // this is
 	order     *data.Order
+	packing   data.Packing // of training batches that are packed
 }
 
 var _ Job = (*trainer)(nil)
@@ -77,13 +78,43 @@ func (t *trainer) Batch(i int) (b Batch, err error) {
 
 // batch assembles training batch i, counted through all epochs.
 func (t *trainer) batch(i int) (data.Batch, error) {
-	c, rows := &t.config, t.in.train.rows
-	index := t.order.Step(i)
-	length := data.Padding(c.Pad).Length(data.Longest(rows, index), c.MaxLength)
-	return data.Assemble(rows, t.in.train.labels, index, c.Batch, length, t.in.checkpoint.Config.PadTokenID)
+	c, rows, pad := &t.config, t.in.train.rows, t.in.checkpoint.Config.PadTokenID
+	index, padding := t.order.Step(i), data.Padding(c.Pad)
+	if padding == data.PadPacked {
+		return t.packing.Assemble(rows, t.in.train.labels, index, pad)
+	}
+	length := padding.Length(data.Longest(rows, index), c.MaxLength)
+	return data.Assemble(rows, t.in.train.labels, index, c.Batch, length, pad)
 }
 
-// realExamples counts a batch's rows that are not filler.
+// plannedBatches is how many of a run's batches its packing is planned by.
+const plannedBatches = 4096
+
+// planPacking settles the shapes of packed batches from the settings and the data alone, so that a resumed run has
+// the same.
+func (t *trainer) planPacking() {
+	c := &t.config
+	if data.Padding(c.Pad) != data.PadPacked {
+		return
+	}
+	batches := c.Steps * c.Accumulate
+	sample := min(batches, plannedBatches)
+	indices := func(yield func([]int) bool) {
+		for i := range sample {
+			if !yield(t.order.Step(i)) {
+				return
+			}
+		}
+	}
+	graph := graphTokens(t.in.checkpoint.Config.HiddenSize) * sample / batches
+	t.packing = data.PlanPacking(t.in.train.rows, indices, c.Batch, graph)
+}
+
+// graphTokens is what compiling a graph costs in tokens trained on: both go by the layers, a token's by the square of
+// their width too.
+func graphTokens(hidden int) int { return 1800 * 768 * 768 / (hidden * hidden) }
+
+// realExamples counts a batch's examples that are not filler.
 func realExamples(b data.Batch) float64 {
 	total := 0.0
 	for _, w := range b.Weights {

@@ -169,6 +169,7 @@ func (s *Stored) beginning(ctx context.Context, o UpdateOptions, kernels []model
 	if t.order, err = data.NewOrder(t.config.Seed, len(t.in.train.rows), t.config.Batch, t.config.DropLast); err != nil {
 		return nil, err
 	}
+	t.planPacking()
 	return t.sites(kernels)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/deeplora/deeplora/train"
 )
@@ -51,6 +52,8 @@ type Config struct {
 	SaveEvery  int     `json:"save-every"`
 	Keep       int     `json:"keep"`
 	DType      string  `json:"dtype"` // of the weights written at the end: float32 or float16
+
+	OnNonfinite string `json:"on-nonfinite,omitempty"` // what a step whose loss or gradient is no finite number does: stop, as when empty, or skip
 }
 
 // Default returns the command line's defaults.
@@ -67,6 +70,7 @@ func Default() Config {
 func (c *Config) Validate() error {
 	var f faults
 	check := f.check
+	check(slices.Contains([]string{"", train.NonfiniteStop, train.NonfiniteSkip}, c.OnNonfinite), "on-nonfinite: %q is unknown; want stop or skip", c.OnNonfinite)
 	check(len(c.Corpus) > 0, "corpus: give at least one text file")
 	check(c.Shape != "" || c.Model != "", "config: give the config.json of the encoder to make, or model, a checkpoint to go on from")
 	check(c.Shape == "" || c.Model == "", "config and model: a checkpoint to go on from has its own config.json")

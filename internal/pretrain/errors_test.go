@@ -203,9 +203,9 @@ func TestResumeErrors(t *testing.T) {
 		{"teacher changed", "base/teacher/model.safetensors", flip, nil, "model file teacher/model.safetensors has changed since the run began: sha256 "},
 		{"teacher's config changed", "base/teacher/config.json", more, nil, "model file teacher/config.json has changed since the run began: sha256 "},
 		{"cache cut short", shard, half, nil, "remove the file to compute it again"},
-		{"checkpoint damaged", "checkpoints/step-2/parameters.safetensors", flip, train.ErrCorrupt, "parameters.safetensors: file is damaged: its sha256 is "},
+		{"checkpoint damaged", "checkpoints/step-2/parameters.safetensors", flip, train.ErrCorrupt, "no checkpoint is left that is as it was written: "},
 		{"moments damaged", "checkpoints/step-2/optimizer.safetensors", flip, train.ErrCorrupt, "optimizer.safetensors: file is damaged: its sha256 is "},
-		{"state damaged", "checkpoints/step-2/state.json", half, jsonfile.ErrCorrupt, "go on from the one before"},
+		{"state damaged", "checkpoints/step-2/state.json", half, jsonfile.ErrCorrupt, "--resume begins at the first step"},
 		{"settings damaged", RunJSON, half, jsonfile.ErrCorrupt, "pretrain.json: file is damaged: "},
 		{"an unknown setting", RunJSON, func(s string) string { return strings.Replace(s, `"lr"`, `"rl"`, 1) }, jsonfile.ErrCorrupt, `unknown field "rl"`},
 	} {

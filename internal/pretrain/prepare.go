@@ -151,6 +151,9 @@ func (r *run) schedule(ctx context.Context) error {
 	if c.Warmup >= c.Steps && c.Warmup > 0 {
 		return train.ConfigError(fmt.Errorf("warmup: %d steps leave none of the %d to train at full rate", c.Warmup, c.Steps))
 	}
+	if r.replay {
+		return nil
+	}
 	// Now that the number of steps is known: a resumed run is not to depend on how it came about.
 	return jsonfile.Write(r.dir.File(RunJSON), RunConfig{*c, r.options.Provenance})
 }
@@ -203,11 +206,14 @@ func (r *run) open(ctx context.Context) error {
 	}
 	plan := train.Plan{
 		Seed: c.Seed, Steps: c.Steps, Accumulate: 1, LR: c.LR, Warmup: c.Warmup, DecayRatio: c.DecayRatio,
-		EvalEvery: c.EvalEvery, SaveEvery: c.SaveEvery, Keep: c.Keep,
+		EvalEvery: c.EvalEvery, SaveEvery: c.SaveEvery, Keep: c.Keep, SkipNonfinite: c.OnNonfinite == train.NonfiniteSkip,
 	}
 	objective := train.Objective{Params: params, Inputs: o.inputs(), Loss: o.loss, WeightDecay: c.WeightDecay, Clip: c.Clip}
 	if r.loop, err = train.NewLoop(r.options.Backend, plan, objective, r, r.options.Out, r.options.OnEvent); err != nil {
 		return err
+	}
+	if r.replay {
+		return nil
 	}
 	if err := r.loop.Open(ctx); err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
@@ -59,7 +60,8 @@ type Result struct {
 	Vocabulary      int             `json:"vocabulary"`
 	Parameters      int             `json:"parameters"` // of the model that was saved
 	Steps           int             `json:"steps"`
-	Tokens          int64           `json:"tokens"` // trained on
+	Skipped         int             `json:"skipped_steps"` // of them without an update
+	Tokens          int64           `json:"tokens"`        // trained on
 	TrainSeconds    float64         `json:"train_seconds"`
 	WallSeconds     float64         `json:"wall_seconds"` // of this process
 	TokensPerSecond float64         `json:"tokens_per_second"`
@@ -87,6 +89,7 @@ type run struct {
 	start      *start
 	evaluator  *evaluator
 	loop       *train.Loop
+	replay     bool // nothing is written
 }
 
 var _ train.Job = (*run)(nil)
@@ -166,7 +169,11 @@ func (r *run) reopen(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	given := r.config.OnNonfinite
 	r.config = then.Config
+	if given != "" { // the one setting that may change
+		r.config.OnNonfinite = given
+	}
 	var result Result
 	switch err := jsonfile.Read(r.dir.File(resultJSON), &result); {
 	case err == nil:
@@ -324,7 +331,7 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 	p := r.loop.Progress()
 	result := Result{
 		Metrics: metrics, Texts: len(r.plan.texts), Held: len(r.corpus.texts) - len(r.plan.texts), Vocabulary: r.model.VocabSize,
-		Parameters: r.size(), Steps: p.Step, Tokens: p.Tokens, TrainSeconds: p.TrainSeconds, WallSeconds: time.Since(r.started).Seconds(),
+		Parameters: r.size(), Steps: p.Step, Skipped: p.Skipped, Tokens: p.Tokens, TrainSeconds: p.TrainSeconds, WallSeconds: time.Since(r.started).Seconds(),
 		FinalLoss: p.Loss, Files: files,
 	}
 	if p.TrainSeconds > 0 {
@@ -345,6 +352,7 @@ func (r *run) save() ([]model.FileSum, error) {
 		return nil, err
 	}
 	var files []model.FileSum
+	var names []string
 	for _, name := range append([]string{"config.json", "model.safetensors"}, tokenizerFiles...) {
 		sum, err := model.SumFile(os.DirFS(r.options.Out), name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -353,9 +361,9 @@ func (r *run) save() ([]model.FileSum, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, sum)
+		files, names = append(files, sum), append(names, name)
 	}
-	return files, nil
+	return files, sums.Write(r.options.Out, names...)
 }
 
 // size counts the parameters of the model that is saved.

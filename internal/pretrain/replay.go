@@ -1,0 +1,37 @@
+package pretrain
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/deeplora/deeplora/train"
+)
+
+// Replay computes the step of a run's diagnostic again, as train.Replay does. Nothing of the run is changed.
+func Replay(ctx context.Context, o Options) (*train.Replayed, error) {
+	then, err := ReadRunConfig(o.Out)
+	if err != nil {
+		return nil, err
+	}
+	d, err := train.ReadDiagnostic(o.Out)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{config: then.Config, options: o, started: time.Now(), notify: train.Loop{OnEvent: o.OnEvent}, replay: true}
+	defer r.close()
+	if err := r.read(ctx); err != nil {
+		return nil, err
+	}
+	notice, err := r.options.Provenance.Continues(then.Provenance)
+	if err != nil {
+		return nil, fmt.Errorf("replay %s: %w", o.Out, err)
+	}
+	if notice != "" {
+		r.notify.Notice("%s", notice)
+	}
+	if err := r.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return r.loop.Replay(d)
+}

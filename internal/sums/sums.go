@@ -1,0 +1,121 @@
+// Package sums writes and verifies SHA256SUMS: the sha256 of the files of a directory, as sha256sum writes and checks
+// them. It finds damage, not forgery, and knows nothing of what the files are.
+package sums
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/jsonfile"
+)
+
+// File is the name of the file of sums.
+const File = "SHA256SUMS"
+
+// Write writes the sums of a directory's files: of those that are named, by their paths in it with slashes, or of all
+// below it.
+func Write(dir string, names ...string) error {
+	if len(names) == 0 {
+		var err error
+		if names, err = below(dir); err != nil {
+			return fmt.Errorf("write sums: %w", err)
+		}
+	}
+	var text bytes.Buffer
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		sum, err := of(os.DirFS(dir), name)
+		if err != nil {
+			return fmt.Errorf("write sums: %w", err)
+		}
+		fmt.Fprintf(&text, "%s  %s\n", sum, name)
+	}
+	return atomicfile.WriteBytes(filepath.Join(dir, File), text.Bytes())
+}
+
+// below are the files below a directory but its sums.
+func below(dir string) (names []string, err error) {
+	err = fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() && name != File {
+			names = append(names, name)
+		}
+		return err
+	})
+	return names, err
+}
+
+// Verify holds files against the sums beside them: those that are named, as far as there are sums of them, or all
+// that there are sums of. A directory without sums has nothing to verify. What differs, or is missing, is
+// jsonfile.ErrCorrupt.
+func Verify(fsys fs.FS, names ...string) error {
+	text, err := fs.ReadFile(fsys, File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	known, err := parse(text)
+	if err != nil {
+		return err
+	}
+	for _, line := range known {
+		if len(names) > 0 && !slices.Contains(names, line.name) {
+			continue
+		}
+		sum, err := of(fsys, line.name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("%s: %w: it is missing, and %s lists it", line.name, jsonfile.ErrCorrupt, File)
+		case err != nil:
+			return err
+		case sum != line.sum:
+			return fmt.Errorf("%s: %w: its sha256 is %s, %s has %s", line.name, jsonfile.ErrCorrupt, sum, File, line.sum)
+		}
+	}
+	return nil
+}
+
+type line struct{ sum, name string }
+
+// parse reads lines of a sum in hexadecimal, two characters, and a name, as sha256sum writes them.
+func parse(text []byte) (lines []line, err error) {
+	scanner := bufio.NewScanner(bytes.NewReader(text))
+	for n := 1; scanner.Scan(); n++ {
+		sum, name, ok := strings.Cut(scanner.Text(), " ")
+		raw, err := hex.DecodeString(sum)
+		if !ok || err != nil || len(raw) != sha256.Size || len(name) < 2 || name[0] != ' ' && name[0] != '*' || !fs.ValidPath(name[1:]) || path.Base(name[1:]) == "." {
+			return nil, fmt.Errorf("%s:%d: %w: want a sha256, two spaces and the name of a file", File, n, jsonfile.ErrCorrupt)
+		}
+		lines = append(lines, line{sum, name[1:]})
+	}
+	if err := scanner.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", File, jsonfile.ErrCorrupt, err)
+	}
+	return lines, nil
+}
+
+// of is the sha256 of a file in hexadecimal.
+func of(fsys fs.FS, name string) (string, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
