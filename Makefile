@@ -3,7 +3,7 @@ export GOEXPERIMENT := simd
 GO ?= go
 BIN := bin/deeplora
 
-.PHONY: help build engine demo test test-slow race fuzz bench lint check check-peft fmt goldens tiny
+.PHONY: help build engine demo test test-slow race fuzz bench lint check vulncheck check-peft slurm-test fmt goldens tiny
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,10 +41,16 @@ lint: ## vet, staticcheck, gofumpt, tidy
 	@test -z "$$($(GO) tool gofumpt -l .)" || { echo "not formatted (make fmt):"; $(GO) tool gofumpt -l .; exit 1; }
 	$(GO) mod tidy -diff
 
-check: lint test ## lint and test
+vulncheck: ## known vulnerabilities in what the program calls, where their database can be reached
+	scripts/vulncheck.sh
+
+check: lint vulncheck test ## lint, vulncheck and test
 
 check-peft: engine ## exports read by Transformers and PEFT, in a virtual environment of its own
 	python3 scripts/check_peft.py
+
+slurm-test: engine ## compare on a Slurm of one node, set up for it where that can be done
+	scripts/slurm_test.sh
 
 fmt: ## format the code
 	$(GO) tool gofumpt -w .

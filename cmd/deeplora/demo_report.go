@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 
 	"gonum.org/v1/gonum/stat"
 
+	"github.com/deeplora/deeplora/internal/study"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -25,8 +25,8 @@ type demoSummary struct {
 	Methods  []methodSummary `json:"methods"`
 	Metric   string          `json:"metric"`   // compared below
 	Ahead    string          `json:"ahead"`    // the method that is ahead on average, or empty
-	By       figure          `json:"by"`       // so much, on average over Compared
-	Spread   figure          `json:"spread"`   // standard deviation of the differences; null for one
+	By       study.Number    `json:"by"`       // so much, on average over Compared
+	Spread   study.Number    `json:"spread"`   // standard deviation of the differences; null for one
 	AheadOn  int             `json:"ahead_on"` // seeds of Compared
 	Compared int             `json:"compared"` // seeds on which both methods have the metric
 	Seeds    int             `json:"seeds"`
@@ -44,27 +44,9 @@ type methodSummary struct {
 
 // spread is a metric over the seeds, in their order. The standard deviation is that of a sample.
 type spread struct {
-	Mean   figure   `json:"mean"`
-	Std    figure   `json:"std"` // null for one seed
-	Values []figure `json:"values"`
-}
-
-// figure is a number that may be undefined, NaN: null in JSON.
-type figure float64
-
-func (f figure) MarshalJSON() ([]byte, error) {
-	if math.IsNaN(float64(f)) {
-		return []byte("null"), nil
-	}
-	return json.Marshal(float64(f))
-}
-
-// text is a figure to so many decimals.
-func (f figure) text(decimals int) string {
-	if math.IsNaN(float64(f)) {
-		return "undefined"
-	}
-	return strconv.FormatFloat(float64(f), 'f', decimals, 64)
+	Mean   study.Number   `json:"mean"`
+	Std    study.Number   `json:"std"` // null for one seed
+	Values []study.Number `json:"values"`
 }
 
 const comparedBy = "pearson" // STS-B's own
@@ -83,7 +65,7 @@ func summarize(runs []train.Result) demoSummary {
 	}
 	s.Compared = len(lead)
 	by, deviation := stat.MeanStdDev(lead, nil)
-	s.By, s.Spread = figure(math.Abs(by)), figure(deviation)
+	s.By, s.Spread = study.Number(math.Abs(by)), study.Number(deviation)
 	sign := 1.0
 	switch {
 	case by > 0:
@@ -121,18 +103,18 @@ func spreadOf(runs []train.Result, metric string) spread {
 	values := make([]float64, len(runs))
 	for i, r := range runs {
 		values[i] = r.Metrics[metric]
-		s.Values = append(s.Values, figure(values[i]))
+		s.Values = append(s.Values, study.Number(values[i]))
 	}
 	mean, deviation := stat.MeanStdDev(values, nil)
-	s.Mean, s.Std = figure(mean), figure(deviation)
+	s.Mean, s.Std = study.Number(mean), study.Number(deviation)
 	return s
 }
 
 func (s spread) String() string {
 	if len(s.Values) == 1 || math.IsNaN(float64(s.Mean)) {
-		return s.Mean.text(3)
+		return numberOr("%.3f", s.Mean, "undefined")
 	}
-	return s.Mean.text(3) + " ± " + s.Std.text(3)
+	return numberOr("%.3f", s.Mean, "undefined") + " ± " + numberOr("%.3f", s.Std, "undefined")
 }
 
 // rows are the summary as a table, and what follows from it.
@@ -141,11 +123,11 @@ func (s *demoSummary) rows() [][]string {
 	for _, m := range s.Methods {
 		var each []string
 		for _, v := range m.Pearson.Values {
-			each = append(each, v.text(2))
+			each = append(each, numberOr("%.2f", v, "undefined"))
 		}
 		rows = append(rows, []string{
 			m.Method, strconv.Itoa(m.Rank), strconv.Itoa(m.Parameters), m.Pearson.String(), strings.Join(each, " "),
-			m.Spearman.Mean.text(3), seconds(m.Seconds),
+			numberOr("%.3f", m.Spearman.Mean, "undefined"), seconds(m.Seconds),
 		})
 	}
 	return append(rows, []string{}, []string{s.verdict()}, []string{})

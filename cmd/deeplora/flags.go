@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -297,7 +296,7 @@ func bindTrain(f *pflag.FlagSet, c *train.Config) {
 	f.StringVar(&c.Sample, "sample", c.Sample, "how shots are drawn: without or with-replacement")
 	f.StringVar(&c.Manifest, "manifest", c.Manifest, "draw to replay: the manifest.json of another run")
 	f.IntVar(&c.MaxLength, "max-length", c.MaxLength, "longest example, in tokens")
-	f.StringVar(&c.Pad, "pad", c.Pad, "padding of batches: fixed or bucket")
+	f.StringVar(&c.Pad, "pad", c.Pad, "padding of batches: packed, bucket or fixed")
 	f.StringVar(&c.Overlong, "overlong", c.Overlong, "what becomes of longer examples: drop or truncate")
 
 	f.IntVar(&c.Steps, "steps", c.Steps, "optimizer steps; 0: by --epochs")
@@ -322,9 +321,12 @@ func bindTrain(f *pflag.FlagSet, c *train.Config) {
 	f.IntVar(&c.SaveEvery, "save-every", c.SaveEvery, "steps between checkpoints; 0: at the end only")
 	f.IntVar(&c.Keep, "keep", c.Keep, "newest checkpoints kept")
 	f.IntVar(&c.EarlyStop, "early-stop", c.EarlyStop, "evaluations without a better one before stopping; 0: off")
+	f.StringVar(&c.OnNonfinite, "on-nonfinite", c.OnNonfinite, onNonfinite)
 	f.StringVar(&c.Select, "select", c.Select, "adapter kept at the end: last or best (default last; best with --early-stop)")
 	f.BoolVar(&c.Reference, "reference", c.Reference, "every default of the paper's code: fixed padding, overlong dropped, drawn with replacement, constant rate")
 }
+
+const onNonfinite = "what a step whose loss or gradient is no finite number does: stop or skip (default stop)"
 
 func bindModel(f *pflag.FlagSet, model *string) {
 	f.StringVar(model, "model", *model, "checkpoint: a directory, a hub id org/name[@revision], or "+train.BuiltinModel)
@@ -352,25 +354,6 @@ func settings(parsed *pflag.FlagSet, c train.Config) (train.Config, error) {
 		err = flags.Set(f.Name, f.Value.String())
 	})
 	return reference, err
-}
-
-// absolute makes relative paths absolute, so that a run finds its files from anywhere. Names that mean
-// something else stay, whatever lies in the current directory.
-func absolute(paths ...*string) error {
-	for _, p := range paths {
-		if slices.Contains([]string{"", train.BuiltinModel, train.BuiltinData, train.HubData}, *p) {
-			continue
-		}
-		if _, err := os.Stat(*p); err != nil {
-			continue // a model of the hub, or a fault that is reported where it is used
-		}
-		full, err := filepath.Abs(*p)
-		if err != nil {
-			return err
-		}
-		*p = full
-	}
-	return nil
 }
 
 // version is the program's version as the build recorded it.

@@ -17,6 +17,9 @@ import (
 	"github.com/deeplora/deeplora/train"
 )
 
+// defaultTolerance is that of numerical ranks: singular values above it times the largest count.
+const defaultTolerance = 1e-3
+
 // runInspection are the flags of inspect that go with --run.
 type runInspection struct {
 	run, svg   string
@@ -27,7 +30,7 @@ type runInspection struct {
 func (r *runInspection) bind(f *pflag.FlagSet) {
 	f.StringVar(&r.run, "run", "", "directory of a finished run, instead of a model")
 	f.StringVar(&r.svg, "svg", "", "file for a picture of the run's singular values, a panel a kernel")
-	f.Float64Var(&r.tolerance, "tol", 1e-3, "of a run's numerical ranks: singular values above this times the largest")
+	f.Float64Var(&r.tolerance, "tol", defaultTolerance, "of a run's numerical ranks: singular values above this times the largest")
 	f.BoolVar(&r.noGradient, "no-gradient", false, "leave out the angles to the first gradient, which need the run's data")
 }
 

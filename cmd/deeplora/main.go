@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/deeplora/deeplora/internal/nearest"
+	"github.com/deeplora/deeplora/internal/study"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/train"
 )
@@ -43,7 +44,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	root.SetErr(errOut)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintln(errOut, "deeplora:", explain(err))
+		fmt.Fprintln(errOut, "deeplora:", plain(explain(err)))
 	}
 	return exitCode(err)
 }
@@ -68,7 +69,7 @@ to a small rank, that beat plain LoRA where labelled data is scarce.`,
 	root.SetHelpCommand(helpCommand())
 	s.bind(root.PersistentFlags())
 	for _, command := range []func(*shared) *cobra.Command{
-		trainCommand, evalCommand, predictCommand, tokenizeCommand, inspectCommand, exportCommand, importCommand, glueSubmitCommand, pretrainCommand, engineCommand, doctorCommand, demoCommand,
+		trainCommand, evalCommand, predictCommand, tokenizeCommand, inspectCommand, exportCommand, importCommand, glueSubmitCommand, compareCommand, pretrainCommand, replayCommand, matrixCompletionCommand, engineCommand, doctorCommand, demoCommand,
 	} {
 		c := command(s)
 		switch {
@@ -150,7 +151,7 @@ func exitCode(err error) int {
 
 // explain makes an error's text one a person reads: joined faults as a list.
 func explain(err error) string {
-	if errors.Is(err, context.Canceled) && !errors.Is(err, train.ErrInterrupted) {
+	if errors.Is(err, context.Canceled) && !saysWhatIsLeft(err) {
 		return "interrupted"
 	}
 	lines := strings.Split(err.Error(), "\n")
@@ -158,4 +159,9 @@ func explain(err error) string {
 		return lines[0]
 	}
 	return fmt.Sprintf("%d faults:\n  %s", len(lines), strings.Join(lines, "\n  "))
+}
+
+// saysWhatIsLeft reports whether the error of something that was interrupted says what becomes of it.
+func saysWhatIsLeft(err error) bool {
+	return errors.Is(err, train.ErrInterrupted) || errors.Is(err, study.ErrStopped) || errors.Is(err, study.ErrGoesOn)
 }

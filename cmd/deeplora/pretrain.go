@@ -97,17 +97,18 @@ func bindPretrain(f *pflag.FlagSet, c *pretrain.Config) {
 	f.IntVar(&c.EvalEvery, "eval-every", c.EvalEvery, "steps between evaluations; 0: at the end only")
 	f.IntVar(&c.SaveEvery, "save-every", c.SaveEvery, "steps between checkpoints; 0: at the end only")
 	f.IntVar(&c.Keep, "keep", c.Keep, "newest checkpoints kept")
+	f.StringVar(&c.OnNonfinite, "on-nonfinite", c.OnNonfinite, onNonfinite)
 	f.StringVar(&c.DType, "dtype", c.DType, "of the weights in model.safetensors: float32 or float16")
 }
 
 // pretrain runs one pretraining.
 func (s *shared) pretrain(cmd *cobra.Command, c pretrain.Config, o pretrain.Options) (*pretrain.Result, error) {
 	for i := range c.Corpus {
-		if err := absolute(&c.Corpus[i]); err != nil {
+		if err := train.Absolute(&c.Corpus[i]); err != nil {
 			return nil, err
 		}
 	}
-	if err := absolute(&c.Shape, &c.Model, &c.Teacher); err != nil {
+	if err := train.Absolute(&c.Shape, &c.Model, &c.Teacher); err != nil {
 		return nil, err
 	}
 	resumed, err := s.resumesPretraining(cmd.Flags(), c, o)
@@ -143,6 +144,7 @@ func (s *shared) resumesPretraining(parsed *pflag.FlagSet, given pretrain.Config
 	if err != nil {
 		return false, err
 	}
+	saved.OnNonfinite = given.OnNonfinite // which may change
 	if err := keptSettings(parsed, o.Out, bindPretrain, &saved.Config, &given); err != nil {
 		return false, err
 	}

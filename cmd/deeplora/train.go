@@ -55,7 +55,7 @@ func (s *shared) train(cmd *cobra.Command, parsed train.Config, out string, resu
 	if err != nil {
 		return nil, usageError{err}
 	}
-	if err := absolute(&c.Model, &c.Data, &c.Manifest, &c.From); err != nil {
+	if err := c.Absolute(); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"method", "rank", "depth", "init-scale", "gamma", "init", "alpha", "scope", "target", "min-dim"} {
@@ -130,6 +130,7 @@ func sameSettings(parsed *pflag.FlagSet, given train.Config, saved train.RunConf
 	if err != nil {
 		return err
 	}
+	saved.OnNonfinite = given.OnNonfinite // which may change
 	return keptSettings(parsed, out, bindTrain, &saved.Config, &given)
 }
 

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/deeplora/deeplora/internal/study"
+)
+
+// print prints the tables of a study.
+func (c *comparison) print(s *study.Summary, of *study.Study) error {
+	if s.Finished > 0 {
+		if err := c.ui.table(scoreTable(s)); err != nil {
+			return err
+		}
+	}
+	if len(s.Differences) > 0 {
+		fmt.Fprintf(c.ui.out, "\nagainst %s, by pairs of one condition and seed\n", plainCell(s.Baseline))
+		if err := c.ui.table(differenceTable(s)); err != nil {
+			return err
+		}
+	}
+	for _, r := range s.Undefined {
+		c.ui.line("note: the score of %s is undefined, and left out", runText(r))
+	}
+	c.ui.line("compare: %d of %d runs are finished; the report: %s", s.Finished, s.Planned, of.File(study.ReportFile))
+	return nil
+}
+
+// scoreTable has a row an arm in a condition, and a column of published numbers where there are any.
+func scoreTable(s *study.Summary) [][]string {
+	published := slices.ContainsFunc(s.Scores, func(r study.ScoreRow) bool { return len(r.Published) > 0 })
+	header := []string{"condition", "method", "metric", "seeds", "mean", "each seed"}
+	if published {
+		header = append(header, "published")
+	}
+	rows := [][]string{header}
+	for _, r := range s.Scores {
+		row := []string{study.ConditionText(r.Condition), r.Arm, r.Metric, fmt.Sprint(r.N), numberText(r.Mean, r.SD), seedsText(r.Seeds)}
+		if published {
+			row = append(row, publishedText(r.Published))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func differenceTable(s *study.Summary) [][]string {
+	rows := [][]string{{"condition", "method", "pairs", "difference", fmt.Sprintf("%.0f %% interval", 100*s.Method.Confidence), "wins", "p", "p (Holm)"}}
+	for _, d := range s.Differences {
+		interval := "-"
+		if d.Low.There() {
+			interval = fmt.Sprintf("%+.3f to %+.3f", float64(d.Low), float64(d.High))
+		}
+		rows = append(rows, []string{
+			study.ConditionText(d.Condition), d.Arm, fmt.Sprint(d.N), numberOr("%+.3f", d.Mean, "-"), interval,
+			fmt.Sprintf("%d of %d", d.Wins, d.N), numberOr("%.3g", d.P, "-"), numberOr("%.3g", d.HolmP, "-"),
+		})
+	}
+	return rows
+}
+
+// numberText is a mean and its deviation.
+func numberText(mean, deviation study.Number) string {
+	text := numberOr("%.3f", mean, "-")
+	if deviation.There() {
+		text += numberOr(" ± %.3f", deviation, "-")
+	}
+	return text
+}
+
+// numberOr formats a number, or says otherwise where there is none.
+func numberOr(format string, n study.Number, otherwise string) string {
+	if !n.There() {
+		return otherwise
+	}
+	return fmt.Sprintf(format, float64(n))
+}
+
+// seedsText lists scores, the first few of many.
+func seedsText(seeds []study.SeedScore) string {
+	const most = 6
+	var parts []string
+	for i, s := range seeds {
+		if i == most {
+			parts = append(parts, "…")
+			break
+		}
+		parts = append(parts, numberOr("%.2f", s.Score, "-"))
+	}
+	return strings.Join(parts, " ")
+}
+
+func publishedText(p []study.PublishedScore) string {
+	var parts []string
+	for _, v := range p {
+		text := numberOr("%.3f", v.Value, "-")
+		if !v.Same {
+			text += " (another model)"
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func runText(r study.RunName) string {
+	return fmt.Sprintf("%s, %s, seed %d", r.Arm, study.ConditionText(r.Condition), r.Seed)
+}

@@ -1,0 +1,398 @@
+package study
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/deeplora/deeplora/internal/nearest"
+	"github.com/deeplora/deeplora/train"
+)
+
+// Experiment is an experiment file: what differs from the defaults. Its runs are every combination of the grid's
+// values, for every variant.
+type Experiment struct {
+	Title       string `json:"title"`
+	Description string `json:"description"` // a paragraph for the report
+
+	Preset   string  `json:"preset"`   // "" for the command line's defaults, "reference" for the paper's
+	Set      Fields  `json:"set"`      // of every run
+	Grid     Lists   `json:"grid"`     // values of a setting, in the order of the file
+	Variants []Named `json:"variants"` // what competes, where a method's name does not say it all
+	Baseline string  `json:"baseline"` // the arm that others are compared with; empty: the first
+
+	Published *Published `json:"published"` // what others measured
+}
+
+// Fields are settings of train.Config by their JSON names, in the order of the file.
+type Fields []Field
+
+// Field is one setting and its value, as JSON.
+type Field struct {
+	Name  string
+	Value json.RawMessage
+}
+
+// Lists are settings with several values each, in the order of the file.
+type Lists []List
+
+// List is one setting and its values, as JSON.
+type List struct {
+	Name   string
+	Values []json.RawMessage
+}
+
+// Named is a variant: settings under a name.
+type Named struct {
+	Name   string // empty: the method's
+	Fields Fields
+}
+
+// Published are numbers to hold the study against.
+type Published struct {
+	Source string         `json:"source"` // where they stand
+	Model  string         `json:"model"`  // that they were measured on, as its config.json or its directory calls it
+	Rows   []PublishedRow `json:"rows"`
+}
+
+// PublishedRow is one published number: the mean of a metric over seeds, where the settings are these.
+type PublishedRow struct {
+	Where  Fields  `json:"where"`  // settings, or "arm"
+	Metric string  `json:"metric"` // as in result.json
+	Value  float64 `json:"value"`
+	Seeds  int     `json:"seeds"` // how many runs it is the mean of; 0: not said
+}
+
+// armField is what a published row may name beside settings.
+const armField = "arm"
+
+// ReadExperiment reads an experiment file. Unknown fields and settings are errors, with the nearest known name.
+func ReadExperiment(path string) (*Experiment, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("experiment: %w", err)
+	}
+	e, err := ParseExperiment(text)
+	if err != nil {
+		return nil, fmt.Errorf("experiment %s: %w", path, err)
+	}
+	return e, nil
+}
+
+// ParseExperiment is ReadExperiment for text.
+func ParseExperiment(text []byte) (*Experiment, error) {
+	var e Experiment
+	if err := decode(text, &e); err != nil {
+		return nil, err
+	}
+	return &e, e.check()
+}
+
+// Override sets a setting of every run, as a flag does: text is its value as JSON, or a string. It is an error if
+// the experiment varies it.
+func (e *Experiment) Override(name, text string) error {
+	if !slices.Contains(settingNames, name) {
+		return fmt.Errorf("unknown setting %q; nearest: %s", name, nearest.Of(name, settingNames))
+	}
+	varied := slices.ContainsFunc(e.Grid, func(l List) bool { return l.Name == name })
+	for _, v := range e.Variants {
+		varied = varied || slices.ContainsFunc(v.Fields, func(f Field) bool { return f.Name == name })
+	}
+	if varied {
+		return fmt.Errorf("setting %q is what the experiment varies; change the file", name)
+	}
+	value, err := settingValue(name, text)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(e.Set, func(f Field) bool { return f.Name == name })
+	if at < 0 {
+		e.Set = append(e.Set, Field{Name: name})
+		at = len(e.Set) - 1
+	}
+	e.Set[at].Value = value
+	return nil
+}
+
+// settingValue is text as the JSON of a setting: as it is where that fits, a string otherwise.
+func settingValue(name, text string) (json.RawMessage, error) {
+	var c train.Config
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		return nil, err
+	}
+	if apply(&c, name, quoted) == nil {
+		return quoted, nil
+	}
+	if !json.Valid([]byte(text)) {
+		return nil, fmt.Errorf("setting %q: %q is no value of it", name, text)
+	}
+	return json.RawMessage(text), apply(&c, name, json.RawMessage(text))
+}
+
+// decode reads one JSON value strictly; syntax errors name their line.
+func decode(text []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil {
+		if _, more := d.Token(); more != io.EOF {
+			return errors.New("text after the JSON object")
+		}
+		return nil
+	}
+	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+		return fmt.Errorf("line %d: %w", 1+bytes.Count(text[:min(syntax.Offset, int64(len(text)))], []byte("\n")), err)
+	}
+	if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
+		known := jsonNames(reflect.TypeOf(v).Elem())
+		return fmt.Errorf("unknown field %s; nearest: %s", name, nearest.Of(strings.Trim(name, `"`), known))
+	}
+	return err
+}
+
+// check returns every fault that shows before the combinations are made.
+func (e *Experiment) check() error {
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	check(e.Title != "", "title: it has none")
+	check(e.Preset == "" || e.Preset == "reference", `preset: %q is unknown; want "reference" or nothing`, e.Preset)
+	given := map[string]string{}
+	once := func(part, name string) {
+		check(given[name] == "", "%s: setting %q is in %s already", part, name, given[name])
+		given[name] = part
+	}
+	for _, f := range e.Set {
+		once("set", f.Name)
+	}
+	for _, l := range e.Grid {
+		once("grid", l.Name)
+		check(len(l.Values) > 0, "grid: %q has no values", l.Name)
+		check(!repeats(l.Values), "grid: %q has a value twice", l.Name)
+	}
+	check(len(e.Variants) == 0 || given["method"] != "grid", "variants: the grid has methods already; say in variants what competes")
+	for i, v := range e.Variants {
+		for _, f := range v.Fields {
+			check(given[f.Name] == "", "variants: variant %d sets %q, which is in %s", i+1, f.Name, given[f.Name])
+			check(f.Name != "seed", "variants: variant %d sets the seed, by which runs are paired; give seeds in the grid", i+1)
+		}
+	}
+	if e.Published != nil {
+		check(e.Published.Source != "", "published: it has no source")
+		for i, row := range e.Published.Rows {
+			check(row.Metric != "" && len(row.Where) > 0, "published: row %d has no metric or no where", i+1)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func repeats(values []json.RawMessage) bool {
+	seen := map[string]bool{}
+	for _, v := range values {
+		text := valueText(v)
+		if seen[text] {
+			return true
+		}
+		seen[text] = true
+	}
+	return false
+}
+
+// base is the settings that the experiment's runs start from.
+func (e *Experiment) base() (train.Config, error) {
+	c := train.Default()
+	if e.Preset == "reference" {
+		c = train.Reference()
+	}
+	return c, e.Set.apply(&c, "set")
+}
+
+// apply sets settings of c; part is the part of the file they stand in.
+func (f Fields) apply(c *train.Config, part string) error {
+	for _, field := range f {
+		if err := apply(c, field.Name, field.Value); err != nil {
+			return fmt.Errorf("%s: %w", part, err)
+		}
+	}
+	return nil
+}
+
+// settingNames are the JSON names of train.Config.
+var settingNames = jsonNames(reflect.TypeFor[train.Config]())
+
+// apply sets one setting from JSON, by way of the struct's own names and types.
+func apply(c *train.Config, name string, value json.RawMessage) error {
+	if !slices.Contains(settingNames, name) {
+		return fmt.Errorf("unknown setting %q; nearest: %s", name, nearest.Of(name, settingNames))
+	}
+	if string(value) == "null" {
+		return fmt.Errorf("setting %q is null", name)
+	}
+	text, err := json.Marshal(map[string]json.RawMessage{name: value})
+	if err != nil {
+		return fmt.Errorf("setting %q: %w", name, err)
+	}
+	err = json.Unmarshal(text, c)
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
+		return fmt.Errorf("setting %q: a %s where %s is wanted", name, wrong.Value, wrong.Type)
+	}
+	return err
+}
+
+// jsonNames are the names of a struct's fields in JSON.
+func jsonNames(t reflect.Type) []string {
+	var names []string
+	for i := range t.NumField() {
+		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); name != "" && name != "-" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// valueText is a JSON value as a reader wants to see it: strings without quotes, compact otherwise.
+func valueText(v json.RawMessage) string {
+	var text string
+	if json.Unmarshal(v, &text) == nil {
+		return text
+	}
+	var b bytes.Buffer
+	if json.Compact(&b, v) != nil {
+		return string(v)
+	}
+	return b.String()
+}
+
+// UnmarshalJSON keeps the order of the file, and refuses a name that is there twice.
+func (f *Fields) UnmarshalJSON(text []byte) error {
+	*f = nil
+	return object(text, func(name string, value json.RawMessage) error {
+		*f = append(*f, Field{name, value})
+		return nil
+	})
+}
+
+// MarshalJSON writes the settings as an object.
+func (f Fields) MarshalJSON() ([]byte, error) {
+	return writeObject(len(f), func(i int) (string, any) { return f[i].Name, f[i].Value })
+}
+
+// UnmarshalJSON keeps the order of the file, and refuses a name that is there twice.
+func (l *Lists) UnmarshalJSON(text []byte) error {
+	*l = nil
+	return object(text, func(name string, value json.RawMessage) error {
+		list := List{Name: name}
+		if err := json.Unmarshal(value, &list.Values); err != nil || list.Values == nil {
+			return fmt.Errorf("grid: %q is %s; want a list of values", name, value)
+		}
+		*l = append(*l, list)
+		return nil
+	})
+}
+
+// MarshalJSON writes the lists as an object.
+func (l Lists) MarshalJSON() ([]byte, error) {
+	return writeObject(len(l), func(i int) (string, any) { return l[i].Name, l[i].Values })
+}
+
+// UnmarshalJSON takes the name out of the variant's settings.
+func (n *Named) UnmarshalJSON(text []byte) error {
+	*n = Named{}
+	return object(text, func(name string, value json.RawMessage) error {
+		if name != "name" {
+			n.Fields = append(n.Fields, Field{name, value})
+			return nil
+		}
+		if err := json.Unmarshal(value, &n.Name); err != nil {
+			return fmt.Errorf("variants: name %s is no string", value)
+		}
+		return nil
+	})
+}
+
+// MarshalJSON writes the name among the variant's settings.
+func (n Named) MarshalJSON() ([]byte, error) {
+	name, err := json.Marshal(n.Name)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(append(Fields{{"name", name}}, n.Fields...))
+}
+
+// object calls field for each field of a JSON object, in order.
+func object(text []byte, field func(name string, value json.RawMessage) error) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return fmt.Errorf("%s where an object is wanted", cmp.Or(string(text[:min(len(text), 40)]), "nothing"))
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return err
+		}
+		name := key.(string) // in an object, before a value
+		if seen[name] {
+			return fmt.Errorf("field %q is given twice", name)
+		}
+		seen[name] = true
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return err
+		}
+		if err := field(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeObject(n int, field func(i int) (string, any)) ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i := range n {
+		name, v := field(i)
+		key, err := json.Marshal(name)
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.Write(key)
+		b.WriteByte(':')
+		b.Write(value)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// arms are the names of what competes, in the order of the file.
+func arms(runs []Run) []string {
+	var names []string
+	for _, r := range runs {
+		if !slices.Contains(names, r.Arm) {
+			names = append(names, r.Arm)
+		}
+	}
+	return names
+}
+
+// sortedKeys are a map's keys in order.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,223 @@
+package study
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/deeplora/deeplora/internal/nearest"
+	"github.com/deeplora/deeplora/train"
+)
+
+// Run is one training of a study.
+type Run struct {
+	Key       string       // hash of Config: the name of its directory
+	Arm       string       // what competes: the method, or the variant's name
+	Condition []Setting    // what else varies, but for the seed: runs of one condition and seed are a pair
+	Config    train.Config // resolved, as far as it follows from the settings
+}
+
+// Setting is a setting that varies over a study, and one of its values.
+type Setting struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// ConditionText is a condition in a line: "task stsb, shots 16", or "all" where nothing varies.
+func ConditionText(c []Setting) string {
+	if len(c) == 0 {
+		return "all"
+	}
+	parts := make([]string, len(c))
+	for i, s := range c {
+		parts[i] = s.Name + " " + s.Value
+	}
+	return strings.Join(parts, ", ")
+}
+
+// String is the run in a line.
+func (r Run) String() string {
+	return fmt.Sprintf("%s, %s, seed %d", r.Arm, ConditionText(r.Condition), r.Config.Seed)
+}
+
+// maxRuns bounds what a grid multiplies out to: nobody means more, and a typing error easily does.
+const maxRuns = 100_000
+
+// Runs multiplies an experiment out. Runs are in an order in which the first of them already compare every arm:
+// seed by seed, condition by condition, arm by arm. Paths are made
+// absolute. It is an error if settings are not valid, or if two combinations are one run.
+func (e *Experiment) Runs() ([]Run, error) {
+	base, err := e.base()
+	if err != nil {
+		return nil, err
+	}
+	if n := e.size(); n > maxRuns {
+		return nil, fmt.Errorf("grid: it multiplies out to more than %d runs", maxRuns)
+	}
+	variants := e.Variants
+	if len(variants) == 0 {
+		variants = e.methods()
+	}
+	var runs []Run
+	var faults []error
+	seen := map[string]string{}
+	for _, point := range e.points() {
+		for _, v := range variants {
+			run, err := newRun(base, point, v)
+			if err != nil {
+				faults = append(faults, err)
+				continue
+			}
+			if other, double := seen[run.Key]; double {
+				faults = append(faults, fmt.Errorf("%s is the same run as %s", run, other))
+			}
+			seen[run.Key] = run.String()
+			runs = append(runs, run)
+		}
+	}
+	if err := firstFaults(faults); err != nil {
+		return nil, err
+	}
+	return runs, e.checkNames(runs)
+}
+
+// size is the number of runs, or more than maxRuns.
+func (e *Experiment) size() int {
+	n := max(1, len(e.Variants))
+	for _, l := range e.Grid {
+		if n *= len(l.Values); n > maxRuns {
+			return n
+		}
+	}
+	return n
+}
+
+// methods makes variants of the grid's methods; without any there is one of the name of the method that is set.
+func (e *Experiment) methods() []Named {
+	for _, l := range e.Grid {
+		if l.Name != "method" {
+			continue
+		}
+		var variants []Named
+		for _, v := range l.Values {
+			variants = append(variants, Named{Fields: Fields{{"method", v}}})
+		}
+		return variants
+	}
+	return []Named{{}}
+}
+
+// points are the combinations of the grid without its methods: the seed turns slowest, then the first list.
+func (e *Experiment) points() []Fields {
+	lists := slices.DeleteFunc(slices.Clone(e.Grid), func(l List) bool { return l.Name == "method" })
+	slices.SortStableFunc(lists, func(a, b List) int {
+		switch {
+		case a.Name == "seed" && b.Name != "seed":
+			return -1
+		case b.Name == "seed" && a.Name != "seed":
+			return 1
+		}
+		return 0
+	})
+	points := []Fields{nil}
+	for _, l := range lists {
+		var longer []Fields
+		for _, p := range points {
+			for _, v := range l.Values {
+				longer = append(longer, append(slices.Clone(p), Field{l.Name, v}))
+			}
+		}
+		points = longer
+	}
+	return points
+}
+
+// newRun is the run of one point of the grid and one variant.
+func newRun(base train.Config, point Fields, v Named) (Run, error) {
+	c := base
+	if err := point.apply(&c, "grid"); err != nil {
+		return Run{}, err
+	}
+	if err := v.Fields.apply(&c, "variants"); err != nil {
+		return Run{}, err
+	}
+	if err := c.Absolute(); err != nil {
+		return Run{}, err
+	}
+	r := Run{Arm: v.Name, Config: c}
+	if r.Arm == "" {
+		r.Arm = c.Method
+	}
+	for _, f := range point {
+		if f.Name != "seed" {
+			r.Condition = append(r.Condition, Setting{f.Name, valueText(f.Value)})
+		}
+	}
+	if err := r.Config.Validate(); err != nil {
+		return Run{}, fmt.Errorf("%s, %s: %w", r.Arm, ConditionText(r.Condition), err)
+	}
+	if err := r.Config.Resolve(); err != nil {
+		return Run{}, err
+	}
+	var err error
+	r.Key, err = Key(r.Config)
+	return r, err
+}
+
+// Key is the identity of a run: the first 16 hexadecimal digits of the sha256 of its settings as JSON.
+func Key(c train.Config) (string, error) {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8]), nil
+}
+
+// checkNames checks what names arms: the baseline, and rows of published numbers.
+func (e *Experiment) checkNames(runs []Run) error {
+	names := arms(runs)
+	if e.Baseline != "" && !slices.Contains(names, e.Baseline) {
+		return fmt.Errorf("baseline: %q does not compete; nearest: %s (there are: %s)", e.Baseline, nearest.Of(e.Baseline, names), strings.Join(names, ", "))
+	}
+	seen := map[string]bool{}
+	for _, r := range runs {
+		if seen[r.String()] {
+			return fmt.Errorf("variants: two are called %q; give each a name of its own", r.Arm)
+		}
+		seen[r.String()] = true
+	}
+	if e.Published == nil {
+		return nil
+	}
+	known := append([]string{armField}, settingNames...)
+	for i, row := range e.Published.Rows {
+		for _, f := range row.Where {
+			if !slices.Contains(known, f.Name) {
+				return fmt.Errorf("published: row %d: unknown setting %q; nearest: %s", i+1, f.Name, nearest.Of(f.Name, known))
+			}
+		}
+	}
+	return nil
+}
+
+// baseline is the arm that others are compared with.
+func (e *Experiment) baseline(runs []Run) string {
+	if e.Baseline != "" || len(runs) == 0 {
+		return e.Baseline
+	}
+	return runs[0].Arm
+}
+
+// firstFaults joins faults, the first few of many.
+func firstFaults(faults []error) error {
+	const shown = 5
+	if n := len(faults) - shown; n > 0 {
+		faults = append(faults[:shown], fmt.Errorf("and %d more of the kind", n))
+	}
+	return errors.Join(faults...)
+}
