@@ -47,7 +47,7 @@ vulncheck: ## known vulnerabilities in what the program calls, where their datab
 check: lint vulncheck test ## lint, vulncheck and test
 
 check-peft: engine ## exports read by Transformers and PEFT, in a virtual environment of its own
-	python3 scripts/check_peft.py
+	python3 scripts/check_peft.py $(CHECK_PEFT)
 
 slurm-test: engine ## compare on a Slurm of one node, set up for it where that can be done
 	scripts/slurm_test.sh

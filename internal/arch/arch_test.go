@@ -23,7 +23,7 @@ const module = "github.com/deeplora/deeplora/"
 // basics know nothing of models, adapters, tasks or training, and import one another at most.
 var basics = []string{
 	"internal/atomicfile", "internal/fetch", "internal/graphx", "internal/jsonfile", "internal/linalg", "internal/memory", "internal/nearest",
-	"internal/readfile", "internal/rng", "internal/safetensors",
+	"internal/readfile", "internal/rng", "internal/safetensors", "internal/sums",
 }
 
 // mayImport lists, beside the basics, what of the module a package may import. Packages that are absent are a fault.

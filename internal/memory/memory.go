@@ -1,4 +1,5 @@
-// Package memory says how much of it this process has used.
+// Package memory says how much memory this process has used, in numbers that results can hold. What to do about it,
+// and what other processes use, is not its business.
 package memory
 
 import (

@@ -95,11 +95,11 @@ func (w *workspace) suffer(r *report, at place) error {
 	line := r.command.begin(at)
 	for _, f := range r.faults {
 		hit, err := w.strike(r, at, f, line)
-		if err != nil {
-			return err
-		}
 		if hit {
 			r.hits = append(r.hits, f.name)
+		}
+		if err != nil {
+			return err
 		}
 		if r.command.atomic && exists(at.out) {
 			break

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // tree is the content of the files below a directory, by their path in it.
@@ -187,7 +188,7 @@ func sameRuns(got, want string) error {
 // checkpoints are the names of a run's complete checkpoints, newest first; none of what is no run.
 func checkpoints(run string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(run, "checkpoints"))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil
 	}
 	number := func(name string) int {
