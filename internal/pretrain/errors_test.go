@@ -98,7 +98,7 @@ func TestPretrainErrors(t *testing.T) {
 			c.Corpus = append(c.Corpus, write(t, "latin.txt", "fine\nfine too\nM\xfcnchen\n"))
 		}, nil, "latin.txt:3: not valid UTF-8"},
 		{"an empty corpus", func(t *testing.T, c *Config) { c.Corpus = []string{write(t, "empty.txt", "\n")} }, nil, "empty.txt: no text"},
-		{"no shape", func(_ *testing.T, c *Config) { c.Shape = "absent.json" }, os.ErrNotExist, "read model config: open absent.json: no such file"},
+		{"no shape", func(_ *testing.T, c *Config) { c.Shape = "absent.json" }, os.ErrNotExist, "read model config: stat absent.json: no such file"},
 		{"a shape that is none", func(t *testing.T, c *Config) { c.Shape = write(t, "shape.json", `{"model_type": "gpt2"}`) }, nil, `shape.json: model_type is "gpt2"; only bert is supported`},
 		{"positions too few", func(_ *testing.T, c *Config) { c.MaxLength, c.RowLength = 30, 30 }, train.ErrConfig, "max-length is 30, SHAPE has max_position_embeddings 24"},
 		{"a vocabulary too small", func(_ *testing.T, c *Config) { c.VocabSize = 20 }, nil, "vocabulary: size is 20, but special tokens and single characters of this text are "},
