@@ -7,7 +7,7 @@
 //   - which of them are used: few-shot draws (fewshot.go) and the manifests that replay one
 //     (manifest.go);
 //   - how they reach the encoder: tokenization (tokenize.go), the order of training, padding, length
-//     buckets and masks (batch.go).
+//     buckets and masks (batch.go), several examples a row (batch_packed.go).
 //
 // Nothing here may know of models, adapters, optimizers or metrics' formulas: a Task names its
 // metrics, package train computes them. Randomness comes from internal/rng's named streams alone.

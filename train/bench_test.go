@@ -38,13 +38,16 @@ type shapesOf struct {
 	batches, real, total int
 }
 
-func (s *shapesOf) add(b data.Batch) {
-	if shape := [3]int{b.Rows, b.Len, len(b.Index)}; !slices.Contains(s.shapes, shape) {
+// add counts a batch and reports whether its shape is new.
+func (s *shapesOf) add(b data.Batch) (compiles bool) {
+	shape := [3]int{b.Rows, b.Len, len(b.Index)}
+	if compiles = !slices.Contains(s.shapes, shape); compiles {
 		s.shapes = append(s.shapes, shape)
 	}
 	s.batches++
 	s.real += b.Tokens
 	s.total += b.Rows * b.Len
+	return compiles
 }
 
 // measure reports what n runs of fn took, and what a batch is.
@@ -86,16 +89,20 @@ func BenchmarkStep(b *testing.B) {
 		b.Run(string(pad), func(b *testing.B) {
 			tr := benchmarked(b, pad)
 			var s shapesOf
-			for i := range tr.order.StepsPerEpoch() {
+			for i := range tr.config.Steps {
 				batch, err := tr.batch(i)
 				if err != nil {
 					b.Fatal(err)
 				}
-				s.add(batch)
-				if err := tr.step(); err != nil { // compiles
+				if !s.add(batch) {
+					continue
+				}
+				tr.progress.Step = i
+				if err := tr.step(); err != nil {
 					b.Fatal(err)
 				}
 			}
+			tr.progress.Step = 0
 			s.measure(b, tr.step)
 		})
 	}

@@ -303,7 +303,7 @@ func bindTrain(f *pflag.FlagSet, c *train.Config) {
 	f.Float64Var(&c.Epochs, "epochs", c.Epochs, "passes over the training examples (default 3 without --steps)")
 	f.IntVar(&c.Batch, "batch", c.Batch, "examples a batch")
 	f.IntVar(&c.Accumulate, "accumulate", c.Accumulate, "batches a step")
-	f.IntVar(&c.EvalBatch, "eval-batch", c.EvalBatch, "examples a batch in evaluation")
+	f.IntVar(&c.EvalBatch, "eval-batch", c.EvalBatch, "evaluation batch, in packed rows of 64 tokens")
 	f.BoolVar(&c.DropLast, "drop-last", c.DropLast, "leave out each epoch's incomplete batch")
 
 	f.Float64Var(&c.LR, "lr", c.LR, "peak learning rate; 0: the method's")
