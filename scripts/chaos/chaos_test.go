@@ -42,10 +42,11 @@ func TestDrawIsTheSeeds(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for i := range 200 {
-		if draw(1, i) != draw(1, i) {
+		drawn, again := draw(1, i), draw(1, i)
+		if drawn != again {
 			t.Fatalf("case %d is drawn anew", i)
 		}
-		seen[draw(1, i)] = true
+		seen[drawn] = true
 	}
 	if len(seen) < 190 || draw(1, 0) == draw(2, 0) && draw(1, 1) == draw(2, 1) {
 		t.Errorf("%d different cases of 200", len(seen))
