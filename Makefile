@@ -3,7 +3,7 @@ export GOEXPERIMENT := simd
 GO ?= go
 BIN := bin/deeplora
 
-.PHONY: help build engine demo test test-slow race fuzz bench lint check vulncheck check-peft slurm-test fmt goldens tiny
+.PHONY: help build engine demo test test-slow race fuzz chaos bench lint check vulncheck check-peft slurm-test fmt goldens tiny
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,10 @@ race: ## the tests under the race detector; the Go engine's kernels need checkpt
 FUZZTIME ?= 1m
 fuzz: ## every fuzz target, FUZZTIME each (default 1m)
 	scripts/fuzz.sh $(FUZZTIME)
+
+FAULTS ?= 300
+chaos: build ## random faults at random moments of every command, held against undisturbed runs
+	$(GO) run ./scripts/chaos --program $(BIN) --faults $(FAULTS)
 
 bench: build ## benchmarks, and the side-by-side runner with the PyTorch peer
 	$(GO) test -run xxx -bench . ./internal/safetensors ./lora ./data
