@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/train"
 )
@@ -75,7 +75,7 @@ func applyConfig(flags *pflag.FlagSet, name, path string) error {
 	if err != nil {
 		return fmt.Errorf("--%s: %w", name, err)
 	}
-	fields, err := objectFields(text)
+	fields, err := jsonfile.Fields(text)
 	if err != nil {
 		return fmt.Errorf("--%s %s: %w", name, path, err)
 	}
@@ -90,89 +90,39 @@ func applyConfig(flags *pflag.FlagSet, name, path string) error {
 // settingsOf leaves out what is no setting where the fields are those of a run's own config.json, which may be
 // given again: where the run came from, and of steps and epochs, which follow from one another, the epochs.
 // If the line has epochs, it is the steps that they replace.
-func settingsOf(fields []jsonField, flags *pflag.FlagSet) []jsonField {
+func settingsOf(fields []jsonfile.Field, flags *pflag.FlagSet) []jsonfile.Field {
 	const provenance = "provenance"
-	if !slices.ContainsFunc(fields, func(f jsonField) bool { return f.name == provenance }) {
+	if !slices.ContainsFunc(fields, func(f jsonfile.Field) bool { return f.Name == provenance }) {
 		return fields
 	}
 	left := "epochs"
 	if f := flags.Lookup(left); f != nil && f.Changed {
 		left = "steps"
 	}
-	return slices.DeleteFunc(fields, func(f jsonField) bool { return f.name == provenance || f.name == left })
-}
-
-type jsonField struct {
-	name  string
-	value json.RawMessage
-}
-
-// objectFields reads a JSON object's fields in their order; encoding/json alone would keep the last of two
-// fields of one name without a word.
-func objectFields(text []byte) ([]jsonField, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return nil, errors.New("not a JSON object")
-	}
-	var fields []jsonField
-	seen := map[string]bool{}
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return nil, syntax(text, d, err)
-		}
-		field := jsonField{name: key.(string)}
-		if err := d.Decode(&field.value); err != nil {
-			return nil, fmt.Errorf("field %q: %w", field.name, syntax(text, d, err))
-		}
-		if seen[field.name] {
-			return nil, fmt.Errorf("field %q is given twice", field.name)
-		}
-		seen[field.name] = true
-		fields = append(fields, field)
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, syntax(text, d, err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("text after the JSON object")
-	}
-	return fields, nil
-}
-
-// syntax adds the line to an error of the JSON decoder.
-func syntax(text []byte, d *json.Decoder, err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the JSON ends too early")
-	}
-	at := d.InputOffset()
-	if s := (*json.SyntaxError)(nil); errors.As(err, &s) {
-		at = s.Offset
-	}
-	return fmt.Errorf("line %d: %w", 1+bytes.Count(text[:min(at, int64(len(text)))], []byte("\n")), err)
+	return slices.DeleteFunc(fields, func(f jsonfile.Field) bool { return f.Name == provenance || f.Name == left })
 }
 
 // applyField sets one flag from a JSON value, unless the line has set it. file is the flag that gave the value's file.
-func applyField(flags *pflag.FlagSet, file string, field jsonField) error {
-	flag := flags.Lookup(field.name)
-	if flag == nil || field.name == file || field.name == "help" {
-		return fmt.Errorf("unknown field %q; nearest: %s", field.name, nearest.Of(field.name, flagNames(flags)))
+func applyField(flags *pflag.FlagSet, file string, field jsonfile.Field) error {
+	flag := flags.Lookup(field.Name)
+	if flag == nil || field.Name == file || field.Name == "help" {
+		return fmt.Errorf("unknown field %q; nearest: %s", field.Name, nearest.Of(field.Name, flagNames(flags)))
 	}
 	var value any
-	d := json.NewDecoder(bytes.NewReader(field.value))
+	d := json.NewDecoder(bytes.NewReader(field.Value))
 	d.UseNumber()
 	if err := d.Decode(&value); err != nil {
-		return fmt.Errorf("field %q: %w", field.name, err)
+		return fmt.Errorf("field %q: %w", field.Name, err)
 	}
 	set, err := flagValue(flag, value)
 	if err != nil {
-		return fmt.Errorf("field %q: %w", field.name, err)
+		return fmt.Errorf("field %q: %w", field.Name, err)
 	}
 	if flag.Changed {
 		return nil
 	}
 	if err := set(flags); err != nil {
-		return fmt.Errorf("field %q: %s where %s is wanted", field.name, describe(value), kinds[flag.Value.Type()])
+		return fmt.Errorf("field %q: %s where %s is wanted", field.Name, describe(value), kinds[flag.Value.Type()])
 	}
 	return nil
 }

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/readfile"
 	"github.com/deeplora/deeplora/model"
 )
@@ -309,40 +309,19 @@ func number(value json.RawMessage) (float64, error) {
 	return *n, nil
 }
 
-// objectFields reads an object's fields in their order. Python keeps the last of two fields of one name; here they
-// are an error.
+// objectFields reads an object's fields in their order, their values without white space.
 func objectFields(text []byte) ([]jsonField, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return nil, errors.New("not a JSON object")
+	fields, err := jsonfile.Fields(text)
+	if err != nil {
+		return nil, err
 	}
-	var fields []jsonField
-	seen := map[string]bool{}
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return nil, err
+	compact := make([]jsonField, len(fields))
+	for i, f := range fields {
+		var b bytes.Buffer
+		if err := json.Compact(&b, f.Value); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
-		f := jsonField{name: key.(string)}
-		if err := d.Decode(&f.value); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.name, err)
-		}
-		if seen[f.name] {
-			return nil, fmt.Errorf("%s is there twice", f.name)
-		}
-		seen[f.name] = true
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, f.value); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.name, err)
-		}
-		f.value = compact.Bytes()
-		fields = append(fields, f)
+		compact[i] = jsonField{f.Name, b.Bytes()}
 	}
-	if _, err := d.Token(); err != nil {
-		return nil, errors.New("the JSON object does not end")
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("text after the JSON object")
-	}
-	return fields, nil
+	return compact, nil
 }

@@ -2,7 +2,6 @@ package study
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/train"
 )
@@ -333,26 +333,12 @@ func (n Named) MarshalJSON() ([]byte, error) {
 
 // object calls field for each field of a JSON object, in order.
 func object(text []byte, field func(name string, value json.RawMessage) error) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return fmt.Errorf("%s where an object is wanted", cmp.Or(string(text[:min(len(text), 40)]), "nothing"))
+	fields, err := jsonfile.Fields(text)
+	if err != nil {
+		return err
 	}
-	seen := map[string]bool{}
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return err
-		}
-		name := key.(string) // in an object, before a value
-		if seen[name] {
-			return fmt.Errorf("field %q is given twice", name)
-		}
-		seen[name] = true
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return err
-		}
-		if err := field(name, value); err != nil {
+	for _, f := range fields {
+		if err := field(f.Name, f.Value); err != nil {
 			return err
 		}
 	}
