@@ -91,7 +91,7 @@ func TestImportErrors(t *testing.T) {
 		{"alpha of text", edit(`"lora_alpha": 2`, `"lora_alpha": "2"`), `lora_alpha: "2" is not a number`},
 		{"a fraction for alpha", edit(`"lora_alpha": 2`, `"lora_alpha": 2.5`), ""},
 		{"a field twice", edit(`"r": 2`, `"r": 2, "r": 2`), "field \"r\" is given twice"},
-		{"no JSON", edit(`"r": 2`, `"r" 2`), "adapter_config.json: field "r": line 16: expected colon after object key"},
+		{"no JSON", edit(`"r": 2`, `"r" 2`), `adapter_config.json: field "r": line 16: expected colon after object key`},
 		{"text behind", func(t *testing.T, dir string) {
 			path := filepath.Join(dir, peftConfigFile)
 			put(t, path, string(get(t, path))+"x")
