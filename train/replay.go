@@ -28,25 +28,7 @@ func Replay(ctx context.Context, o Options) (*Replayed, error) {
 	}
 	t := newTrainer(then.Config, o)
 	defer t.close()
-	if t.config.Manifest != "" { // the draw as it was
-		t.config.Manifest = filepath.Join(o.Out, manifestJSON)
-	}
-	if t.config.From != "" {
-		if err := t.goOnFrom(ctx, filepath.Join(o.Out, fromDir)); err != nil {
-			return nil, err
-		}
-	}
-	if err := t.read(ctx); err != nil {
-		return nil, err
-	}
-	notice, err := t.options.Provenance.Continues(then.Provenance)
-	if err != nil {
-		return nil, fmt.Errorf("replay %s: %w", o.Out, err)
-	}
-	if notice != "" {
-		t.Notice("%s", notice)
-	}
-	if err := t.build(); err != nil {
+	if err := t.rebuild(ctx, then, "replay"); err != nil {
 		return nil, err
 	}
 	return t.Replay(d)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
@@ -68,9 +69,6 @@ func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 	if given != "" { // the one setting that may change: a run that stopped goes on past the step
 		t.config.OnNonfinite = given
 	}
-	if t.config.Manifest != "" { // the draw as it was, whatever has become of the file that it came from
-		t.config.Manifest = t.dir.File(manifestJSON)
-	}
 	result, err := ReadResult(t.Out)
 	if err == nil {
 		t.Notice("%s has finished already", t.Out)
@@ -79,25 +77,34 @@ func (t *trainer) reopen(ctx context.Context) (*Result, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if err := t.rebuild(ctx, then, "resume"); err != nil {
+		return nil, err
+	}
+	return nil, t.ready(ctx, t.restore)
+}
+
+// rebuild reads and builds what a run was begun with: its draw, whatever has become of the file that it came from, and
+// the adapter it goes on from. It is an error, which says what was being done, if model or data have changed.
+func (t *trainer) rebuild(ctx context.Context, then RunConfig, doing string) error {
+	if t.config.Manifest != "" {
+		t.config.Manifest = filepath.Join(t.Out, manifestJSON)
+	}
 	if t.config.From != "" {
-		if err := t.goOnFrom(ctx, t.dir.File(fromDir)); err != nil {
-			return nil, err
+		if err := t.goOnFrom(ctx, filepath.Join(t.Out, fromDir)); err != nil {
+			return err
 		}
 	}
 	if err := t.read(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	notice, err := t.options.Provenance.Continues(then.Provenance)
 	if err != nil {
-		return nil, fmt.Errorf("resume %s: %w", t.Out, err)
+		return fmt.Errorf("%s %s: %w", doing, t.Out, err)
 	}
 	if notice != "" {
 		t.Notice("%s", notice)
 	}
-	if err := t.build(); err != nil {
-		return nil, err
-	}
-	return nil, t.ready(ctx, t.restore)
+	return t.build()
 }
 
 // read loads model and data and resolves the settings that depend on them.
@@ -136,10 +143,9 @@ func (t *trainer) build() error {
 	if err != nil {
 		return configError{err}
 	}
-	if t.order, err = data.NewOrder(c.Seed, len(t.in.train.rows), c.Batch, c.DropLast); err != nil {
+	if err := t.planBatches(); err != nil {
 		return configError{err}
 	}
-	t.planPacking()
 	sites, err := t.sites(kernels)
 	if err != nil {
 		return err

@@ -90,6 +90,16 @@ func (t *trainer) batch(i int) (data.Batch, error) {
 // plannedBatches is how many of a run's batches its packing is planned by.
 const plannedBatches = 4096
 
+// planBatches settles which examples each batch has, and how packed ones are laid out.
+func (t *trainer) planBatches() (err error) {
+	c := &t.config
+	if t.order, err = data.NewOrder(c.Seed, len(t.in.train.rows), c.Batch, c.DropLast); err != nil {
+		return err
+	}
+	t.planPacking()
+	return nil
+}
+
 // planPacking settles the shapes of packed batches from the settings and the data alone, so that a resumed run has
 // the same.
 func (t *trainer) planPacking() {

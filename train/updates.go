@@ -165,11 +165,9 @@ func (s *Stored) beginning(ctx context.Context, o UpdateOptions, kernels []model
 	if err := sameFiles("data", s.Run.Provenance.Data, t.options.Provenance.Data); err != nil {
 		return nil, err
 	}
-	var err error
-	if t.order, err = data.NewOrder(t.config.Seed, len(t.in.train.rows), t.config.Batch, t.config.DropLast); err != nil {
+	if err := t.planBatches(); err != nil {
 		return nil, err
 	}
-	t.planPacking()
 	return t.sites(kernels)
 }
 
