@@ -18,11 +18,3 @@ func peakRSS(p *os.ProcessState) int64 {
 	}
 	return 0
 }
-
-func exitStatus(p *os.ProcessState) (syscall.WaitStatus, bool) {
-	if p == nil {
-		return 0, false
-	}
-	status, ok := p.Sys().(syscall.WaitStatus)
-	return status, ok
-}

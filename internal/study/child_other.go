@@ -12,11 +12,3 @@ func childAttributes() *syscall.SysProcAttr { return nil }
 
 // peakRSS is not known.
 func peakRSS(*os.ProcessState) int64 { return 0 }
-
-func exitStatus(p *os.ProcessState) (syscall.WaitStatus, bool) {
-	if p == nil {
-		return 0, false
-	}
-	status, ok := p.Sys().(syscall.WaitStatus)
-	return status, ok
-}

@@ -219,6 +219,15 @@ const (
 	lookAgain      = 100 * time.Millisecond
 )
 
+// exitStatus is how a process ended; false where that is not known.
+func exitStatus(p *os.ProcessState) (syscall.WaitStatus, bool) {
+	if p == nil {
+		return 0, false
+	}
+	status, ok := p.Sys().(syscall.WaitStatus)
+	return status, ok
+}
+
 // lastLine is the last line of a log after an offset.
 func lastLine(log *os.File, from int64, otherwise string) string {
 	info, err := log.Stat()

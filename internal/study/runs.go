@@ -44,6 +44,9 @@ func (r Run) String() string {
 	return fmt.Sprintf("%s, %s, seed %d", r.Arm, ConditionText(r.Condition), r.Config.Seed)
 }
 
+// cell names the arm and condition of a run: what its seeds are averaged over.
+func (r *Run) cell() string { return r.Arm + "\x00" + ConditionText(r.Condition) }
+
 // maxRuns bounds what a grid multiplies out to: nobody means more, and a typing error easily does.
 const maxRuns = 100_000
 

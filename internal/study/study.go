@@ -153,13 +153,16 @@ func fields(c train.Config) (map[string]json.RawMessage, error) {
 // error: their difference would not be the methods'.
 func (s *Study) Measure() ([]Measured, error) {
 	var measured []Measured
-	sources := map[string]source{}
+	sources, firsts := map[string]source{}, s.firsts()
 	for _, r := range s.Runs {
 		job := s.job(r)
 		if !job.Finished() {
 			continue
 		}
 		m, err := s.measure(r, job.Dir, sources)
+		if err == nil && firsts[r.Key] { // another may have been taken apart when the first had not finished yet
+			m.Updates, err = s.readUpdates(r)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r, err)
 		}
@@ -195,17 +198,17 @@ func (s *Study) measure(r Run, dir string, sources map[string]source) (Measured,
 	if m.Result, err = train.ReadResult(dir); err != nil {
 		return m, err
 	}
-	if m.Curve, err = readCurve(dir); err != nil {
-		return m, err
-	}
-	if !s.first(r) { // taken apart when the first had not finished yet
-		return m, nil
-	}
-	err = jsonfile.Read(s.updatesFile(r), &m.Updates)
+	m.Curve, err = readCurve(dir)
+	return m, err
+}
+
+// readUpdates reads a run's updates, none where it has not been taken apart.
+func (s *Study) readUpdates(r Run) (updates []train.Update, err error) {
+	err = jsonfile.Read(s.updatesFile(r), &updates)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return m, err
+	return updates, err
 }
 
 func (s *Study) updatesFile(r Run) string { return filepath.Join(s.out, inspectDir, r.Key+".json") }
@@ -238,24 +241,24 @@ func (s *Study) Uninspected() int { return len(s.uninspected()) }
 
 func (s *Study) uninspected() []Run {
 	var todo []Run
+	firsts := s.firsts()
 	for _, r := range s.Runs {
-		if job := s.job(r); job.Finished() && s.first(r) && !r.Config.Whole() && !exists(s.updatesFile(r)) {
+		if firsts[r.Key] && !r.Config.Whole() && !exists(s.updatesFile(r)) {
 			todo = append(todo, r)
 		}
 	}
 	return todo
 }
 
-// first reports whether a run is the first of its arm and condition that has finished.
-func (s *Study) first(r Run) bool {
-	for _, other := range s.Runs {
-		if other.Arm == r.Arm && ConditionText(other.Condition) == ConditionText(r.Condition) {
-			if job := s.job(other); other.Key == r.Key || job.Finished() {
-				return other.Key == r.Key
-			}
+// firsts are the keys of the first run of each arm and condition that has finished.
+func (s *Study) firsts() map[string]bool {
+	keys, seen := map[string]bool{}, map[string]bool{}
+	for _, r := range s.Runs {
+		if job := s.job(r); !seen[r.cell()] && job.Finished() {
+			keys[r.Key], seen[r.cell()] = true, true
 		}
 	}
-	return false
+	return keys
 }
 
 // Write writes summary.json, summary.csv and report.html.

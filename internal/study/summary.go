@@ -174,7 +174,7 @@ func group(runs []Run, measured []Measured) ([]*cell, error) {
 	at := map[string]*cell{} // of a run's key
 	var order []*cell
 	for _, r := range runs {
-		name := r.Arm + "\x00" + ConditionText(r.Condition)
+		name := r.cell()
 		c := cells[name]
 		if c == nil {
 			c = &cell{condition: r.Condition, arm: r.Arm}
