@@ -337,12 +337,7 @@ func (c *comparison) summarize(s *study.Study) (*study.Summary, error) {
 
 // line is the command line that goes on with the study.
 func (c *comparison) line(given *pflag.FlagSet) string {
-	line := "deeplora compare --resume --out " + shellQuote(c.out)
-	for _, name := range []string{"executor", "jobs", "partition", "time", "gres", "retries"} {
-		if f := given.Lookup(name); f.Changed {
-			line += " --" + name + " " + shellQuote(f.Value.String())
-		}
-	}
+	line := "deeplora compare --resume --out " + shellQuote(c.out) + givenFlags(given, "executor", "jobs", "partition", "time", "gres", "retries")
 	for _, more := range c.slurm.more {
 		line += " --sbatch " + shellQuote(more)
 	}

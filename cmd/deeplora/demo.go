@@ -223,13 +223,7 @@ func (d *demo) trainAll(cmd *cobra.Command) ([]train.Result, error) {
 
 // demoLine is the command line that called the demo.
 func demoLine(given *pflag.FlagSet) string {
-	line := "deeplora demo"
-	for _, name := range []string{"out", "steps", "seeds", "seed", "pairs"} {
-		if f := given.Lookup(name); f.Changed {
-			line += " --" + name + " " + shellQuote(f.Value.String())
-		}
-	}
-	return line + machineFlags(given)
+	return "deeplora demo" + givenFlags(given, "out", "steps", "seeds", "seed", "pairs") + machineFlags(given)
 }
 
 // hint says how to go on from the scores.

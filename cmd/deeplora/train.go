@@ -180,6 +180,17 @@ func machineFlags(parsed *pflag.FlagSet) string {
 	return command
 }
 
+// givenFlags are those of these flags that a line has, as it can have them again.
+func givenFlags(parsed *pflag.FlagSet, names ...string) string {
+	line := ""
+	for _, name := range names {
+		if f := parsed.Lookup(name); f.Changed {
+			line += " --" + name + " " + shellQuote(f.Value.String())
+		}
+	}
+	return line
+}
+
 func shellQuote(s string) string {
 	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./+:@") == "" {
 		return s
