@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -48,6 +49,9 @@ type LoadOptions struct {
 	// NewHead draws the head even where the files hold one.
 	NewHead bool
 	DType   dtypes.DType // Float32 unless set
+	// Backend, unless nil, is handed each tensor as soon as it is read, so that there is never a second copy of
+	// them all. Tensors can then be used on no other backend.
+	Backend compute.Backend
 }
 
 // Load reads a Hugging Face BERT checkpoint: config.json with model.safetensors, or an index and its
@@ -62,7 +66,7 @@ func Load(fsys fs.FS, o LoadOptions) (*Checkpoint, error) {
 	}
 	defer r.Close()
 	c := &Checkpoint{Config: r.Config, Tensors: map[string]*tensors.Tensor{}, Ignored: r.Ignored, Architecture: o.Architecture}
-	if err := c.read(r, o.Head); err != nil {
+	if err := c.read(r, o); err != nil {
 		return nil, err
 	}
 	c.Files, err = r.Files()
@@ -76,7 +80,7 @@ func (c *Checkpoint) Specs() []Spec { return c.Architecture.specs(c.Config) }
 func (c *Checkpoint) Kernel(name string) *tensors.Tensor { return c.Tensors[name+".weight"] }
 
 // read fills Tensors from the files, in the order of Specs so that fresh modules are drawn alike each time.
-func (c *Checkpoint) read(r *Reader, head *rng.Stream) error {
+func (c *Checkpoint) read(r *Reader, o LoadOptions) error {
 	drawn, left := absentModules(r.found), maps.Clone(r.found)
 	var missing []string
 	for _, spec := range c.Specs() {
@@ -86,12 +90,15 @@ func (c *Checkpoint) read(r *Reader, head *rng.Stream) error {
 		switch {
 		case r.Has(spec.Name):
 			t, err = r.Tensor(spec)
-		case slices.Contains(drawn, spec.Name) && head != nil:
-			t = fresh(spec, head, c.Config.InitializerRange, r.dtype)
+		case slices.Contains(drawn, spec.Name) && o.Head != nil:
+			t = fresh(spec, o.Head, c.Config.InitializerRange, r.dtype)
 			c.Fresh = append(c.Fresh, spec.Name)
 		default:
 			missing = append(missing, spec.Name)
 			continue
+		}
+		if err == nil && o.Backend != nil {
+			err = t.ToDevice(o.Backend, 0)
 		}
 		if err != nil {
 			return err

@@ -17,16 +17,24 @@ type batchNodes struct {
 	labels, weights *Node
 }
 
-// inputArgs are the encoder's inputs of a batch as a graph's arguments. Their buffers are donated: the
-// engine frees them after the call, instead of the garbage collector when it happens to run.
-func inputArgs(backend compute.Backend, b data.Batch) []any {
-	matrix := func(values []int32) any {
-		return must(DonateTensorBuffer(tensors.FromFlatDataAndDimensions(values, b.Rows, b.Len), backend, 0))
-	}
+// inputArgs are the encoder's inputs of a batch as a graph's arguments.
+func inputArgs(b data.Batch) []*tensors.Tensor {
+	matrix := func(values []int32) *tensors.Tensor { return tensors.FromFlatDataAndDimensions(values, b.Rows, b.Len) }
 	if b.First == nil {
-		return []any{matrix(b.IDs), matrix(b.Types), matrix(b.Mask)}
+		return []*tensors.Tensor{matrix(b.IDs), matrix(b.Types), matrix(b.Mask)}
 	}
-	return []any{matrix(b.IDs), matrix(b.Types), matrix(b.Segments), matrix(b.Positions), b.First}
+	first := tensors.FromFlatDataAndDimensions(b.First, len(b.First))
+	return []*tensors.Tensor{matrix(b.IDs), matrix(b.Types), matrix(b.Segments), matrix(b.Positions), first}
+}
+
+// donated are tensors as a graph's arguments that the engine frees after the call, instead of the garbage collector
+// when it happens to run. They must not be used again.
+func donated(backend compute.Backend, list []*tensors.Tensor) []any {
+	args := make([]any, len(list))
+	for i, t := range list {
+		args[i] = must(DonateTensorBuffer(t, backend, 0))
+	}
+	return args
 }
 
 // Arguments of inputArgs: of a row an example, and of packed rows.
@@ -44,18 +52,12 @@ func encoderInputs(in []*Node) model.Inputs {
 }
 
 // batchArgs are a batch with its labels as a graph's arguments: those of inputArgs and targets more.
-func batchArgs(backend compute.Backend, b data.Batch, dtype dtypes.DType) []any {
-	vector := func(values []float32) any {
-		if dtype == dtypes.Float64 {
-			wide := make([]float64, len(values))
-			for i, v := range values {
-				wide[i] = float64(v)
-			}
-			return wide
-		}
-		return values
+func batchArgs(b data.Batch, dtype dtypes.DType) []*tensors.Tensor {
+	vector := func(values []float32) *tensors.Tensor {
+		t := tensors.FromFlatDataAndDimensions(values, len(values))
+		return must(ownDType(t, dtype))
 	}
-	return append(inputArgs(backend, b), vector(b.Labels), vector(b.Weights))
+	return append(inputArgs(b), vector(b.Labels), vector(b.Weights))
 }
 
 // targets are the arguments of a batch after the encoder's inputs: labels and weights.

@@ -72,6 +72,10 @@ type Config struct {
 	// What a step whose loss or gradient is no finite number does: stop, which is empty once resolved, or skip. It is
 	// left out of files where it is empty: runs of studies are known by the sum of their settings.
 	OnNonfinite string `json:"on-nonfinite,omitempty"`
+
+	// Keep of each layer only what it was given, and compute the rest again in backward: less memory, a third more
+	// time. Left out of files where it is off, as above.
+	GradientCheckpointing bool `json:"gradient-checkpointing,omitempty"`
 }
 
 // Unset values of settings whose zero means something.

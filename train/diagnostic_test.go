@@ -30,7 +30,7 @@ func (j *line) Batch(i int) (Batch, error) {
 	if j.bad[i] {
 		x[0] = 3e38
 	}
-	return Batch{Args: []any{x}, Weight: 1, Tokens: 1}, nil
+	return Batch{Args: []*tensors.Tensor{tensors.FromValue(x)}, Weight: 1, Tokens: 1}, nil
 }
 
 func (j *line) Evaluate(context.Context) (Metrics, error) { return Metrics{"score": 1}, nil }

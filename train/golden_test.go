@@ -99,7 +99,7 @@ func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype
 		t.Fatal(err)
 	}
 	p.state.zeroMoments(dtype)
-	p.objective = fineTuning(c.Config, adapter, p.state, loss)
+	p.objective = fineTuning(c.Config, adapter, p.state, loss, false)
 	if err := p.compile(); err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func trainGolden(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype d
 		if math.Abs(u.lr-r.Rates[step]) > 1e-15 {
 			t.Fatalf("step %d: rate %g, want %g", step, u.lr, r.Rates[step])
 		}
-		loss, norm, err := p.run([]Batch{{Args: batchArgs(b, batch, dtype)}}, u)
+		loss, norm, err := p.run([]Batch{{Args: batchArgs(batch, dtype)}}, u)
 		if err != nil {
 			t.Fatal(err)
 		}

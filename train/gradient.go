@@ -87,7 +87,7 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 		}))
 		defer exec.Finalize()
 		dtype := k.weights.list[0].DType()
-		args := append(k.weights.args(), batchArgs(k.backend, k.batch, dtype)...)
+		args := append(k.weights.args(), donated(k.backend, batchArgs(k.batch, dtype))...)
 		out := must(exec.Call(append(args, scalar(k.total, dtype))...))
 		k.ready = map[string]*tensors.Tensor{}
 		for i, g := range group {

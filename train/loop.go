@@ -31,9 +31,9 @@ type Job interface {
 
 // Batch is what one pass of a graph gets.
 type Batch struct {
-	Args   []any   // in the order of the objective's inputs
-	Weight float64 // how much it counts among the batches of a step: its real examples
-	Tokens int     // real tokens, padding not counted
+	Args   []*tensors.Tensor // in the order of the objective's inputs; the step's own, which frees them
+	Weight float64           // how much it counts among the batches of a step: its real examples
+	Tokens int               // real tokens, padding not counted
 }
 
 // Plan is what a Loop does when.

@@ -15,7 +15,10 @@ import (
 
 // merger computes K + ΔK in float64 and rounds once to K's dtype (method.md 4). It compiles a graph a
 // kernel shape and is used for one kernel at a time.
-type merger struct{ exec *Exec }
+type merger struct {
+	backend compute.Backend
+	exec    *Exec
+}
 
 // blockElements bounds the part of a kernel that is merged at a time: what is held beside a kernel is a few
 // float64 arrays of this size, not of the word embeddings'.
@@ -34,7 +37,7 @@ func newMerger(backend compute.Backend, adapter lora.Adapter) (*merger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("merge: %w", err)
 	}
-	return &merger{exec.WithName("merge").SetMaxCache(maxGraphs)}, nil
+	return &merger{backend, exec.WithName("merge").SetMaxCache(maxGraphs)}, nil
 }
 
 // merge returns the merged kernel [In, Out].
@@ -43,7 +46,10 @@ func (m *merger) merge(kernel *tensors.Tensor, factors []*tensors.Tensor) (*tens
 	if err != nil {
 		return nil, fmt.Errorf("merge: %w", err)
 	}
-	return merged, m.into(merged, factors)
+	if err := m.into(merged, factors); err != nil {
+		return nil, err
+	}
+	return merged, merged.ToDevice(m.backend, 0) // where it is used, and nowhere else
 }
 
 // into adds ΔK to a kernel where it lies.

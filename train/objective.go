@@ -43,11 +43,12 @@ func fineTuningInputs(padding data.Padding) int {
 }
 
 // fineTuning is the loss of a classifier whose kernels have adapters.
-func fineTuning(config *model.Config, adapter lora.Adapter, s *state, loss lossFunc) LossFunc {
+func fineTuning(config *model.Config, adapter lora.Adapter, s *state, loss lossFunc, checkpointing bool) LossFunc {
 	return func(weights model.Weights, in []*Node, key, total *Node) *Node {
 		batch := batchOf(in)
 		b := &model.BERT{
 			Config: config, Weights: weights, Hook: adapted(s.deltas(adapter, weights)), Dropout: &model.Dropout{Key: key},
+			GradientCheckpointing: checkpointing,
 		}
 		return weightedMean(loss(b.Logits(batch.inputs), batch.labels), batch.weights, total)
 	}

@@ -138,7 +138,7 @@ func (p *Predictor) Logits(ctx context.Context, rows []data.Encoded, layout Layo
 // logits computes one batch, flat [rows·labels].
 func (p *Predictor) logits(b data.Batch) (flat []float32, err error) {
 	err = graphx.Try("predict", func() {
-		out := must(p.exec.Call(append(p.weights.args(), inputArgs(p.backend, b)...)...))
+		out := must(p.exec.Call(append(p.weights.args(), donated(p.backend, inputArgs(b))...)...))
 		defer out[0].MustFinalizeAll()
 		t := out[0]
 		if t.DType() == dtypes.Float64 {

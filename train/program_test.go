@@ -57,7 +57,7 @@ func gradientsOf(t *testing.T, p *program, b data.Batch, total float64) (loss fl
 	for _, q := range p.state.params {
 		args = append(args, tensors.FromShape(makeShape(p.dtype, q.shape...)))
 	}
-	args = append(append(args, batchArgs(p.backend, b, p.dtype)...), []uint32{1, 2}, scalar(total, p.dtype))
+	args = append(append(args, donated(p.backend, batchArgs(b, p.dtype))...), []uint32{1, 2}, scalar(total, p.dtype))
 	out, err := p.partial.Call(args...)
 	if err != nil {
 		t.Fatal(err)
@@ -302,7 +302,7 @@ func rawLogits(t *testing.T, p tuned, weights namedTensors, adapters bool, batch
 		return []*Node{bert.Logits(encoderInputs(in))}
 	})
 	defer exec.Finalize()
-	out, err := exec.Call(append(args, inputArgs(p.backend, batch)...)...)
+	out, err := exec.Call(append(args, donated(p.backend, inputArgs(batch))...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func Open(ctx context.Context, dir string, backend compute.Backend, hub data.Hub
 
 // Open loads the run's model and merges its adapter in.
 func (s *Stored) Open(backend compute.Backend) (*Saved, error) {
-	checkpoint, err := s.checkpoint()
+	checkpoint, err := s.checkpoint(backend)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +70,12 @@ func mergeAdapter(backend compute.Backend, info AdapterInfo, values map[string]*
 		return namedTensors{}, err
 	}
 	defer m.finalize()
-	weights, _, err := m.state(c, state)
-	return weights, err
+	for _, at := range state.sites { // where they lie: nothing else reads this checkpoint
+		if err := m.into(c.Kernel(at.kernel.Name), state.factorsOf(at)); err != nil {
+			return namedTensors{}, fmt.Errorf("%s: %w", at.kernel.Name, err)
+		}
+	}
+	return weightsOf(c), nil
 }
 
 // state is the adapter that the description stands for, with these tensors as its factors.

@@ -110,7 +110,7 @@ func (t *trainer) rebuild(ctx context.Context, then RunConfig, doing string) err
 // read loads model and data and resolves the settings that depend on them.
 func (t *trainer) read(ctx context.Context) error {
 	var err error
-	if t.in, err = load(ctx, &t.config, t.options.Hub, t.Notice); err != nil {
+	if t.in, err = load(ctx, t.options.Backend, &t.config, t.options.Hub, t.Notice); err != nil {
 		return err
 	}
 	if err := t.matchFrom(); err != nil {
@@ -159,7 +159,7 @@ func (t *trainer) build() error {
 	}
 	t.adapter, t.job, t.Plan = adapter, t, c.plan()
 	t.program = &program{
-		backend: t.options.Backend, state: state, weights: t.frozenWeights(), objective: fineTuning(t.in.checkpoint.Config, adapter, state, lossOf(t.in.checkpoint.Config.ProblemType)),
+		backend: t.options.Backend, state: state, weights: t.frozenWeights(), objective: fineTuning(t.in.checkpoint.Config, adapter, state, lossOf(t.in.checkpoint.Config.ProblemType), c.GradientCheckpointing),
 		inputs: fineTuningInputs(data.Padding(c.Pad)), decay: c.WeightDecay, clip: c.Clip, dtype: trainDType,
 	}
 	return t.program.compile()

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gomlx/compute"
+
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/builtin"
 	"github.com/deeplora/deeplora/internal/rng"
@@ -40,13 +42,13 @@ func OpenModel(ctx context.Context, ref string, hub data.HubOptions) (fs.FS, dat
 	return files, info, nil
 }
 
-// LoadModel reads a checkpoint for prediction, its own head included, with its tokenizer.
-func LoadModel(ctx context.Context, ref string, hub data.HubOptions) (*model.Checkpoint, data.Tokenizer, error) {
+// LoadModel reads a checkpoint for prediction on a backend, its own head included, with its tokenizer.
+func LoadModel(ctx context.Context, backend compute.Backend, ref string, hub data.HubOptions) (*model.Checkpoint, data.Tokenizer, error) {
 	files, _, err := OpenModel(ctx, ref, hub)
 	if err != nil {
 		return nil, nil, err
 	}
-	checkpoint, err := model.Load(files, model.LoadOptions{})
+	checkpoint, err := model.Load(files, model.LoadOptions{Backend: backend})
 	if err != nil {
 		return nil, nil, fmt.Errorf("model %s: %w", ref, err)
 	}
@@ -149,7 +151,7 @@ type inputs struct {
 }
 
 // load reads model, tokenizer and data as the settings say, and reports what the user should know.
-func load(ctx context.Context, c *Config, hub data.HubOptions, notice func(format string, args ...any)) (*inputs, error) {
+func load(ctx context.Context, backend compute.Backend, c *Config, hub data.HubOptions, notice func(format string, args ...any)) (*inputs, error) {
 	task, err := data.LookupTask(c.Task)
 	if err != nil {
 		return nil, err
@@ -160,7 +162,7 @@ func load(ctx context.Context, c *Config, hub data.HubOptions, notice func(forma
 		return nil, err
 	}
 	in.hub = info
-	if in.checkpoint, err = loadCheckpointFor(files, c, task); err != nil {
+	if in.checkpoint, err = loadCheckpointFor(files, backend, c, task); err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
 	}
 	tok, err := data.OpenTokenizerFS(files, ".")
@@ -178,14 +180,14 @@ func load(ctx context.Context, c *Config, hub data.HubOptions, notice func(forma
 }
 
 // loadCheckpointFor reads a checkpoint with the head that a task needs, new unless the files have one.
-func loadCheckpointFor(files fs.FS, c *Config, task data.Task) (*model.Checkpoint, error) {
+func loadCheckpointFor(files fs.FS, backend compute.Backend, c *Config, task data.Task) (*model.Checkpoint, error) {
 	labels, problem := task.Labels, model.SingleLabel
 	if task.Regression() {
 		labels, problem = []string{"LABEL_0"}, model.Regression
 	}
 	checkpoint, err := model.Load(files, model.LoadOptions{
 		Labels: labels, ProblemType: problem,
-		Head: rng.New(headSeed(c), "head"), NewHead: c.FreshHead,
+		Head: rng.New(headSeed(c), "head"), NewHead: c.FreshHead, Backend: backend,
 	})
 	if err != nil {
 		return nil, err

@@ -163,7 +163,7 @@ func TestLoadModelForPrediction(t *testing.T) {
 		if tc.fields != nil {
 			addHead(t, dir, 2)
 		}
-		_, _, err := LoadModel(t.Context(), dir, data.HubOptions{Offline: true})
+		_, _, err := LoadModel(t.Context(), nil, dir, data.HubOptions{Offline: true})
 		if want := strings.ReplaceAll(tc.want, "MODEL", dir); errText(err) != want {
 			t.Errorf("%s:\ngot  %v\nwant %s", tc.name, err, want)
 		}
@@ -173,7 +173,7 @@ func TestLoadModelForPrediction(t *testing.T) {
 		t.Fatal(err)
 	}
 	addHead(t, dir, 2)
-	c, tok, err := LoadModel(t.Context(), dir, data.HubOptions{Offline: true})
+	c, tok, err := LoadModel(t.Context(), nil, dir, data.HubOptions{Offline: true})
 	if err != nil {
 		t.Fatal(err)
 	}

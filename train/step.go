@@ -117,7 +117,7 @@ func (p *program) run(batches []Batch, u update) (loss, norm float64, err error)
 
 func (p *program) runWhole(b Batch, u update) (loss, norm float64) {
 	args := append(p.weights.args(), must(p.state.args(p.backend))...)
-	args = append(args, b.Args...)
+	args = append(args, donated(p.backend, b.Args)...)
 	args = append(args, u.dropout[0][:], scalar(u.total, p.dtype))
 	out := must(p.whole.Call(append(args, p.rates(u)...)...))
 	p.state.take(out[2:])
@@ -138,10 +138,8 @@ func (p *program) runAccumulated(batches []Batch, u update) (loss, norm float64)
 		for _, q := range p.state.params {
 			args = append(args, q.value)
 		}
-		for _, s := range sums {
-			args = append(args, must(DonateTensorBuffer(s, p.backend, 0)))
-		}
-		args = append(args, b.Args...)
+		args = append(args, donated(p.backend, sums)...)
+		args = append(args, donated(p.backend, b.Args)...)
 		out := must(p.partial.Call(append(args, u.dropout[i][:], scalar(u.total, p.dtype))...))
 		loss += scalarOf(out[0])
 		sums = out[1:]
@@ -153,9 +151,7 @@ func (p *program) runAccumulated(batches []Batch, u update) (loss, norm float64)
 		return loss, math.NaN()
 	}
 	args := must(p.state.args(p.backend))
-	for _, s := range sums {
-		args = append(args, must(DonateTensorBuffer(s, p.backend, 0)))
-	}
+	args = append(args, donated(p.backend, sums)...)
 	out := must(p.apply.Call(append(args, p.rates(u)...)...))
 	p.state.take(out[1:])
 	return loss, scalarOf(out[0])

@@ -101,8 +101,10 @@ func (s *Stored) Reader() (*model.Reader, error) {
 }
 
 // checkpoint loads the base model, its head and pooler replaced by those that travel with the adapter.
-func (s *Stored) checkpoint() (*model.Checkpoint, error) {
-	c, err := model.Load(s.Base, s.loadOptions())
+func (s *Stored) checkpoint(backend compute.Backend) (*model.Checkpoint, error) {
+	o := s.loadOptions()
+	o.Backend = backend
+	c, err := model.Load(s.Base, o)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", s.Run.Model, err)
 	}
@@ -179,7 +181,7 @@ func (a *AdapterInfo) onlyKnown(values map[string]*tensors.Tensor, s *state, c *
 // Unmerged serves the run with its adapter beside the frozen weights, as it was trained: what merged weights,
 // and what others read from our files, are held against.
 func (s *Stored) Unmerged(backend compute.Backend) (*Predictor, error) {
-	c, err := s.checkpoint()
+	c, err := s.checkpoint(backend)
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ func (p *program) trace(batches []Batch, u update) (first Origin, err error) {
 			for _, q := range p.state.params {
 				args = append(args, q.value)
 			}
-			args = append(args, b.Args...)
+			args = append(args, donated(p.backend, b.Args)...)
 			out := must(exec.Call(append(args, u.dropout[i][:], scalar(u.total, p.dtype))...))
 			if at := t.origin(p, out[0], out[1]); first.Part == "" || first.Part == originNorm && at.Part != originNorm {
 				first, first.Batch = at, i

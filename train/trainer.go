@@ -71,7 +71,7 @@ func (t *trainer) Batch(i int) (b Batch, err error) {
 		return b, err
 	}
 	err = graphx.Try("batch", func() {
-		b = Batch{batchArgs(t.options.Backend, assembled, trainDType), realExamples(assembled), assembled.Tokens}
+		b = Batch{batchArgs(assembled, trainDType), realExamples(assembled), assembled.Tokens}
 	})
 	return b, err
 }

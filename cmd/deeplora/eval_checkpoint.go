@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gomlx/compute"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -39,7 +40,11 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	if err != nil {
 		return nil, err
 	}
-	checkpoint, err := loadFor(files, task)
+	backend, _, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	checkpoint, err := loadFor(files, backend, task)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
 	}
@@ -56,10 +61,6 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
 	}
-	backend, _, err := s.open()
-	if err != nil {
-		return nil, err
-	}
 	p, err := train.NewPredictor(backend, checkpoint)
 	if err != nil {
 		return nil, err
@@ -70,13 +71,13 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 }
 
 // loadFor reads a checkpoint whose head is one of the task's, its outputs in the task's order.
-func loadFor(files fs.FS, task data.Task) (*model.Checkpoint, error) {
+func loadFor(files fs.FS, backend compute.Backend, task data.Task) (*model.Checkpoint, error) {
 	r, err := model.OpenReader(files, model.LoadOptions{})
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	o := model.LoadOptions{Labels: task.Labels, ProblemType: model.SingleLabel}
+	o := model.LoadOptions{Labels: task.Labels, ProblemType: model.SingleLabel, Backend: backend}
 	if task.Regression() {
 		o.Labels, o.ProblemType = []string{"LABEL_0"}, model.Regression
 	}

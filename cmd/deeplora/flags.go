@@ -254,6 +254,7 @@ func bindTrain(f *pflag.FlagSet, c *train.Config) {
 	f.IntVar(&c.Batch, "batch", c.Batch, "examples a batch")
 	f.IntVar(&c.Accumulate, "accumulate", c.Accumulate, "batches a step")
 	f.IntVar(&c.EvalBatch, "eval-batch", c.EvalBatch, "evaluation batch, in packed rows of 64 tokens")
+	f.BoolVar(&c.GradientCheckpointing, "gradient-checkpointing", c.GradientCheckpointing, "compute the inside of layers again in backward: less memory, a third more time")
 	f.BoolVar(&c.DropLast, "drop-last", c.DropLast, "leave out each epoch's incomplete batch")
 
 	f.Float64Var(&c.LR, "lr", c.LR, "peak learning rate; 0: the method's")

@@ -148,11 +148,11 @@ func (p *predictor) open(cmd *cobra.Command) error {
 		}
 		return p.use(saved)
 	}
-	checkpoint, tok, err := train.LoadModel(cmd.Context(), p.model, p.hub())
+	backend, _, err := p.shared.open()
 	if err != nil {
 		return err
 	}
-	backend, _, err := p.shared.open()
+	checkpoint, tok, err := train.LoadModel(cmd.Context(), backend, p.model, p.hub())
 	if err != nil {
 		return err
 	}

@@ -111,17 +111,21 @@ func (f *filler) mask(a *arrays, start, n, masked int, s *rng.Stream) int {
 }
 
 // args are the arrays as a graph's arguments.
-func (a *arrays) args() []any {
-	grid := func(v []int32) any { return tensors.FromFlatDataAndDimensions(v, a.rows, a.length) }
-	args := []any{grid(a.ids), grid(a.types), grid(a.segments), grid(a.positions)}
+func (a *arrays) args() []*tensors.Tensor {
+	grid := func(v []int32) *tensors.Tensor { return tensors.FromFlatDataAndDimensions(v, a.rows, a.length) }
+	args := []*tensors.Tensor{grid(a.ids), grid(a.types), grid(a.segments), grid(a.positions)}
 	if a.masked > 0 {
-		args = append(args, a.maskedAt, a.maskedWas, a.maskedWeight)
+		args = append(args, vector(a.maskedAt), vector(a.maskedWas), vector(a.maskedWeight))
 	}
 	if a.width > 0 {
-		args = append(args, a.first, a.singleWeight,
-			tensors.FromFlatDataAndDimensions(a.embedding, a.rows*a.perRow, a.width), a.pairWeight, a.pairCosine)
+		args = append(args, vector(a.first), vector(a.singleWeight),
+			tensors.FromFlatDataAndDimensions(a.embedding, a.rows*a.perRow, a.width), vector(a.pairWeight), vector(a.pairCosine))
 	}
 	return args
+}
+
+func vector[T int32 | float32](v []T) *tensors.Tensor {
+	return tensors.FromFlatDataAndDimensions(v, len(v))
 }
 
 // inputs is the number of args.

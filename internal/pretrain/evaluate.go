@@ -60,9 +60,16 @@ func (e *evaluator) measure(ctx context.Context, params []train.NamedTensor, pro
 			for _, p := range params {
 				args = append(args, p.Value)
 			}
-			for j, out := range e.exec.MustCall(append(args, b.args()...)...) {
+			inputs := b.args()
+			for _, t := range inputs {
+				args = append(args, t)
+			}
+			for j, out := range e.exec.MustCall(args...) {
 				sums[j] += float64(tensors.ToScalar[float32](out))
 				out.MustFinalizeAll()
+			}
+			for _, t := range inputs {
+				t.MustFinalizeAll()
 			}
 		})
 		if err != nil {

@@ -89,7 +89,10 @@ func measure(t *testing.T, b compute.Backend, r *run, a *arrays, names []string,
 		t.Fatal(err)
 	}
 	defer exec.Finalize()
-	out := exec.MustCall(append(append(args, a.args()...), []uint32{1, 2}, float32(2))...)
+	for _, x := range a.args() {
+		args = append(args, x)
+	}
+	out := exec.MustCall(append(args, []uint32{1, 2}, float32(2))...)
 	wide := func(x *tensors.Tensor) (values []float64) {
 		for _, v := range tensors.MustCopyFlatData[float32](x) {
 			values = append(values, float64(v))
