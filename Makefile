@@ -3,7 +3,7 @@ export GOEXPERIMENT := simd
 GO ?= go
 BIN := bin/deeplora
 
-.PHONY: help build engine demo test test-slow race fuzz chaos bench lint check vulncheck check-peft slurm-test fmt goldens tiny
+.PHONY: help build engine demo test test-slow race fuzz chaos bench lint check vulncheck check-peft slurm-test image-test fmt goldens tiny
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -55,6 +55,9 @@ check-peft: engine ## exports read by Transformers and PEFT, in a virtual enviro
 
 slurm-test: engine ## compare on a Slurm of one node, set up for it where that can be done
 	scripts/slurm_test.sh
+
+image-test: engine ## the steps of the Dockerfile in a folder, without Docker
+	scripts/image_test.sh
 
 fmt: ## format the code
 	$(GO) tool gofumpt -w .
