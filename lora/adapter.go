@@ -68,6 +68,8 @@ type Method struct {
 	Needs       string // what it asks of kernels and settings, one line
 	Depth       int    // default number of W factors; vanilla's two are all it can have
 
+	FirstGradient bool // its start is found from the kernels' first gradients
+
 	rate       func(s Settings) float64                          // default learning rate
 	build      func(s Settings) (Adapter, []error)               // the adapter, or every fault of the settings
 	parameters func(s Settings, in, out int) int                 // of one kernel: method.md 2.3
@@ -88,7 +90,7 @@ var methods = []Method{
 		rate: deepRate, build: newNarrow, parameters: deepParameters(narrowWidth), norm: deepNorm,
 	},
 	{
-		Name: "deep-compressed", Depth: 3, Description: "ΔK = left·WL···W1·rightᵀ, deep-wide's learning directions from the first gradient", Needs: "depth 3 or more; an even rank up to the kernel's smaller side; one gradient of each kernel",
+		Name: "deep-compressed", Depth: 3, FirstGradient: true, Description: "ΔK = left·WL···W1·rightᵀ, deep-wide's learning directions from the first gradient", Needs: "depth 3 or more; an even rank up to the kernel's smaller side; one gradient of each kernel",
 		rate: compressedRate, build: newCompressed, parameters: compressedParameters, norm: compressedNorm,
 	},
 	{

@@ -32,14 +32,14 @@ func benchmarkConfig() Config {
 	return c
 }
 
-// shapesOf counts what batches compute: their shapes, a graph each, real tokens and all.
-type shapesOf struct {
+// shapeCount counts what batches compute: their shapes, a graph each, real tokens and all.
+type shapeCount struct {
 	shapes               [][3]int
 	batches, real, total int
 }
 
 // add counts a batch and reports whether its shape is new.
-func (s *shapesOf) add(b data.Batch) (compiles bool) {
+func (s *shapeCount) add(b data.Batch) (compiles bool) {
 	shape := [3]int{b.Rows, b.Len, len(b.Index)}
 	if compiles = !slices.Contains(s.shapes, shape); compiles {
 		s.shapes = append(s.shapes, shape)
@@ -51,7 +51,7 @@ func (s *shapesOf) add(b data.Batch) (compiles bool) {
 }
 
 // measure reports what n runs of fn took, and what a batch is.
-func (s *shapesOf) measure(b *testing.B, fn func() error) {
+func (s *shapeCount) measure(b *testing.B, fn func() error) {
 	var wall []time.Duration
 	before := cpuTime()
 	for b.Loop() {
@@ -88,7 +88,7 @@ func BenchmarkStep(b *testing.B) {
 	for _, pad := range []data.Padding{data.PadFixed, data.PadBucket, data.PadPacked} {
 		b.Run(string(pad), func(b *testing.B) {
 			tr := benchmarked(b, pad)
-			var s shapesOf
+			var s shapeCount
 			for i := range tr.config.Steps {
 				batch, err := tr.batch(i)
 				if err != nil {
@@ -121,7 +121,7 @@ func BenchmarkEvaluate(b *testing.B) {
 		b.Run(string(pad), func(b *testing.B) {
 			layout := evaluationLayout(&tr.config)
 			layout.Padding = pad
-			var s shapesOf
+			var s shapeCount
 			for batch, err := range layout.batches(rows, 0) {
 				if err != nil {
 					b.Fatal(err)

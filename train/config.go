@@ -76,6 +76,10 @@ type Config struct {
 	// Keep of each layer only what it was given, and compute the rest again in backward: less memory, a third more
 	// time. Left out of files where it is off, as above.
 	GradientCheckpointing bool `json:"gradient-checkpointing,omitempty"`
+
+	// Split a batch that does not fit into memory into accumulated ones. A run's own Batch and Accumulate are what
+	// came of it. Left out of files where it is off.
+	AutoBatch bool `json:"auto-batch,omitempty"`
 }
 
 // Unset values of settings whose zero means something.

@@ -61,30 +61,13 @@ func (k *kernelGradients) group(name string) []model.Kernel {
 	return group
 }
 
-// compute runs one forward and backward pass. The hook only notes which node each kernel is: it is the same
-// encoder, and there is no second forward pass in the code.
+// compute runs one forward and backward pass.
 func (k *kernelGradients) compute(group []model.Kernel) error {
 	if len(group) == 0 {
 		return fmt.Errorf("not an adapted kernel")
 	}
 	return graphx.Try("compression pass", func() {
-		exec := must(NewExec(k.backend, func(in []*Node) []*Node {
-			weights, in := split(in, len(k.weights.list))
-			kernel := map[string]*Node{}
-			note := func(at model.Kernel, x, w *Node) *Node {
-				kernel[at.Name] = w
-				return model.Frozen(at, x, w)
-			}
-			in, total := split(in, len(in)-1)
-			batch := batchOf(in)
-			bert := &model.BERT{Config: k.config, Weights: k.weights.lookup(weights, nil), Hook: note}
-			loss := weightedMean(k.loss(bert.Logits(batch.inputs), batch.labels), batch.weights, total[0])
-			wanted := make([]*Node, len(group))
-			for i, g := range group {
-				wanted[i] = kernel[g.Name]
-			}
-			return Gradient(loss, wanted...)
-		}))
+		exec := must(k.exec(group))
 		defer exec.Finalize()
 		dtype := k.weights.list[0].DType()
 		args := append(k.weights.args(), donated(k.backend, batchArgs(k.batch, dtype))...)
@@ -93,5 +76,27 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 		for i, g := range group {
 			k.ready[g.Name] = out[i]
 		}
+	})
+}
+
+// exec is the pass: weights, batch, total -> gradients of the group. The hook only notes which node each kernel is:
+// it is the same encoder, and there is no second forward pass in the code.
+func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
+	return NewExec(k.backend, func(in []*Node) []*Node {
+		weights, in := split(in, len(k.weights.list))
+		kernel := map[string]*Node{}
+		note := func(at model.Kernel, x, w *Node) *Node {
+			kernel[at.Name] = w
+			return model.Frozen(at, x, w)
+		}
+		in, total := split(in, len(in)-1)
+		batch := batchOf(in)
+		bert := &model.BERT{Config: k.config, Weights: k.weights.lookup(weights, nil), Hook: note}
+		loss := weightedMean(k.loss(bert.Logits(batch.inputs), batch.labels), batch.weights, total[0])
+		wanted := make([]*Node, len(group))
+		for i, g := range group {
+			wanted[i] = kernel[g.Name]
+		}
+		return Gradient(loss, wanted...)
 	})
 }

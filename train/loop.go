@@ -58,6 +58,7 @@ type Loop struct {
 	Plan
 	Out     string
 	OnEvent func(Event) // may be nil
+	Memory  Memory
 
 	job      Job
 	program  *program
@@ -179,6 +180,11 @@ func (l *Loop) step() error {
 	batches, u, err := l.plan(l.progress.Step)
 	if err != nil {
 		return err
+	}
+	if l.firstStep == 0 {
+		if err := l.checkMemory(batches[0]); err != nil {
+			return err
+		}
 	}
 	loss, norm, err := l.program.run(batches, u)
 	if err != nil {

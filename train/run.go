@@ -74,6 +74,9 @@ func (c *RunConfig) Resolved(run string, given Config) (Config, error) {
 	chosen(&given.Dropout, c.Dropout, CheckpointDropout)
 	chosen(&given.HeadSeed, c.HeadSeed, SeedOfRun)
 	chosen(&given.Select, c.Select, "")
+	if given.AutoBatch && c.AutoBatch {
+		given.Batch, given.Accumulate = c.Batch, c.Accumulate
+	}
 	if given.Batch > manifest.N { // lowered to the examples there are
 		given.Batch = c.Batch
 	}

@@ -24,22 +24,16 @@ import (
 // create prepares a new run: reads everything, makes the run directory, draws the adapter. The directory is
 // made only once settings, model and data have proved sound.
 func (t *trainer) create(ctx context.Context) error {
-	if t.config.From != "" {
-		if err := t.goOnFrom(ctx, t.config.From); err != nil {
-			return err
-		}
-	}
-	if err := t.config.Validate(); err != nil {
-		return configError{err}
-	}
 	if err := CheckVacant(t.Out, configJSON); err != nil {
 		return err
 	}
-	if err := t.read(ctx); err != nil {
+	if err := t.prepare(ctx); err != nil {
 		return err
 	}
-	if err := t.build(); err != nil {
-		return err
+	if t.config.AutoBatch {
+		if err := t.fitBatch(ctx); err != nil {
+			return err
+		}
 	}
 	if ctx.Err() != nil { // who stopped this may begin the run again at once: it must not appear under their hands
 		return t.orInterrupted(ctx, ctx.Err())
@@ -52,6 +46,22 @@ func (t *trainer) create(ctx context.Context) error {
 		return err
 	}
 	return t.ready(ctx, t.start)
+}
+
+// prepare reads model and data of a new run and builds what trains on them.
+func (t *trainer) prepare(ctx context.Context) error {
+	if t.config.From != "" {
+		if err := t.goOnFrom(ctx, t.config.From); err != nil {
+			return err
+		}
+	}
+	if err := t.config.Validate(); err != nil {
+		return configError{err}
+	}
+	if err := t.read(ctx); err != nil {
+		return err
+	}
+	return t.build()
 }
 
 // reopen prepares to go on with a run. It returns the result of one that has finished.
@@ -229,10 +239,7 @@ func (t *trainer) sites(kernels []model.Kernel) ([]lora.Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	gradients := &kernelGradients{
-		backend: t.options.Backend, config: t.in.checkpoint.Config, weights: weightsOf(t.in.checkpoint),
-		loss: lossOf(t.in.checkpoint.Config.ProblemType), batch: first, total: realExamples(first), kernels: kernels,
-	}
+	gradients := t.gradientsOn(first, kernels)
 	sites := make([]lora.Site, len(kernels))
 	for i, k := range kernels {
 		sites[i] = lora.Site{
@@ -243,6 +250,14 @@ func (t *trainer) sites(kernels []model.Kernel) ([]lora.Site, error) {
 		}
 	}
 	return sites, nil
+}
+
+// gradientsOn are the gradients by kernels of the loss of a batch.
+func (t *trainer) gradientsOn(b data.Batch, kernels []model.Kernel) *kernelGradients {
+	return &kernelGradients{
+		backend: t.options.Backend, config: t.in.checkpoint.Config, weights: weightsOf(t.in.checkpoint),
+		loss: lossOf(t.in.checkpoint.Config.ProblemType), batch: b, total: realExamples(b), kernels: kernels,
+	}
 }
 
 // headNames are the tensors of the classification head.

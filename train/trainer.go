@@ -21,6 +21,7 @@ type Options struct {
 	Hub        data.HubOptions
 	Provenance Provenance  // backend, plugin, threads and versions; the files are filled in
 	OnEvent    func(Event) // may be nil
+	Memory     Memory
 }
 
 // trainer is one run in memory: the job of its loop.
@@ -41,7 +42,7 @@ type trainer struct {
 var _ Job = (*trainer)(nil)
 
 func newTrainer(c Config, o Options) *trainer {
-	return &trainer{options: o, config: c, Loop: Loop{Out: o.Out, OnEvent: o.OnEvent, started: time.Now()}}
+	return &trainer{options: o, config: c, Loop: Loop{Out: o.Out, OnEvent: o.OnEvent, Memory: o.Memory, started: time.Now()}}
 }
 
 // Train trains an adapter as the settings say, into the run directory o.Out, and returns what it wrote to

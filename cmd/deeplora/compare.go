@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/internal/study"
 	"github.com/deeplora/deeplora/train"
 )
@@ -277,10 +278,10 @@ func (c *comparison) newExecutor(program string, s *study.Study) (study.Executor
 	if jobs > cores {
 		return nil, usagef("--jobs: %d runs at once on %d cores", jobs, cores)
 	}
-	memory := int64(memoryBytes()) / 10 * 9 // what is left is the system's
+	most := memory.Total() / 10 * 9 // what is left is the system's
 	return &study.Local{
 		Program: program, Machine: machine, Jobs: jobs, Cores: cores, GPUs: c.gpus,
-		Memory: memory, Need: memory / 8,
+		Memory: most, Need: most / 8,
 	}, nil
 }
 

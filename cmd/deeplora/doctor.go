@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/internal/memory"
 )
 
 func doctorCommand(s *shared) *cobra.Command {
@@ -75,7 +76,7 @@ func diagnose(cache string) (diagnosis, error) {
 		Version: version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		SIMD: builtWithSIMD(), Libraries: libraries(),
 		Backends: []backendState{goState(), xlaState(plugins, engine.CPU), xlaState(plugins, engine.CUDA)},
-		CPUs:     runtime.NumCPU(), MemoryBytes: memoryBytes(), Cache: cache,
+		CPUs:     runtime.NumCPU(), MemoryBytes: uint64(memory.Total()), Cache: cache,
 	}
 	for _, b := range d.Backends { // slowest first
 		if b.Available {

@@ -253,6 +253,7 @@ func bindTrain(f *pflag.FlagSet, c *train.Config) {
 	f.Float64Var(&c.Epochs, "epochs", c.Epochs, "passes over the training examples (default 3 without --steps)")
 	f.IntVar(&c.Batch, "batch", c.Batch, "examples a batch")
 	f.IntVar(&c.Accumulate, "accumulate", c.Accumulate, "batches a step")
+	f.BoolVar(&c.AutoBatch, "auto-batch", c.AutoBatch, "split a batch that does not fit into memory into accumulated ones")
 	f.IntVar(&c.EvalBatch, "eval-batch", c.EvalBatch, "evaluation batch, in packed rows of 64 tokens")
 	f.BoolVar(&c.GradientCheckpointing, "gradient-checkpointing", c.GradientCheckpointing, "compute the inside of layers again in backward: less memory, a third more time")
 	f.BoolVar(&c.DropLast, "drop-last", c.DropLast, "leave out each epoch's incomplete batch")

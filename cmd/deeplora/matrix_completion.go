@@ -14,6 +14,7 @@ import (
 
 	"github.com/deeplora/deeplora/internal/completion"
 	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/internal/picture"
 )
 
@@ -133,7 +134,7 @@ func (s *shared) complete(cmd *cobra.Command, c completionFlags) (*completion.Re
 	if err := c.train.Validate(rows, cols); err != nil {
 		return nil, usageError{err}
 	}
-	if need, have := completion.WideBytes(rows, cols, c.train.Depth), memoryBytes(); c.train.Method == completion.Wide && have > 0 && need > have {
+	if need, have := completion.WideBytes(rows, cols, c.train.Depth), uint64(memory.Total()); c.train.Method == completion.Wide && have > 0 && need > have {
 		return nil, usagef("--method wide: %d factors of %d × %d take %.0f GB, this machine has %.0f; --method compressed takes a few megabytes",
 			c.train.Depth, max(rows, cols), max(rows, cols), float64(need)/1e9, float64(have)/1e9)
 	}

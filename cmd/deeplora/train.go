@@ -18,8 +18,7 @@ import (
 
 func trainCommand(s *shared) *cobra.Command {
 	c := train.Default()
-	var out string
-	var resume, asJSON bool
+	var o trainFlags
 	cmd := &cobra.Command{
 		Use:   "train",
 		Short: "Train an adapter on a GLUE task",
@@ -29,50 +28,75 @@ was stopped, by whatever, goes on with --resume and ends with the same adapter t
 		Example: "  deeplora train --task stsb --shots 256 --steps 200 --out run\n" +
 			"  deeplora train --model ./bert-base-uncased --task rte --data ./glue/RTE --method deep-compressed --rank 8 --out rte",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if out == "" {
+			if o.estimate {
+				return s.estimate(cmd, c, o)
+			}
+			if o.out == "" {
 				return usagef("--out is required: the run directory")
 			}
-			result, err := s.train(cmd, c, out, resume)
+			result, err := s.train(cmd, c, o)
 			if err != nil {
-				return hintResume(err, resumeCommand(cmd.Flags(), out))
+				return hintResume(err, resumeCommand(cmd.Flags(), o.out))
 			}
-			if asJSON {
+			if o.json {
 				return s.ui.json(result)
 			}
 			return s.ui.table(resultRows(*result))
 		},
 	}
 	bindTrain(cmd.Flags(), &c)
-	cmd.Flags().StringVarP(&out, "out", "o", "", "run directory")
-	cmd.Flags().BoolVar(&resume, "resume", false, "go on with the run in --out, with its settings")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print result.json")
+	f := cmd.Flags()
+	f.StringVarP(&o.out, "out", "o", "", "run directory")
+	f.BoolVar(&o.resume, "resume", false, "go on with the run in --out, with its settings")
+	f.BoolVar(&o.estimate, "estimate", false, "print what memory the run would take, and train nothing")
+	f.Float64Var(&o.memory, "memory", 0, "memory the run may take, in GB (10⁹ bytes); 0: what is free, where that is known")
+	f.BoolVar(&o.json, "json", false, "print result.json, or the estimate as JSON")
 	return cmd
 }
 
-// train runs one training into out.
-func (s *shared) train(cmd *cobra.Command, parsed train.Config, out string, resume bool) (*train.Result, error) {
+// trainFlags are the flags of train that are no settings of a run.
+type trainFlags struct {
+	out                    string
+	resume, estimate, json bool
+	memory                 float64 // GB
+}
+
+// trainSettings are the settings of the line, all of them sound.
+func trainSettings(cmd *cobra.Command, parsed train.Config, o trainFlags) (train.Config, error) {
 	c, err := settings(cmd.Flags(), parsed)
 	if err != nil {
-		return nil, usageError{err}
+		return c, usageError{err}
 	}
 	if err := c.Absolute(); err != nil {
-		return nil, err
+		return c, err
 	}
 	for _, name := range []string{"method", "rank", "depth", "init-scale", "gamma", "init", "alpha", "scope", "target", "min-dim"} {
-		if c.From != "" && cmd.Flags().Changed(name) && !resume {
-			return nil, usagef("--%s: with --from the adapter is that of the run it goes on from", name)
+		if c.From != "" && cmd.Flags().Changed(name) && !o.resume {
+			return c, usagef("--%s: with --from the adapter is that of the run it goes on from", name)
 		}
 	}
-	if err := c.Validate(); err != nil {
-		return nil, usageError{err}
+	if o.memory < 0 || o.memory > 1e6 {
+		return c, usagef("--memory: %g GB; want more than 0, or 0 for what is free", o.memory)
 	}
-	if resume {
-		if err := s.resume(cmd.Flags(), c, out); err != nil {
+	if err := c.Validate(); err != nil {
+		return c, usageError{err}
+	}
+	return c, nil
+}
+
+// train runs one training into o.out.
+func (s *shared) train(cmd *cobra.Command, parsed train.Config, o trainFlags) (*train.Result, error) {
+	c, err := trainSettings(cmd, parsed, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.resume {
+		if err := s.resume(cmd.Flags(), c, o.out); err != nil {
 			return nil, err
 		}
 	}
 	backend, provenance, err := s.open()
-	if err != nil && resume && !cmd.Flags().Changed("backend") && exitCode(err) == exitFailed {
+	if err != nil && o.resume && !cmd.Flags().Changed("backend") && exitCode(err) == exitFailed {
 		return nil, fmt.Errorf("the run computes on %s: %w; --backend takes another engine", s.backend, err)
 	}
 	if err != nil {
@@ -81,7 +105,8 @@ func (s *shared) train(cmd *cobra.Command, parsed train.Config, out string, resu
 	defer s.ui.clear() // a bar, where there is an error
 	defer s.onInterrupt(cmd.Context())()
 	return train.Train(cmd.Context(), c, train.Options{
-		Backend: backend, Out: out, Resume: resume, Hub: s.hub(), Provenance: provenance, OnEvent: s.ui.event,
+		Backend: backend, Out: o.out, Resume: o.resume, Hub: s.hub(), Provenance: provenance, OnEvent: s.ui.event,
+		Memory: memoryFor(provenance.Backend, o.memory),
 	})
 }
 

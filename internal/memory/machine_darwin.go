@@ -1,12 +1,18 @@
-package main
+package memory
 
 import "golang.org/x/sys/unix"
 
-// memoryBytes is the machine's memory; 0 if unknown.
-func memoryBytes() uint64 {
+// Total is the machine's memory, in bytes; 0 if unknown.
+func Total() int64 {
 	n, err := unix.SysctlUint64("hw.memsize")
 	if err != nil {
 		return 0
 	}
-	return n
+	return int64(n)
 }
+
+// Available is unknown here: the system gives memory away as it is asked for.
+func Available() int64 { return 0 }
+
+// Resident is unknown here.
+func Resident() int64 { return 0 }

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/train"
+)
+
+// memoryFor is what is known of the memory that a run on a backend may take: so many GB, or what is free for 0.
+func memoryFor(backend string, limit float64) train.Memory {
+	return train.Memory{Working: engine.WorkingMemory, Limit: int64(limit * 1e9), Device: backend == backendCUDA}
+}
+
+// estimate prints what memory a run would take.
+func (s *shared) estimate(cmd *cobra.Command, parsed train.Config, o trainFlags) error {
+	c, err := trainSettings(cmd, parsed, o)
+	if err != nil {
+		return err
+	}
+	backend, provenance, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer s.ui.clear()
+	e, err := train.EstimateMemory(cmd.Context(), c, train.Options{
+		Backend: backend, Hub: s.hub(), Provenance: provenance, OnEvent: s.ui.event, Memory: memoryFor(provenance.Backend, o.memory),
+	})
+	if errors.Is(err, train.ErrNoEstimate) {
+		return fmt.Errorf("%w: --backend %s is an engine that does", err, backendCPU)
+	}
+	if err != nil {
+		return err
+	}
+	if o.json {
+		err = s.ui.json(e)
+	} else {
+		err = s.ui.table(estimateRows(*e))
+	}
+	if err == nil && !e.Fits() {
+		s.ui.line("note: that is more than there is; what helps: --auto-batch, or a smaller --batch with more --accumulate; --gradient-checkpointing")
+	}
+	return err
+}
+
+// estimateRows is an estimate as a table: what is held all the time, what at one time or another, and the most.
+func estimateRows(e train.Estimate) [][]string {
+	gb := func(n int64) string { return fmt.Sprintf("%.2f GB", float64(n)/1e9) }
+	rows := [][]string{
+		{"largest batch", fmt.Sprintf("%d rows of %d tokens", e.Rows, e.Length)},
+		{"model", gb(e.Weights)},
+		{"trained", fmt.Sprintf("%s, %d parameters with their moments", gb(e.State), e.Parameters)},
+	}
+	if e.Base > 0 {
+		rows = append(rows, []string{"program", gb(e.Base) + ", with the engine and its compiled graphs"})
+	}
+	if e.Initialise > 0 {
+		rows = append(rows, []string{"beginning", gb(e.Initialise) + " while the first gradients are computed"})
+	}
+	rows = append(rows, []string{"a step", gb(e.Step)}, []string{"evaluation", gb(e.Evaluate)}, []string{"peak", gb(e.Peak)})
+	if e.Limit > 0 {
+		rows = append(rows, []string{"there is", gb(e.Limit)})
+	}
+	return rows
+}
