@@ -34,9 +34,9 @@ FAULTS ?= 300
 chaos: build ## random faults at random moments of every command, held against undisturbed runs
 	$(GO) run ./scripts/chaos --program $(BIN) --faults $(FAULTS)
 
-bench: build ## benchmarks, and the side-by-side runner with the PyTorch peer
+bench: build ## benchmarks, and deeplora beside its PyTorch peer: make bench BENCH="--model DIR --python PYTHON"
 	$(GO) test -run xxx -bench . ./internal/safetensors ./lora ./data
-	$(GO) run ./bench
+	$(GO) run ./bench $(BENCH)
 
 lint: ## vet, staticcheck, gofumpt, tidy
 	$(GO) vet ./...

@@ -1,229 +1,149 @@
-// Command bench times training steps of deeplora side by side with its peer, Transformers and PEFT on PyTorch:
-// in turn, in one run, on the same machine, so that the ratio means something where absolute times do not.
+// Command bench times deeplora side by side with its peer, Transformers and PEFT on PyTorch: in turn, in one run, on
+// the same machine, so that the ratio means something where absolute times do not. Before it times anything it
+// checks that both compute the same logits and loss from the same weights.
 //
 //	make build
-//	go run ./scripts/bertbase --tokenizer DIR --labels 1 --out /tmp/bert
-//	go run ./bench --model /tmp/bert --python .venv/bin/python
+//	go run ./scripts/bertbase --tokenizer DIR --labels 1 --out bert
+//	go run ./bench --model bert --minilm DIR --glue DIR --python .venv/bin/python --json bench.json
+//	go run ./bench --table bench.json
 //
-// Both train on batches of the same shape, rows all of them padded or filled to the same length, dropout on,
-// head frozen. deeplora runs once per method, the peer runs vanilla LoRA.
+// What cannot be run is left out with a line that says why; without any flag deeplora runs alone, on its embedded
+// encoder. With --json every round that ends is kept, and the same line again goes on where it was stopped. The table
+// on standard output is Markdown. workloads.go says what is timed, flops.go how work is counted.
 package main
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
+	"os/signal"
 	"slices"
-	"strconv"
 	"strings"
-	"text/tabwriter"
+	"syscall"
 
-	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/internal/builtin"
+	"github.com/deeplora/deeplora/internal/jsonfile"
 )
 
 type settings struct {
-	binary, python, model, data string // data is made here
-	methods, scopes             []string
-	rank, batch, length         int
-	steps, rounds, threads      int
+	binary, python, model, minilm, glue string
+	only                                []string // names of workloads; none: all
+	rounds                              int
+	json, table                         string // files
+	conditions
 }
 
-// timing is what one process measured.
-type timing struct {
-	Step  float64 `json:"step_seconds"`                // median of all but the first
-	Start float64 `json:"start_to_first_step_seconds"` // 0 where it was not measured
-	Peak  int64   `json:"peak_rss_bytes"`
+// conditions are what times depend on: a file of results has one set of them.
+type conditions struct {
+	Device  string `json:"device"`  // cpu or cuda
+	Threads int    `json:"threads"` // 0: all
+	Steps   int    `json:"steps"`   // of a process that steps are timed of; the first is not counted
 }
 
 func main() {
-	var s settings
-	var methods, scopes string
-	flag.StringVar(&s.binary, "deeplora", "bin/deeplora", "program to time")
-	flag.StringVar(&s.python, "python", os.Getenv("DEEPLORA_PEER_PYTHON"), "Python with torch, transformers and peft; without one deeplora runs alone")
-	flag.StringVar(&s.model, "model", "", "checkpoint folder (default: the embedded encoder, and no peer)")
-	flag.StringVar(&methods, "methods", "vanilla,deep-compressed", "methods of deeplora")
-	flag.StringVar(&scopes, "scopes", "only-query-value,attention-mlp", "scopes; the peer knows these two")
-	flag.IntVar(&s.rank, "rank", 8, "rank")
-	flag.IntVar(&s.batch, "batch", 16, "rows a batch")
-	flag.IntVar(&s.length, "length", 128, "tokens a row")
-	flag.IntVar(&s.steps, "steps", 6, "steps a process; the first is not counted")
-	flag.IntVar(&s.rounds, "rounds", 3, "times each is run, in turn")
-	flag.IntVar(&s.threads, "threads", 0, "threads; 0: all")
-	flag.Parse()
-	s.methods, s.scopes = strings.Split(methods, ","), strings.Split(scopes, ",")
-	if err := run(s); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+	if len(os.Args) > 1 && os.Args[1] == peakCommand {
+		if err := peakProcess(os.Args[2:], os.Stdout); err != nil {
+			fail(err)
+		}
+		return
+	}
+	s, err := parse(os.Args[1:], os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = run(ctx, s)
+	}
+	if err != nil {
+		fail(err)
 	}
 }
 
-func run(s settings) error {
-	if s.python == "" || s.model == "" {
-		fmt.Fprintln(os.Stderr, "bench: no peer: give --model, and --python with torch, transformers and peft (python3 -m venv .venv && .venv/bin/pip install torch transformers peft)")
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	os.Exit(1)
+}
+
+// parse reads the command line; usage and faults go to w.
+func parse(args []string, w io.Writer) (settings, error) {
+	var s settings
+	var only string
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(w)
+	f.StringVar(&s.binary, "deeplora", "bin/deeplora", "program to time")
+	f.StringVar(&s.python, "python", os.Getenv("DEEPLORA_PEER_PYTHON"), "Python with torch, transformers and peft; without one deeplora runs alone")
+	f.StringVar(&s.model, "model", "", "checkpoint of BERT-base's shape (default the embedded encoder)")
+	f.StringVar(&s.minilm, "minilm", "", "checkpoint of MiniLM, for workload e")
+	f.StringVar(&s.glue, "glue", "", "directory with STS-B, SST-2 and RTE (default the embedded rows of STS-B)")
+	f.StringVar(&only, "only", "", "workloads, by commas (default all: "+strings.Join(names(), ",")+")")
+	f.IntVar(&s.rounds, "rounds", 5, "times each workload is run on both sides, in turn")
+	f.IntVar(&s.Steps, "steps", 6, "steps of a process that steps are timed of; the first is not counted")
+	f.IntVar(&s.Threads, "threads", 0, "threads of both sides; 0: all")
+	f.StringVar(&s.Device, "device", "cpu", "where both sides compute: cpu or cuda")
+	f.StringVar(&s.json, "json", "", "file that keeps every round; a run with the same file goes on")
+	f.StringVar(&s.table, "table", "", "print the table of such a file, and run nothing")
+	if err := f.Parse(args); err != nil {
+		return s, err
 	}
-	dir, err := os.MkdirTemp("", "deeplora-bench-*")
-	if err != nil {
-		return err
+	if only != "" {
+		s.only = strings.Split(only, ",")
 	}
-	defer os.RemoveAll(dir)
-	if s.data, err = writeData(dir); err != nil {
-		return err
+	return s, s.check(f.Args())
+}
+
+func (s *settings) check(rest []string) error {
+	var faults []error
+	if len(rest) > 0 {
+		faults = append(faults, fmt.Errorf("%q: flags only", rest[0]))
 	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "scope\tmethod\ts/step\tstart s\tpeak GB\tratio to the peer (each round)")
-	for _, scope := range s.scopes {
-		if err := compare(w, s, scope); err != nil {
+	for _, name := range s.only {
+		if _, ok := lookup(name); !ok {
+			faults = append(faults, fmt.Errorf("--only: there is no workload %q (known: %s)", name, strings.Join(names(), " ")))
+		}
+	}
+	if s.Device != "cpu" && s.Device != "cuda" {
+		faults = append(faults, fmt.Errorf("--device %s: want cpu or cuda", s.Device))
+	}
+	if s.rounds < 1 || s.Steps < 2 || s.Threads < 0 {
+		faults = append(faults, fmt.Errorf("--rounds %d --steps %d --threads %d: want at least 1, 2 and 0", s.rounds, s.Steps, s.Threads))
+	}
+	return errors.Join(faults...)
+}
+
+func run(ctx context.Context, s settings) error {
+	var r results
+	if s.table != "" {
+		if err := jsonfile.Read(s.table, &r); err != nil {
 			return err
 		}
+		_, err := io.WriteString(os.Stdout, table(&r))
+		return err
 	}
-	return w.Flush()
-}
-
-// compare runs the peer and every method in turn, rounds times, and prints medians and the ratios round by
-// round.
-func compare(w *tabwriter.Writer, s settings, scope string) error {
-	peer := make([]timing, 0, s.rounds)
-	ours := make([][]timing, len(s.methods))
-	for range s.rounds {
-		if s.python != "" && s.model != "" {
-			t, err := runPeer(s, scope)
-			if err != nil {
-				return err
-			}
-			peer = append(peer, t)
-		}
-		for i, method := range s.methods {
-			t, err := runOurs(s, scope, method)
-			if err != nil {
-				return err
-			}
-			ours[i] = append(ours[i], t)
-		}
-	}
-	if len(peer) > 0 {
-		row(w, scope, "PyTorch + PEFT, vanilla", peer, nil)
-	}
-	for i, method := range s.methods {
-		row(w, scope, method, ours[i], peer)
-	}
-	return w.Flush()
-}
-
-func row(w *tabwriter.Writer, scope, name string, times, peer []timing) {
-	var steps, starts, peaks []float64
-	var ratios []string
-	for i, t := range times {
-		steps, starts, peaks = append(steps, t.Step), append(starts, t.Start), append(peaks, float64(t.Peak)/1e9)
-		if len(peer) > 0 {
-			ratios = append(ratios, fmt.Sprintf("%.2f", t.Step/peer[i].Step))
-		}
-	}
-	fmt.Fprintf(w, "%s\t%s\t%.3f\t%.1f\t%.2f\t%s\n", scope, name, median(steps), median(starts), median(peaks), strings.Join(ratios, " "))
-}
-
-func runPeer(s settings, scope string) (t timing, err error) {
-	out, err := output(exec.Command(s.python, "bench/peer.py", "--model", s.model, "--scope", scope, "--rank", strconv.Itoa(s.rank),
-		"--batch", strconv.Itoa(s.batch), "--length", strconv.Itoa(s.length), "--steps", strconv.Itoa(s.steps), "--threads", strconv.Itoa(s.threads)))
+	b, err := open(ctx, s)
 	if err != nil {
-		return t, err
+		return err
 	}
-	return t, json.Unmarshal(out, &t)
-}
-
-func runOurs(s settings, scope, method string) (t timing, err error) {
-	dir := filepath.Join(filepath.Dir(s.data), "run")
-	defer os.RemoveAll(dir)
-	args := []string{
-		"train", "--quiet", "--json", "--task", "stsb", "--data", s.data, "--method", method, "--scope", scope, "--rank", strconv.Itoa(s.rank),
-		"--shots", "256", "--steps", strconv.Itoa(s.steps), "--batch", strconv.Itoa(s.batch), "--pad", "fixed", "--max-length", strconv.Itoa(s.length),
-		"--threads", strconv.Itoa(s.threads), "--out", dir,
-	}
-	if s.model != "" {
-		args = append(args, "--model", s.model)
-	}
-	out, err := output(exec.Command(s.binary, args...))
-	if err != nil {
-		return t, err
-	}
-	if err := json.Unmarshal(out, &t); err != nil {
-		return t, err
-	}
-	t.Step, err = medianStep(filepath.Join(dir, "metrics.jsonl"))
-	return t, err
-}
-
-// medianStep is the median of step_seconds over all steps but the first, which compiles.
-func medianStep(path string) (float64, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	var seconds []float64
-	for line := range strings.Lines(string(text)) {
-		var step struct {
-			Step    int     `json:"step"`
-			Seconds float64 `json:"step_seconds"`
+	defer os.RemoveAll(b.dir)
+	var faults []error // a workload that fails does not keep the others from being measured
+	for _, w := range workloads {
+		if len(s.only) > 0 && !slices.Contains(s.only, w.Name) {
+			continue
 		}
-		if err := json.Unmarshal([]byte(line), &step); err != nil {
-			return 0, err
+		if why := b.leftOut(w); why != "" {
+			b.note("%s is left out: %s", w.Name, why)
+			continue
 		}
-		if step.Seconds > 0 && step.Step > 1 {
-			seconds = append(seconds, step.Seconds)
+		if err := b.measure(ctx, w); err != nil {
+			faults = append(faults, fmt.Errorf("workload %s: %w", w.Name, err))
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	if len(seconds) == 0 {
-		return 0, fmt.Errorf("%s has no step after the first", path)
-	}
-	return median(seconds), nil
-}
-
-// writeData writes the embedded training pairs and a handful to evaluate on: a run of a few steps should not
-// end in minutes of evaluation.
-func writeData(dir string) (string, error) {
-	task, err := data.LookupTask("stsb")
-	if err != nil {
-		return "", err
-	}
-	dir = filepath.Join(dir, "data")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", err
-	}
-	for split, rows := range map[string]int{data.Train: 256, data.Validation: 16} {
-		s, err := data.LoadFS(builtin.Data(), task, split)
-		if err != nil {
-			return "", err
-		}
-		f, err := os.Create(filepath.Join(dir, split+".jsonl"))
-		if err != nil {
-			return "", err
-		}
-		lines := json.NewEncoder(f)
-		for _, e := range s.Examples[:rows] {
-			if err := lines.Encode(map[string]any{"sentence1": e.Text, "sentence2": e.Pair, "label": e.Label}); err != nil {
-				return "", err
-			}
-		}
-		if err := f.Close(); err != nil {
-			return "", err
-		}
-	}
-	return dir, nil
-}
-
-func output(cmd *exec.Cmd) ([]byte, error) {
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
-	}
-	return out, nil
-}
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
+	_, err = io.WriteString(os.Stdout, table(&b.results))
+	return errors.Join(append(faults, err)...)
 }

@@ -84,7 +84,7 @@ func (d Delta) dims() (in, out int) {
 func through(x *Node, chain []*Node) *Node {
 	u, b := halves(append([]*Node{x}, chain...)) // the last product, over the rank: u [rows, r], b [r, Out]
 	plain := func() *Node { return Dot(u, b).Product() }
-	if r := b.Shape().Dim(0); r > summedRank || x.Graph().Backend().Name() != "xla" {
+	if r := b.Shape().Dim(0); r > summedRank || !onXLA(x) {
 		return plain()
 	}
 	// The gradients are the plain product's, and so is the result up to rounding.
@@ -121,8 +121,23 @@ func product(chain []*Node) *Node {
 		return chain[0]
 	}
 	a, b := halves(chain)
-	return Dot(a, b).Product()
+	return dot(a, b)
 }
+
+// dot is a·b, a [m, n] and b [n, r]. For a tall b on XLA the gradient aᵀ·v [n, r] is taken as its transpose vᵀ·a: of
+// 2,048 rows of 768 with r = 8 in 0.33 ms of CPU time instead of 2.4 (of 3,072: 1.7, 10), at r = 128 in three quarters.
+// XLA would put the product and the transposition together again, were there no barrier between them.
+func dot(a, b *Node) *Node {
+	if b.Shape().Dim(0) <= b.Shape().Dim(1) || !onXLA(b) {
+		return Dot(a, b).Product()
+	}
+	flat := IdentityWithCustomGradient(Transpose(b, 0, 1), func(_, v *Node) *Node {
+		return OptimizationBarriers(v, ScalarZero(v.Graph(), v.DType()))[0] // of one operand it would be none
+	})
+	return DotGeneral(a, []int{1}, nil, flat, []int{1}, nil)
+}
+
+func onXLA(x *Node) bool { return x.Graph().Backend().Name() == "xla" }
 
 // halves returns the two matrices of the last of a chain's products.
 func halves(chain []*Node) (a, b *Node) {
@@ -137,7 +152,7 @@ func halves(chain []*Node) (a, b *Node) {
 			return chain[i]
 		}
 		k := split[i][j]
-		return Dot(multiply(i, k), multiply(k+1, j)).Product()
+		return dot(multiply(i, k), multiply(k+1, j))
 	}
 	last := len(chain) - 1
 	k := split[0][last]

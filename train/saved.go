@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/tensors"
@@ -122,10 +123,12 @@ type Evaluation struct {
 	PrimaryMetric string  `json:"primary_metric"`
 	Examples      int     `json:"examples"`
 	Dropped       int     `json:"dropped"`
+	Seconds       float64 `json:"evaluate_seconds"` // encoding, compiling and computing; the model was loaded before
 }
 
 // Evaluate measures the run on a labelled split, treating overlong examples as the run did.
 func (s *Saved) Evaluate(ctx context.Context, split *data.Split, progress func(done, total int)) (*Evaluation, error) {
+	began := time.Now()
 	e, err := encodeSplit(s.Tokenizer, split, s.Run.MaxLength, s.Run.Overlong)
 	if err != nil {
 		return nil, err
@@ -140,5 +143,5 @@ func (s *Saved) Evaluate(ctx context.Context, split *data.Split, progress func(d
 		return nil, err
 	}
 	m, err := Measure(s.Task, logits, e.labels)
-	return &Evaluation{s.Task.Name, split.Name, m, s.Task.Primary, len(e.rows), e.dropped}, err
+	return &Evaluation{s.Task.Name, split.Name, m, s.Task.Primary, len(e.rows), e.dropped, time.Since(began).Seconds()}, err
 }
