@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -8,12 +9,14 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/tensors"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/deeplora/deeplora/internal/rng"
 )
@@ -66,11 +69,13 @@ func Load(fsys fs.FS, o LoadOptions) (*Checkpoint, error) {
 	}
 	defer r.Close()
 	c := &Checkpoint{Config: r.Config, Tensors: map[string]*tensors.Tensor{}, Ignored: r.Ignored, Architecture: o.Architecture}
-	if err := c.read(r, o); err != nil {
-		return nil, err
-	}
-	c.Files, err = r.Files()
-	return c, err
+	var sums errgroup.Group // of the files, meanwhile
+	sums.Go(func() (err error) {
+		c.Files, err = r.Files()
+		return err
+	})
+	err = c.read(r, o)
+	return c, cmp.Or(err, sums.Wait())
 }
 
 // Specs lists the tensors of the checkpoint's architecture.
@@ -79,34 +84,46 @@ func (c *Checkpoint) Specs() []Spec { return c.Architecture.specs(c.Config) }
 // Kernel returns the tensor of a kernel, [in, out].
 func (c *Checkpoint) Kernel(name string) *tensors.Tensor { return c.Tensors[name+".weight"] }
 
-// read fills Tensors from the files, in the order of Specs so that fresh modules are drawn alike each time.
+// read fills Tensors from the files, several at a time; fresh modules are drawn in the order of Specs, alike each time.
 func (c *Checkpoint) read(r *Reader, o LoadOptions) error {
 	drawn, left := absentModules(r.found), maps.Clone(r.found)
+	specs := c.Specs()
+	list, faults := make([]*tensors.Tensor, len(specs)), make([]error, len(specs))
 	var missing []string
-	for _, spec := range c.Specs() {
+	var readers errgroup.Group
+	readers.SetLimit(min(readersAtOnce, runtime.GOMAXPROCS(0)))
+	for i, spec := range specs {
 		delete(left, spec.Name)
-		var t *tensors.Tensor
-		var err error
 		switch {
 		case r.Has(spec.Name):
-			t, err = r.Tensor(spec)
+			readers.Go(func() error {
+				list[i], faults[i] = r.Tensor(spec)
+				if faults[i] == nil && o.Backend != nil {
+					faults[i] = list[i].ToDevice(o.Backend, 0)
+				}
+				return nil
+			})
 		case slices.Contains(drawn, spec.Name) && o.Head != nil:
-			t = fresh(spec, o.Head, c.Config.InitializerRange, r.dtype)
+			list[i] = fresh(spec, o.Head, c.Config.InitializerRange, r.dtype)
 			c.Fresh = append(c.Fresh, spec.Name)
 		default:
 			missing = append(missing, spec.Name)
-			continue
 		}
-		if err == nil && o.Backend != nil {
-			err = t.ToDevice(o.Backend, 0)
+	}
+	_ = readers.Wait()
+	for i, spec := range specs {
+		if faults[i] != nil { // the first, in the order of Specs
+			return faults[i]
 		}
-		if err != nil {
-			return err
+		if list[i] != nil {
+			c.Tensors[spec.Name] = list[i]
 		}
-		c.Tensors[spec.Name] = t
 	}
 	return errors.Join(r.w.errMissing(missing, c.Config), r.w.errUnexpected(left))
 }
+
+// readersAtOnce bounds the tensors that are held twice while they are read.
+const readersAtOnce = 4
 
 // absentModules lists the tensors of heads and pooler where the files lack the whole module. A weight
 // without its bias is no module that was never trained, but a file that lost a tensor.

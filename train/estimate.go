@@ -163,24 +163,6 @@ func (t *trainer) evaluating() (bytes int64, err error) {
 	return bytes + working, err
 }
 
-// checkMemory warns the user before a step that does not fit. Its graph is compiled, as the step needs it.
-func (l *Loop) checkMemory(b Batch) error {
-	if l.Memory.Working == nil {
-		return nil
-	}
-	return graphx.Try("compile", func() {
-		g := must(l.program.compiled(b.Args, l.Accumulate > 1))
-		working, known := l.Memory.Working(g.Executable())
-		held, limit := memory.Resident(), l.Memory.limit()
-		if l.Memory.Device {
-			held = bytesOf(l.program.weights.list) + l.program.state.bytes(l.program.dtype)
-		}
-		if known && limit > 0 && held+working > limit {
-			l.Notice("a step takes %s of memory, there are %s; what helps: a smaller --batch with more --accumulate, --gradient-checkpointing", gigabytes(held+working), gigabytes(limit))
-		}
-	})
-}
-
 // fitBatch splits a batch that does not fit into memory into accumulated ones of equal parts: the same examples a
 // step, and the same gradients up to rounding.
 func (t *trainer) fitBatch(ctx context.Context) error {
@@ -222,23 +204,40 @@ func (t *trainer) fitBatch(ctx context.Context) error {
 // gigabytes is a number of bytes for the user.
 func gigabytes(n int64) string { return fmt.Sprintf("%.2f GB", float64(n)/1e9) }
 
-// compiled is the graph of a step of one batch like this or, where a step has several, of one of them.
+// compiled is the graph of the gradients of a batch like this, alone or as one of several that are accumulated.
 func (p *program) compiled(batch []*tensors.Tensor, accumulated bool) (*Graph, error) {
-	key, scalar := makeShape(dtypes.Uint32, 2), makeShape(p.dtype)
-	args := shapesOf(p.weights.list)
+	args := append(shapesOf(p.weights.list), p.state.valueShapes(p.dtype)...)
+	exec := p.forward
 	if accumulated {
-		for _, q := range p.state.params {
-			args = append(args, makeShape(p.dtype, q.shape...))
-		}
-		for _, q := range p.state.params {
-			if q.rate != 0 {
-				args = append(args, makeShape(p.dtype, q.shape...))
-			}
-		}
-		return p.partial.Compile(append(append(args, shapesOf(batch)...), key, scalar)...)
+		args, exec = append(args, p.state.movingShapes(p.dtype)...), p.partial
 	}
-	args = append(args, p.state.shapes(p.dtype)...)
-	return p.whole.Compile(append(append(args, shapesOf(batch)...), key, scalar, scalar, scalar, scalar)...)
+	args = append(args, shapesOf(batch)...)
+	return exec.Compile(append(args, makeShape(dtypes.Uint32, 2), makeShape(p.dtype))...)
+}
+
+// compileUpdate compiles the update, whose shapes are the same for all batches.
+func (p *program) compileUpdate() error {
+	scalar := makeShape(p.dtype)
+	args := append(p.state.shapes(p.dtype), p.state.movingShapes(p.dtype)...)
+	_, err := p.apply.Compile(append(args, scalar, scalar, scalar)...)
+	return err
+}
+
+func (s *state) valueShapes(dtype dtypes.DType) (list []shapes.Shape) {
+	for i := range s.params {
+		list = append(list, makeShape(dtype, s.params[i].shape...))
+	}
+	return list
+}
+
+// movingShapes are those of the gradients.
+func (s *state) movingShapes(dtype dtypes.DType) (list []shapes.Shape) {
+	for i := range s.params {
+		if s.params[i].rate != 0 {
+			list = append(list, makeShape(dtype, s.params[i].shape...))
+		}
+	}
+	return list
 }
 
 // shapes are those of args.

@@ -67,6 +67,7 @@ type Loop struct {
 	metrics  *metricsLog
 	trend    trend
 	started  time.Time
+	ahead    *ahead
 
 	initialised time.Duration // what drawing the parameters took
 	firstStep   time.Duration // from started until the first step was done
@@ -182,7 +183,7 @@ func (l *Loop) step() error {
 		return err
 	}
 	if l.firstStep == 0 {
-		if err := l.checkMemory(batches[0]); err != nil {
+		if err := l.warm(batches[0]); err != nil {
 			return err
 		}
 	}
@@ -327,6 +328,7 @@ func (l *Loop) Phase(name string) func(done, total int) {
 
 // Close frees graphs and files.
 func (l *Loop) Close() {
+	l.ahead.stop()
 	if l.program != nil {
 		l.program.finalize()
 	}

@@ -59,8 +59,8 @@ func (s *state) deltas(adapter lora.Adapter, weights model.Weights) map[string]l
 	deltas := make(map[string]lora.Delta, len(s.sites))
 	for _, at := range s.sites {
 		var factors []*Node
-		for _, p := range s.params[at.first : at.first+at.factors] {
-			factors = append(factors, weights(p.name))
+		for i := at.first; i < at.first+at.factors; i++ {
+			factors = append(factors, weights(s.params[i].name))
 		}
 		deltas[at.kernel.Name] = adapter.Delta(factors)
 	}

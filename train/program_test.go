@@ -50,15 +50,8 @@ func general(t *testing.T, s *state, dtype dtypes.DType, size float64) {
 // gradientsOf are the loss of one batch and its gradients by every parameter.
 func gradientsOf(t *testing.T, p *program, b data.Batch, total float64) (loss float64, gradients [][]float64) {
 	t.Helper()
-	args := p.weights.args()
-	for _, q := range p.state.params {
-		args = append(args, q.value)
-	}
-	for _, q := range p.state.params {
-		args = append(args, tensors.FromShape(makeShape(p.dtype, q.shape...)))
-	}
-	args = append(append(args, donated(p.backend, batchArgs(b, p.dtype))...), []uint32{1, 2}, scalar(total, p.dtype))
-	out, err := p.partial.Call(args...)
+	args := append(append(p.values(), donated(p.backend, batchArgs(b, p.dtype))...), []uint32{1, 2}, scalar(total, p.dtype))
+	out, err := p.forward.Call(args...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/deeplora/deeplora/model"
 )
 
-// program is what is compiled: the objective and the optimizer, for one set of shapes at a time.
+// program is what is compiled: the objective for one set of shapes at a time, and the optimizer, whose graph is as large
+// where kernels have several factors each, once for all of them.
 //
 // Everything a graph needs comes in as an argument and everything it changes goes out as a result, in one
 // fixed order, so that the same program is compiled in every process and frozen weights are passed, never
@@ -28,7 +29,7 @@ type program struct {
 	clip      float64
 	dtype     dtypes.DType
 
-	whole, partial, apply *Exec // a step of one batch; a batch of several; the update after them
+	forward, partial, apply *Exec // gradients of a batch; of one of several, added up; the update with them
 }
 
 // namedTensors are tensors in the order they are passed to a graph.
@@ -72,7 +73,7 @@ func (p *program) compile() error {
 		name string
 		fn   func(in []*Node) []*Node
 	}{
-		{&p.whole, "train step", p.wholeGraph},
+		{&p.forward, "gradients", p.forwardGraph},
 		{&p.partial, "accumulate", p.partialGraph},
 		{&p.apply, "update", p.applyGraph},
 	} {
@@ -86,7 +87,7 @@ func (p *program) compile() error {
 }
 
 func (p *program) finalize() {
-	for _, e := range []*Exec{p.whole, p.partial, p.apply} {
+	for _, e := range []*Exec{p.forward, p.partial, p.apply} {
 		if e != nil {
 			e.Finalize()
 		}
@@ -106,64 +107,65 @@ type update struct {
 // was, to the bit. After an error the state is lost: the caller ends the run, and its last checkpoint stands.
 func (p *program) run(batches []Batch, u update) (loss, norm float64, err error) {
 	err = graphx.Try(fmt.Sprintf("step %d", u.number), func() {
+		var gradients []*tensors.Tensor
 		if len(batches) == 1 {
-			loss, norm = p.runWhole(batches[0], u)
+			loss, gradients = p.gradientsOf(batches[0], u)
+		} else {
+			loss, gradients = p.accumulated(batches, u)
+		}
+		if !finite(loss) {
+			for _, g := range gradients {
+				g.MustFinalizeAll()
+			}
+			norm = math.NaN()
 			return
 		}
-		loss, norm = p.runAccumulated(batches, u)
+		args := append(must(p.state.args(p.backend)), donated(p.backend, gradients)...)
+		out := must(p.apply.Call(append(args, p.rates(u)...)...))
+		p.state.take(out[1:])
+		norm = scalarOf(out[0])
 	})
 	return loss, norm, err
 }
 
-func (p *program) runWhole(b Batch, u update) (loss, norm float64) {
-	args := append(p.weights.args(), must(p.state.args(p.backend))...)
-	args = append(args, donated(p.backend, b.Args)...)
-	args = append(args, u.dropout[0][:], scalar(u.total, p.dtype))
-	out := must(p.whole.Call(append(args, p.rates(u)...)...))
-	p.state.take(out[2:])
-	return scalarOf(out[0]), scalarOf(out[1])
+// values are the weights and parameters as arguments.
+func (p *program) values() []any {
+	args := p.weights.args()
+	for _, q := range p.state.params {
+		args = append(args, q.value)
+	}
+	return args
 }
 
-// runAccumulated sums the gradients of the batches, then updates once: the same as one batch of them all,
-// but for the order of additions.
-func (p *program) runAccumulated(batches []Batch, u update) (loss, norm float64) {
-	var sums []*tensors.Tensor
+func (p *program) gradientsOf(b Batch, u update) (loss float64, gradients []*tensors.Tensor) {
+	args := append(p.values(), donated(p.backend, b.Args)...)
+	out := must(p.forward.Call(append(args, u.dropout[0][:], scalar(u.total, p.dtype))...))
+	return scalarOf(out[0]), out[1:]
+}
+
+// accumulated sums the gradients of the batches: the same as one batch of them all, but for the order of additions.
+func (p *program) accumulated(batches []Batch, u update) (loss float64, sums []*tensors.Tensor) {
 	for _, q := range p.state.params {
 		if q.rate != 0 {
 			sums = append(sums, tensors.FromShape(makeShape(p.dtype, q.shape...)))
 		}
 	}
 	for i, b := range batches {
-		args := p.weights.args()
-		for _, q := range p.state.params {
-			args = append(args, q.value)
-		}
-		args = append(args, donated(p.backend, sums)...)
+		args := append(p.values(), donated(p.backend, sums)...)
 		args = append(args, donated(p.backend, b.Args)...)
 		out := must(p.partial.Call(append(args, u.dropout[i][:], scalar(u.total, p.dtype))...))
 		loss += scalarOf(out[0])
 		sums = out[1:]
 	}
-	if !finite(loss) {
-		for _, s := range sums {
-			s.MustFinalizeAll()
-		}
-		return loss, math.NaN()
-	}
-	args := must(p.state.args(p.backend))
-	args = append(args, donated(p.backend, sums)...)
-	out := must(p.apply.Call(append(args, p.rates(u)...)...))
-	p.state.take(out[1:])
-	return loss, scalarOf(out[0])
+	return loss, sums
 }
 
-// wholeGraph: weights, state, batch, key, total, rates -> loss, norm, state.
-func (p *program) wholeGraph(in []*Node) []*Node {
+// forwardGraph: weights, values, batch, key, total -> loss, gradients.
+func (p *program) forwardGraph(in []*Node) []*Node {
 	weights, in := split(in, len(p.weights.list))
-	n, taken := p.state.nodes(in)
-	loss, gradients, in := p.gradients(weights, n.values, in[taken:])
-	norm, updated := p.update(n, gradients, in, loss)
-	return append([]*Node{loss, norm}, updated...)
+	values, in := split(in, len(p.state.params))
+	loss, gradients, _ := p.gradients(weights, values, in)
+	return append([]*Node{loss}, gradients...)
 }
 
 // partialGraph: weights, values, sums, batch, key, total -> loss, sums.
@@ -182,7 +184,7 @@ func (p *program) partialGraph(in []*Node) []*Node {
 func (p *program) applyGraph(in []*Node) []*Node {
 	n, taken := p.state.nodes(in)
 	gradients, in := split(in[taken:], p.state.moving())
-	norm, updated := p.update(n, gradients, in, nil)
+	norm, updated := p.update(n, gradients, in)
 	return append([]*Node{norm}, updated...)
 }
 
@@ -191,7 +193,8 @@ func (p *program) gradients(weights, values, in []*Node) (loss *Node, gradients,
 	batch, in := split(in, p.inputs)
 	trained := make(map[string]*Node, len(values))
 	var moving []*Node
-	for i, q := range p.state.params {
+	for i := range p.state.params { // not copied: its tensors change while graphs are built beside the training
+		q := &p.state.params[i]
 		trained[q.name] = values[i]
 		if q.rate != 0 {
 			moving = append(moving, values[i])
@@ -202,14 +205,11 @@ func (p *program) gradients(weights, values, in []*Node) (loss *Node, gradients,
 }
 
 // update is clipping and AdamW: the gradient's norm, and the new state in the order of state.args, which is the old
-// one where the norm, or the loss that it is of, is not finite. loss may be nil.
-func (p *program) update(n nodes, gradients, rates []*Node, loss *Node) (norm *Node, updated []*Node) {
+// one where the norm is not finite.
+func (p *program) update(n nodes, gradients, rates []*Node) (norm *Node, updated []*Node) {
 	lr, c1, c2 := rates[0], rates[1], rates[2]
 	norm = globalNorm(gradients)
 	sound := isFinite(norm)
-	if loss != nil {
-		sound = LogicalAnd(sound, isFinite(loss))
-	}
 	if p.clip > 0 {
 		gradients = clipped(gradients, norm, p.clip)
 	}
@@ -231,8 +231,8 @@ func (p *program) update(n nodes, gradients, rates []*Node, loss *Node) (norm *N
 // moving counts the parameters that are trained.
 func (s *state) moving() int {
 	n := 0
-	for _, p := range s.params {
-		if p.rate != 0 {
+	for i := range s.params {
+		if s.params[i].rate != 0 {
 			n++
 		}
 	}

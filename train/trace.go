@@ -65,11 +65,7 @@ func (p *program) trace(batches []Batch, u update) (first Origin, err error) {
 		exec := must(NewExec(p.backend, func(in []*Node) []*Node { return t.graph(p, in) }))
 		defer exec.Finalize()
 		for i, b := range batches {
-			args := p.weights.args()
-			for _, q := range p.state.params {
-				args = append(args, q.value)
-			}
-			args = append(args, donated(p.backend, b.Args)...)
+			args := append(p.values(), donated(p.backend, b.Args)...)
 			out := must(exec.Call(append(args, u.dropout[i][:], scalar(u.total, p.dtype))...))
 			if at := t.origin(p, out[0], out[1]); first.Part == "" || first.Part == originNorm && at.Part != originNorm {
 				first, first.Batch = at, i

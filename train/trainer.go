@@ -88,6 +88,26 @@ func (t *trainer) batch(i int) (data.Batch, error) {
 	return data.Assemble(rows, t.in.train.labels, index, c.Batch, length, pad)
 }
 
+// lookAhead is how many batches are looked at for the shapes of their graphs.
+const lookAhead = 512
+
+// Upcoming gives a batch of each shape that those after batch i have, first met first.
+func (t *trainer) Upcoming(i int) (list []Batch, err error) {
+	type shape struct{ rows, length int }
+	seen := map[shape]bool{}
+	for end := min(i+lookAhead, t.config.Steps*t.config.Accumulate); i < end; i++ {
+		b, err := t.batch(i)
+		if err != nil {
+			return nil, err
+		}
+		if of := (shape{b.Rows, b.Len}); !seen[of] {
+			seen[of] = true
+			list = append(list, Batch{Args: batchArgs(b, trainDType)})
+		}
+	}
+	return list, nil
+}
+
 // plannedBatches is how many of a run's batches its packing is planned by.
 const plannedBatches = 4096
 
