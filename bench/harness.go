@@ -120,6 +120,7 @@ func (b *bench) chooseBackend() error {
 // job is a workload with all that its processes need.
 type job struct {
 	workload
+	size
 	model   string // directory of the checkpoint
 	data    string // directory with train.jsonl and validation.jsonl
 	columns []string
@@ -127,6 +128,15 @@ type job struct {
 	kernels []kernel // of the model, with what the adapter has on each
 	pair    *pair    // a checked run and its export; nil where neither is needed
 }
+
+// size is that of a training step.
+type size struct {
+	rank, batch, length int
+	recompute           bool // with gradient checkpointing
+}
+
+// common is the size that both sides have in the table.
+var common = size{rank: rank, batch: batch, length: maxLength}
 
 // measure runs both sides of a workload in turn until it has all its rounds.
 func (b *bench) measure(ctx context.Context, w workload) error {
@@ -161,7 +171,7 @@ func (b *bench) measure(ctx context.Context, w workload) error {
 
 // prepare writes a workload's rows, counts its work and has both sides checked against one another.
 func (b *bench) prepare(ctx context.Context, w workload, o *outcome) (*job, error) {
-	j := &job{workload: w, model: b.model}
+	j := &job{workload: w, size: common, model: b.model}
 	if w.MiniLM {
 		j.model = b.minilm
 	}

@@ -31,7 +31,8 @@ type settings struct {
 	binary, python, model, minilm, glue string
 	only                                []string // names of workloads; none: all
 	rounds                              int
-	json, table                         string // files
+	json, table, scaling                string // files
+	more                                []string
 	conditions
 }
 
@@ -71,7 +72,7 @@ func fail(err error) {
 // parse reads the command line; usage and faults go to w.
 func parse(args []string, w io.Writer) (settings, error) {
 	var s settings
-	var only string
+	var only, more string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(w)
 	f.StringVar(&s.binary, "deeplora", "bin/deeplora", "program to time")
@@ -86,8 +87,13 @@ func parse(args []string, w io.Writer) (settings, error) {
 	f.StringVar(&s.Device, "device", "cpu", "where both sides compute: cpu or cuda")
 	f.StringVar(&s.json, "json", "", "file that keeps every round; a run with the same file goes on")
 	f.StringVar(&s.table, "table", "", "print the table of such a file, and run nothing")
+	f.StringVar(&s.scaling, "scaling", "", "file of step times against tokens, lengths, rank, kernels and model, to measure instead, with pictures beside it")
+	f.StringVar(&more, "models", "", "more checkpoints for --scaling, by commas")
 	if err := f.Parse(args); err != nil {
 		return s, err
+	}
+	if more != "" {
+		s.more = strings.Split(more, ",")
 	}
 	if only != "" {
 		s.only = strings.Split(only, ",")
@@ -128,6 +134,9 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
+	if s.scaling != "" {
+		return b.scale(ctx)
+	}
 	var faults []error // a workload that fails does not keep the others from being measured
 	for _, w := range workloads {
 		if len(s.only) > 0 && !slices.Contains(s.only, w.Name) {

@@ -20,7 +20,7 @@ func (b *bench) deeplora(ctx context.Context, args ...string) (ended, error) {
 
 // inspect lists the model's kernels, and the parameters that a job's adapter has on each.
 func (b *bench) inspect(ctx context.Context, j *job) ([]kernel, error) {
-	e, err := b.deeplora(ctx, "inspect", "--json", "--model", j.model, "--method", j.Method, "--scope", j.Scope, "--rank", strconv.Itoa(rank))
+	e, err := b.deeplora(ctx, "inspect", "--json", "--model", j.model, "--method", j.Method, "--scope", j.Scope, "--rank", strconv.Itoa(j.rank))
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +72,8 @@ func (b *bench) train(ctx context.Context, j *job, adapter []string) (p trained,
 	dir := filepath.Join(b.dir, "run")
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	args := []string{
-		"train", "--json", "--model", j.model, "--data", j.data, "--rank", strconv.Itoa(rank), "--batch", strconv.Itoa(batch),
-		"--max-length", strconv.Itoa(maxLength), "--dropout", strconv.FormatFloat(j.Dropout, 'g', -1, 64), "--out", dir,
+		"train", "--json", "--model", j.model, "--data", j.data, "--rank", strconv.Itoa(j.rank), "--batch", strconv.Itoa(j.batch),
+		"--max-length", strconv.Itoa(j.length), "--dropout", strconv.FormatFloat(j.Dropout, 'g', -1, 64), "--out", dir,
 	}
 	switch {
 	case j.Kind == epochKind:
@@ -82,6 +82,9 @@ func (b *bench) train(ctx context.Context, j *job, adapter []string) (p trained,
 		args = append(args, "--steps", strconv.Itoa(j.Steps))
 	default:
 		args = append(args, "--steps", strconv.Itoa(b.Steps))
+	}
+	if j.recompute {
+		args = append(args, "--gradient-checkpointing")
 	}
 	if j.Full { // rows are full already: there is nothing to pack
 		args = append(args, "--pad", "fixed")

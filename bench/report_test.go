@@ -39,12 +39,12 @@ func TestMedian(t *testing.T) {
 
 func TestEpochTimes(t *testing.T) {
 	var steps []step
-	for _, s := range []float64{5, 1, 1, 2, 2, 2} { // two steps an epoch
+	for _, s := range []float64{5, 1, 2, 2, 2, 2.5} { // three steps an epoch
 		steps = append(steps, step{Seconds: s, Speed: 10})
 	}
 	first, later, tokens := epochTimes(steps)
-	if first != 6 || later != 3.5 || tokens != 60 {
-		t.Errorf("%v with compiling, %v, %d tokens; want 6, 3.5 and 60", first, later, tokens)
+	if first != 8 || later != 6.5 || tokens != 80 {
+		t.Errorf("%v with compiling, %v, %d tokens; want 8, 6.5 and 80", first, later, tokens)
 	}
 }
 
@@ -141,7 +141,7 @@ func TestProcessorTime(t *testing.T) {
 func TestRowsAreFull(t *testing.T) {
 	b := bench{dir: t.TempDir()}
 	w, _ := lookup("a")
-	lengths, err := b.writeData(&job{workload: w, model: "../internal/builtin/tiny"})
+	lengths, err := b.writeData(&job{workload: w, size: common, model: "../internal/builtin/tiny"})
 	if err != nil || len(lengths) != batch || sum(lengths) != batch*maxLength {
 		t.Errorf("%v, %v", lengths, err)
 	}

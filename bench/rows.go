@@ -43,9 +43,9 @@ func (b *bench) writeData(j *job) (lengths []int, err error) {
 	case evalKind:
 		timed = validation
 	case stepKind:
-		timed = train[:batch]
+		timed = train[:j.batch]
 	}
-	return tokens(j.model, timed, j.Full)
+	return tokens(j.model, timed, j.length, j.Full)
 }
 
 // rows draws a workload's examples; --glue or the embedded split has them.
@@ -111,20 +111,20 @@ func writeSplit(dir, split string, task data.Task, examples []data.Example) erro
 }
 
 // tokens counts each example's. If they must be full, a shorter one is an error.
-func tokens(model string, examples []data.Example, full bool) ([]int, error) {
+func tokens(model string, examples []data.Example, length int, full bool) ([]int, error) {
 	tok, err := data.OpenTokenizer(model)
 	if err != nil {
 		return nil, err
 	}
 	lengths := make([]int, len(examples))
 	for i, e := range examples {
-		row, _, err := data.EncodePair(tok, e.Text, e.Pair, e.HasPair, maxLength)
+		row, _, err := data.EncodePair(tok, e.Text, e.Pair, e.HasPair, length)
 		if err != nil {
 			return nil, fmt.Errorf("example %d: %w", i, err)
 		}
 		lengths[i] = len(row.IDs)
-		if full && lengths[i] != maxLength {
-			return nil, fmt.Errorf("example %d has %d tokens, want %d", i, lengths[i], maxLength)
+		if full && lengths[i] != length {
+			return nil, fmt.Errorf("example %d has %d tokens, want %d", i, lengths[i], length)
 		}
 	}
 	return lengths, nil

@@ -35,7 +35,7 @@ const (
 	batch     = 16 // examples a training step
 	evalBatch = 32
 	maxLength = 128
-	epochs    = 3 // of deeplora in one process, whose first compiles
+	epochs    = 2 // of deeplora in one process, whose first compiles
 )
 
 const (
@@ -54,8 +54,9 @@ var workloads = []workload{
 	{Name: "d3", What: "epoch of RTE, 256 examples", Kind: epochKind, Task: "rte", Shots: 256, Method: compressed, Scope: attentionMLP, Dropout: dropout},
 	{Name: "e", What: "epoch of STS-B, 256 examples, MiniLM", Kind: epochKind, MiniLM: true, Task: "stsb", Shots: 256, Method: compressed, Scope: attentionMLP, Dropout: dropout},
 	{Name: "f", What: "evaluation of STS-B's validation split", Kind: evalKind, Task: "stsb", Shots: batch, Method: compressed, Scope: attentionMLP},
-	{Name: "g", What: "process start to the first finished step", Kind: startKind, Task: "stsb", Shots: 256, Steps: 1, Method: compressed, Scope: attentionMLP, Dropout: dropout},
-	{Name: "g20", What: "process of 20 steps, adapter saved", Kind: wholeKind, Task: "stsb", Shots: 256, Steps: 20, Method: compressed, Scope: attentionMLP, Dropout: dropout},
+	{Name: "g", What: "process start to the first finished step", Kind: startKind, Task: "stsb", Shots: 256, Steps: 1, Method: "vanilla", Init: "peft", Scope: attentionMLP, Dropout: dropout},
+	{Name: "gd", What: "the same, deep-compressed, whose start is found from a gradient", Kind: startKind, Task: "stsb", Shots: 256, Steps: 1, Method: compressed, Scope: attentionMLP, Dropout: dropout},
+	{Name: "g20", What: "process of 20 steps, adapter saved", Kind: wholeKind, Task: "stsb", Shots: 256, Steps: 20, Method: "vanilla", Init: "peft", Scope: attentionMLP, Dropout: dropout},
 	{Name: "h", What: "load and compressed initialisation, every dense kernel", Kind: initKind, Task: "stsb", Shots: 256, Full: true, Steps: 2, Method: compressed, Scope: allDense, Dropout: dropout},
 	{Name: "i", What: "merge and export, a process", Kind: exportKind, Task: "stsb", Shots: batch, Method: compressed, Scope: attentionMLP},
 }
