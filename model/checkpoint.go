@@ -75,7 +75,10 @@ func Load(fsys fs.FS, o LoadOptions) (*Checkpoint, error) {
 		return err
 	})
 	err = c.read(r, o)
-	return c, cmp.Or(err, sums.Wait())
+	if err = cmp.Or(err, sums.Wait()); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // Specs lists the tensors of the checkpoint's architecture.

@@ -67,6 +67,7 @@ type Loop struct {
 	metrics  *metricsLog
 	trend    trend
 	started  time.Time
+	warmed   bool
 	ahead    *ahead
 
 	initialised time.Duration // what drawing the parameters took
@@ -182,10 +183,11 @@ func (l *Loop) step() error {
 	if err != nil {
 		return err
 	}
-	if l.firstStep == 0 {
+	if !l.warmed {
 		if err := l.warm(batches[0]); err != nil {
 			return err
 		}
+		l.warmed = true
 	}
 	loss, norm, err := l.program.run(batches, u)
 	if err != nil {
