@@ -34,18 +34,25 @@ func PlanPacking(rows []Encoded, batches iter.Seq[[]int], examples, graph int) P
 	for _, r := range rows {
 		longest = max(longest, len(r.IDs))
 	}
-	// A length of just the longest is for examples that are all as long.
 	best, least := Packing{}, -1
-	for _, length := range append([]int{longest}, rowLengths...) {
-		if length < longest {
-			continue
-		}
+	for _, length := range plannedLengths(longest) {
 		p := Packing{Length: length, Examples: examples}
 		if total := p.plan(rows, batches, graph); least < 0 || total < least {
 			best, least = p, total
 		}
 	}
 	return best
+}
+
+// plannedLengths are just the longest example's, for examples that are all as long, and those in steps of 16 above it:
+// which of them examples fill best is a matter of chance.
+func plannedLengths(longest int) []int {
+	const step, most = 16, 256
+	lengths := []int{longest}
+	for length := max(rowLengths[0], (longest/step+1)*step); length <= max(longest, most); length += step {
+		lengths = append(lengths, length)
+	}
+	return lengths
 }
 
 // plan settles the numbers of rows and returns what the batches cost then.

@@ -109,7 +109,7 @@ func (t *trainer) Upcoming(i int) (list []Batch, err error) {
 }
 
 // plannedBatches is how many of a run's batches its packing is planned by.
-const plannedBatches = 4096
+const plannedBatches = 1024
 
 // planBatches settles which examples each batch has, and how packed ones are laid out.
 func (t *trainer) planBatches() (err error) {
