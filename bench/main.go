@@ -7,6 +7,8 @@
 //	go run ./bench --model bert --minilm DIR --glue DIR --python .venv/bin/python --json bench.json
 //	go run ./bench --table bench.json
 //
+// SST-2 and RTE have two classes: d2 and d3 want a checkpoint whose head does too (--labels 2), or none.
+//
 // What cannot be run is left out with a line that says why; without any flag deeplora runs alone, on its embedded
 // encoder. With --json every round that ends is kept, and the same line again goes on where it was stopped. The table
 // on standard output is Markdown. workloads.go says what is timed, flops.go how work is counted.
