@@ -67,7 +67,7 @@ func (e Merged) Write(ctx context.Context) (*Report, error) {
 		if trained == nil {
 			return nil
 		}
-		checkpoint, err := model.Load(os.DirFS(tmp), model.LoadOptions{})
+		checkpoint, err := model.Load(os.DirFS(tmp), model.LoadOptions{Backend: e.Backend})
 		if err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}
