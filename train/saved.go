@@ -122,8 +122,8 @@ type Evaluation struct {
 	Metrics       Metrics `json:"metrics"`
 	PrimaryMetric string  `json:"primary_metric"`
 	Examples      int     `json:"examples"`
-	Dropped       int     `json:"dropped"`
 	Seconds       float64 `json:"evaluate_seconds"` // encoding, compiling and computing; the model was loaded before
+	Dropped       int     `json:"dropped"`
 }
 
 // Evaluate measures the run on a labelled split, treating overlong examples as the run did.
@@ -143,5 +143,5 @@ func (s *Saved) Evaluate(ctx context.Context, split *data.Split, progress func(d
 		return nil, err
 	}
 	m, err := Measure(s.Task, logits, e.labels)
-	return &Evaluation{s.Task.Name, split.Name, m, s.Task.Primary, len(e.rows), e.dropped, time.Since(began).Seconds()}, err
+	return &Evaluation{s.Task.Name, split.Name, m, s.Task.Primary, len(e.rows), time.Since(began).Seconds(), e.dropped}, err
 }

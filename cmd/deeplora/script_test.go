@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"reshape":    cmdReshape,
 			"cut":        cmdCut,
 			"vacant":     cmdVacant,
+			"timeless":   cmdTimeless,
 		},
 		Condition: condition,
 	})
@@ -328,4 +329,24 @@ func cmdVacant(ts *testscript.TestScript, neg bool, args []string) {
 	if vacant := len(names) == 0; vacant == neg {
 		ts.Fatalf("%s holds %q", args[0], names)
 	}
+}
+
+// cmdTimeless: timeless FILE keeps what an evaluation printed, without the line that says how long it took.
+func cmdTimeless(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: timeless FILE")
+	}
+	var kept strings.Builder
+	timed := 0
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		if strings.Contains(line, `"evaluate_seconds": `) {
+			timed++
+			continue
+		}
+		kept.WriteString(line)
+	}
+	if timed != 1 {
+		ts.Fatalf("%d lines of evaluate_seconds, want 1", timed)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(kept.String()), 0o644))
 }
