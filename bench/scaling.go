@@ -149,7 +149,11 @@ func (s *scaling) draw(name string) error {
 	for sweep, about := range axes {
 		seconds := func(p scaled) float64 { return p.Seconds }
 		l := picture.Lines{Title: about.title, XLabel: about.label, YLabel: "seconds a step", LogX: true, LogY: sweep != "rank" && sweep != "length" && sweep != "kernels"}
-		l.Series = append(s.series(sweep, "", seconds), s.series(sweep, ", predicted", s.predicted)...)
+		l.Series = s.series(sweep, "", seconds)
+		for _, line := range s.series(sweep, ", predicted", s.predicted) {
+			line.Color = picture.Dashed(line.Color)
+			l.Series = append(l.Series, line)
+		}
 		if len(l.Series) == 0 {
 			continue
 		}

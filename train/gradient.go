@@ -28,7 +28,8 @@ type kernelGradients struct {
 	batch   data.Batch
 	total   float64
 	kernels []model.Kernel
-	limit   int // bytes held at once; 0: groupBytes
+	limit   int  // bytes held at once; 0: groupBytes
+	again   bool // gradient checkpointing
 	ready   map[string]*tensors.Tensor
 }
 
@@ -91,7 +92,7 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 		}
 		in, total := split(in, len(in)-1)
 		batch := batchOf(in)
-		bert := &model.BERT{Config: k.config, Weights: k.weights.lookup(weights, nil), Hook: note}
+		bert := &model.BERT{Config: k.config, Weights: k.weights.lookup(weights, nil), Hook: note, GradientCheckpointing: k.again}
 		loss := weightedMean(k.loss(bert.Logits(batch.inputs), batch.labels), batch.weights, total[0])
 		wanted := make([]*Node, len(group))
 		for i, g := range group {

@@ -257,6 +257,7 @@ func (t *trainer) gradientsOn(b data.Batch, kernels []model.Kernel) *kernelGradi
 	return &kernelGradients{
 		backend: t.options.Backend, config: t.in.checkpoint.Config, weights: weightsOf(t.in.checkpoint),
 		loss: lossOf(t.in.checkpoint.Config.ProblemType), batch: b, total: realExamples(b), kernels: kernels,
+		again: t.config.GradientCheckpointing,
 	}
 }
 

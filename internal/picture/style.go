@@ -35,6 +35,9 @@ var palette = []color.NRGBA{
 // dashes of series, a row of the palette after the other.
 var dashes = [][]vg.Length{nil, {5, 2}, {1.5, 1.5}}
 
+// Dashed is the Color of a series beside that of another: the same, dashed.
+func Dashed(color int) int { return color + len(palette) }
+
 func colorOf(i int) color.NRGBA      { return palette[i%len(palette)] }
 func dashesOf(i int) []vg.Length     { return dashes[i/len(palette)%len(dashes)] }
 func hex(c color.NRGBA) string       { return fmt.Sprintf("#%02X%02X%02X", c.R, c.G, c.B) }
