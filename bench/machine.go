@@ -6,17 +6,17 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/internal/memory"
 )
 
 // describeMachine says what the times are of; versions are the peer's, nil without one.
 func describeMachine(backend string, versions map[string]string) []fact {
 	facts := []fact{{"processor", processor("/proc/cpuinfo")}}
-	if memory := totalMemory("/proc/meminfo"); memory > 0 {
-		facts = append(facts, fact{"memory", fmt.Sprintf("%.0f GB", float64(memory)/1e9)})
+	if total := memory.Total(); total > 0 {
+		facts = append(facts, fact{"memory", fmt.Sprintf("%.0f GB", float64(total)/1e9)})
 	}
 	facts = append(facts, fact{"deeplora", engineOf(backend)})
 	var peer []string
@@ -61,17 +61,4 @@ func processor(cpuinfo string) string {
 		}
 	}
 	return fmt.Sprintf("%s, %d cores", name, runtime.NumCPU())
-}
-
-// totalMemory is the machine's, in bytes, by Linux's list; 0 where there is none.
-func totalMemory(meminfo string) int64 {
-	text, _ := os.ReadFile(meminfo)
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) == 3 && fields[0] == "MemTotal:" {
-			kib, _ := strconv.ParseInt(fields[1], 10, 64)
-			return kib << 10
-		}
-	}
-	return 0
 }

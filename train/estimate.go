@@ -119,11 +119,17 @@ func (t *trainer) largestBatch() (largest data.Batch, err error) {
 		if err != nil {
 			return largest, err
 		}
-		if b.Rows*b.Len > largest.Rows*largest.Len {
-			largest = b
-		}
+		largest = larger(largest, b)
 	}
 	return largest, nil
+}
+
+// larger is the batch of more tokens, padding included, or else a.
+func larger(a, b data.Batch) data.Batch {
+	if b.Rows*b.Len > a.Rows*a.Len {
+		return b
+	}
+	return a
 }
 
 // initialising is what the first gradients take, with those of a group together.
@@ -151,9 +157,7 @@ func (t *trainer) evaluating() (bytes int64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if b.Rows*b.Len > largest.Rows*largest.Len {
-			largest = b
-		}
+		largest = larger(largest, b)
 	}
 	t.predictor.weights = weightsOf(t.in.checkpoint)
 	working, err := t.working(t.predictor.exec.Compile(append(shapesOf(t.predictor.weights.list), shapesOf(inputArgs(largest))...)...))
@@ -184,7 +188,7 @@ func (t *trainer) fitBatch(ctx context.Context) error {
 			part--
 		}
 		if part == 0 {
-			return configError{fmt.Errorf("auto-batch: a batch of one example takes %s and there are %s; what helps: --gradient-checkpointing, a lower --max-length", gigabytes(e.Peak), gigabytes(e.Limit))}
+			return configError{fmt.Errorf("auto-batch: a batch of one example takes %s and there are %s; what helps: --gradient-checkpointing, a lower --max-length", memory.Text(e.Peak), memory.Text(e.Limit))}
 		}
 		c.Batch, c.Accumulate = part, c.Accumulate*(c.Batch/part)
 		t.program.finalize()
@@ -197,6 +201,3 @@ func (t *trainer) fitBatch(ctx context.Context) error {
 	}
 	return nil
 }
-
-// gigabytes is a number of bytes for the user.
-func gigabytes(n int64) string { return fmt.Sprintf("%.2f GB", float64(n)/1e9) }

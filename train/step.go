@@ -145,10 +145,8 @@ func (p *program) gradientsOf(b Batch, u update) (loss float64, gradients []*ten
 
 // accumulated sums the gradients of the batches: the same as one batch of them all, but for the order of additions.
 func (p *program) accumulated(batches []Batch, u update) (loss float64, sums []*tensors.Tensor) {
-	for _, q := range p.state.params {
-		if q.rate != 0 {
-			sums = append(sums, tensors.FromShape(makeShape(p.dtype, q.shape...)))
-		}
+	for _, shape := range p.state.movingShapes(p.dtype) {
+		sums = append(sums, tensors.FromShape(shape))
 	}
 	for i, b := range batches {
 		args := append(p.values(), donated(p.backend, sums)...)
@@ -164,7 +162,7 @@ func (p *program) accumulated(batches []Batch, u update) (loss float64, sums []*
 func (p *program) forwardGraph(in []*Node) []*Node {
 	weights, in := split(in, len(p.weights.list))
 	values, in := split(in, len(p.state.params))
-	loss, gradients, _ := p.gradients(weights, values, in)
+	loss, gradients := p.gradients(weights, values, in)
 	return append([]*Node{loss}, gradients...)
 }
 
@@ -173,7 +171,7 @@ func (p *program) partialGraph(in []*Node) []*Node {
 	weights, in := split(in, len(p.weights.list))
 	values, in := split(in, len(p.state.params))
 	sums, in := split(in, p.state.moving())
-	loss, gradients, _ := p.gradients(weights, values, in)
+	loss, gradients := p.gradients(weights, values, in)
 	for i := range gradients {
 		gradients[i] = Add(sums[i], gradients[i])
 	}
@@ -189,7 +187,7 @@ func (p *program) applyGraph(in []*Node) []*Node {
 }
 
 // gradients is forward and backward: the loss and its gradients by every moving parameter, in their order.
-func (p *program) gradients(weights, values, in []*Node) (loss *Node, gradients, rest []*Node) {
+func (p *program) gradients(weights, values, in []*Node) (loss *Node, gradients []*Node) {
 	batch, in := split(in, p.inputs)
 	trained := make(map[string]*Node, len(values))
 	var moving []*Node
@@ -201,7 +199,7 @@ func (p *program) gradients(weights, values, in []*Node) (loss *Node, gradients,
 		}
 	}
 	loss = p.objective(p.weights.lookup(weights, trained), batch, in[0], in[1])
-	return loss, Gradient(loss, moving...), in[2:]
+	return loss, Gradient(loss, moving...)
 }
 
 // update is clipping and AdamW: the gradient's norm, and the new state in the order of state.args, which is the old

@@ -74,6 +74,6 @@ func (l *Loop) warnOf(step int64, known bool) {
 		held = bytesOf(l.program.weights.list) + l.program.state.bytes(l.program.dtype)
 	}
 	if known && limit > 0 && held+step > limit {
-		l.Notice("a step takes %s of memory, there are %s; what helps: a smaller --batch with more --accumulate, --gradient-checkpointing", gigabytes(held+step), gigabytes(limit))
+		l.Notice("a step takes %s of memory, there are %s; what helps: a smaller --batch with more --accumulate, --gradient-checkpointing", memory.Text(held+step), memory.Text(limit))
 	}
 }

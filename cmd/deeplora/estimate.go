@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -48,21 +49,20 @@ func (s *shared) estimate(cmd *cobra.Command, parsed train.Config, o trainFlags)
 
 // estimateRows is an estimate as a table: what is held all the time, what at one time or another, and the most.
 func estimateRows(e train.Estimate) [][]string {
-	gb := func(n int64) string { return fmt.Sprintf("%.2f GB", float64(n)/1e9) }
 	rows := [][]string{
 		{"largest batch", fmt.Sprintf("%d rows of %d tokens", e.Rows, e.Length)},
-		{"model", gb(e.Weights)},
-		{"trained", fmt.Sprintf("%s, %d parameters with their moments", gb(e.State), e.Parameters)},
+		{"model", memory.Text(e.Weights)},
+		{"trained", fmt.Sprintf("%s, %d parameters with their moments", memory.Text(e.State), e.Parameters)},
 	}
 	if e.Base > 0 {
-		rows = append(rows, []string{"program", gb(e.Base) + ", with the engine and its compiled graphs"})
+		rows = append(rows, []string{"program", memory.Text(e.Base) + ", with the engine and its compiled graphs"})
 	}
 	if e.Initialise > 0 {
-		rows = append(rows, []string{"beginning", gb(e.Initialise) + " while the first gradients are computed"})
+		rows = append(rows, []string{"beginning", memory.Text(e.Initialise) + " while the first gradients are computed"})
 	}
-	rows = append(rows, []string{"a step", gb(e.Step)}, []string{"evaluation", gb(e.Evaluate)}, []string{"peak", gb(e.Peak)})
+	rows = append(rows, []string{"a step", memory.Text(e.Step)}, []string{"evaluation", memory.Text(e.Evaluate)}, []string{"peak", memory.Text(e.Peak)})
 	if e.Limit > 0 {
-		rows = append(rows, []string{"there is", gb(e.Limit)})
+		rows = append(rows, []string{"there is", memory.Text(e.Limit)})
 	}
 	return rows
 }

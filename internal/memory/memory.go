@@ -3,6 +3,7 @@
 package memory
 
 import (
+	"fmt"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -19,3 +20,6 @@ func Peak() int64 {
 	}
 	return int64(usage.Maxrss) << 10
 }
+
+// Text is a number of bytes for a person to read, in GB of 10⁹.
+func Text(bytes int64) string { return fmt.Sprintf("%.2f GB", float64(bytes)/1e9) }
