@@ -4,7 +4,7 @@
 # munge key, state and logs lie there, and a Slurm or munge of the machine's own is left alone.
 #
 #	eval "$(scripts/slurm_one_node.sh start DIR)"	# installs what is missing, starts; sets SLURM_CONF
-#	sinfo; sbatch ...; DEEPLORA_SLURM=1 go test ./internal/study/
+#	sinfo; sbatch ...; DEEPLORA_SLURM=1 go test ./cmd/deeplora/internal/study/
 #	scripts/slurm_one_node.sh stop DIR		# cancels its jobs, ends its daemons
 #
 # Both may be repeated. Exit code 3: it cannot be done on this machine, and why.

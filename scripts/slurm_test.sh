@@ -15,4 +15,4 @@ else
 	exit 1
 fi
 trap 'scripts/slurm_one_node.sh stop "$dir"' EXIT
-DEEPLORA_SLURM=1 go test -count=1 ./internal/study ./cmd/deeplora -run 'Slurm'
+DEEPLORA_SLURM=1 go test -count=1 ./cmd/deeplora/internal/study ./cmd/deeplora -run 'Slurm'

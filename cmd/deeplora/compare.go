@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/study"
 	"github.com/deeplora/deeplora/internal/memory"
-	"github.com/deeplora/deeplora/internal/study"
 	"github.com/deeplora/deeplora/train"
 )
 

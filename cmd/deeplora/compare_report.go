@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/deeplora/deeplora/internal/study"
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/study"
 )
 
 // print prints the tables of a study.

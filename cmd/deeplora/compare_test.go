@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/deeplora/deeplora/internal/study"
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/study"
 )
 
 // small is an experiment of four runs that take seconds, with checkpoints on the way.

@@ -9,7 +9,7 @@ import (
 
 	"gonum.org/v1/gonum/stat"
 
-	"github.com/deeplora/deeplora/internal/study"
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/study"
 	"github.com/deeplora/deeplora/train"
 )
 

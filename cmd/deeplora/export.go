@@ -11,8 +11,8 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/spf13/cobra"
 
-	"github.com/deeplora/deeplora/internal/export"
 	"github.com/deeplora/deeplora/internal/nearest"
+	"github.com/deeplora/deeplora/train/export"
 )
 
 // exportFlags are the export command's own.

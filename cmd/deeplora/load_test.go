@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/study"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/rng"
-	"github.com/deeplora/deeplora/internal/study"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )

@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/study"
 	"github.com/deeplora/deeplora/internal/nearest"
-	"github.com/deeplora/deeplora/internal/study"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/train"
 )

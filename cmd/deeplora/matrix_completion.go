@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/deeplora/deeplora/internal/completion"
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/completion"
 	"github.com/deeplora/deeplora/internal/engine"
 	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/internal/picture"

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/deeplora/deeplora/internal/pretrain"
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/pretrain"
 	"github.com/deeplora/deeplora/train"
 )
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/deeplora/deeplora/internal/pretrain"
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/pretrain"
 	"github.com/deeplora/deeplora/train"
 )
 

@@ -8,8 +8,8 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/spf13/cobra"
 
-	"github.com/deeplora/deeplora/internal/export"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/export"
 )
 
 func glueSubmitCommand(s *shared) *cobra.Command {

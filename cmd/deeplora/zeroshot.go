@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/pretrain"
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/internal/pretrain"
 	"github.com/deeplora/deeplora/train"
 )
 

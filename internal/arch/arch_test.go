@@ -29,20 +29,20 @@ var basics = []string{
 // mayImport lists, beside the basics, what of the module a package may import. Packages that are absent are a fault.
 var mayImport = map[string][]string{
 	// The four leaves never import one another.
-	"model":               {},
-	"lora":                {},
-	"data":                {},
-	"internal/completion": {},
-	"lora/loratest":       {"lora", "internal/testbackend"},
+	"model":                            {},
+	"lora":                             {},
+	"data":                             {},
+	"cmd/deeplora/internal/completion": {},
+	"lora/loratest":                    {"lora", "internal/testbackend"},
 
 	// train joins them, and what is built on training comes after.
-	"train":             {"model", "lora", "data", "internal/builtin"},
-	"internal/export":   {"train", "model", "lora", "data"},
-	"internal/study":    {"train", "model", "lora", "data", "internal/picture"},
-	"internal/pretrain": {"train", "model", "data", "internal/wordpiece"},
+	"train":                          {"model", "lora", "data", "internal/builtin"},
+	"train/export":                   {"train", "model", "lora", "data"},
+	"cmd/deeplora/internal/study":    {"train", "model", "lora", "data", "internal/picture"},
+	"cmd/deeplora/internal/pretrain": {"train", "model", "data", "cmd/deeplora/internal/wordpiece"},
 
-	"internal/wordpiece": {"data"},
-	"internal/picture":   {},
+	"cmd/deeplora/internal/wordpiece": {"data"},
+	"internal/picture":                {},
 
 	"internal/builtin":      {},
 	"internal/engine":       {"internal/engine/quiet"},
@@ -57,7 +57,7 @@ var inTests = []string{"internal/testbackend", "internal/testshared", "internal/
 
 // programs may import everything but a program.
 func isProgram(dir string) bool {
-	return dir == "bench" || strings.HasPrefix(dir, "cmd/") || strings.HasPrefix(dir, "scripts/")
+	return dir == "bench" || dir == "cmd/deeplora" || strings.HasPrefix(dir, "scripts/")
 }
 
 func imports(file goFile) (paths []string) {

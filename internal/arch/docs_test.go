@@ -301,13 +301,13 @@ func TestFormatsNameEveryField(t *testing.T) {
 		"train/checkpoint.go":  {"progress"},
 		"data/manifest.go":     {"Manifest"},
 
-		"internal/study/summary.go":   {"Summary", "RunName", "ScoreRow", "SeedScore", "MetricRow", "Method", "RunRow"},
-		"internal/study/paired.go":    {"Difference", "Overall"},
-		"internal/study/published.go": {"Source", "PublishedScore"},
+		"cmd/deeplora/internal/study/summary.go":   {"Summary", "RunName", "ScoreRow", "SeedScore", "MetricRow", "Method", "RunRow"},
+		"cmd/deeplora/internal/study/paired.go":    {"Difference", "Overall"},
+		"cmd/deeplora/internal/study/published.go": {"Source", "PublishedScore"},
 
-		"internal/completion/config.go": {"Config"},
-		"internal/completion/result.go": {"Result"},
-		"internal/completion/solve.go":  {"Point"},
+		"cmd/deeplora/internal/completion/config.go": {"Config"},
+		"cmd/deeplora/internal/completion/result.go": {"Result"},
+		"cmd/deeplora/internal/completion/solve.go":  {"Point"},
 	}
 	for _, file := range parsedFiles(t) {
 		for _, name := range wanted[file.path] {

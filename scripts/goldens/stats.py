@@ -1,7 +1,7 @@
-"""Makes internal/study/testdata/stats.json: paired statistics by SciPy.
+"""Makes cmd/deeplora/internal/study/testdata/stats.json: paired statistics by SciPy.
 
     pip install numpy==2.4.6 scipy==1.17.1
-    python scripts/goldens/stats.py > internal/study/testdata/stats.json
+    python scripts/goldens/stats.py > cmd/deeplora/internal/study/testdata/stats.json
 
 wilcoxon: two-sided p of differences, zeros dropped. Up to 50 differences that are left it is exact, with ties
 too: SciPy then enumerates all signs (PermutationMethod); beyond, its normal approximation, with its correction

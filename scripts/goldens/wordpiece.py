@@ -1,8 +1,8 @@
-"""Makes the goldens of internal/wordpiece with Hugging Face's WordPieceTrainer, and holds the package's files against
+"""Makes the goldens of cmd/deeplora/internal/wordpiece with Hugging Face's WordPieceTrainer, and holds the package's files against
 Transformers.
 
     pip install tokenizers==0.23.3 transformers==5.24.0
-    python scripts/goldens/wordpiece.py make internal/wordpiece/testdata internal/builtin/STS-B [GLUE]
+    python scripts/goldens/wordpiece.py make cmd/deeplora/internal/wordpiece/testdata internal/builtin/STS-B [GLUE]
     python scripts/goldens/wordpiece.py check FOLDER GLUE/SST-2/validation.tsv
 
 GLUE is a folder of SST-2, STS-B and RTE; without it the numbers of those texts are left as they are.
@@ -63,7 +63,7 @@ def train(texts, specials, lowercase, size, min_frequency, limit):
 
 
 def single_characters(texts, lowercase, limit):
-    """The alphabet, counted here, in the order of internal/wordpiece."""
+    """The alphabet, counted here, in the order of cmd/deeplora/internal/wordpiece."""
     t, counts, inside = blank(lowercase), collections.Counter(), set()
     for text in texts:
         for w, _ in t.pre_tokenizer.pre_tokenize_str(t.normalizer.normalize_str(text)):

@@ -12,10 +12,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/wordpiece"
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/rng"
-	"github.com/deeplora/deeplora/internal/wordpiece"
 	"github.com/deeplora/deeplora/train"
 )
 

@@ -18,9 +18,9 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/wordpiece"
 	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/internal/testshared"
-	"github.com/deeplora/deeplora/internal/wordpiece"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
