@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/gomlx/core/tensors"
+
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/internal/rng"
 )
@@ -220,6 +223,46 @@ func Assemble(rows []Encoded, labels []float64, index []int, batch, length int, 
 	}
 	return b, nil
 }
+
+// Packed reports whether rows hold several examples each.
+func (b Batch) Packed() bool { return b.First != nil }
+
+// Tensors are what an encoder reads, as new tensors: ids, types and mask, or for packed rows ids, types, segments,
+// positions and first tokens.
+func (b Batch) Tensors() []*tensors.Tensor {
+	grid := func(values []int32) *tensors.Tensor { return tensors.FromFlatDataAndDimensions(values, b.Rows, b.Len) }
+	if !b.Packed() {
+		return []*tensors.Tensor{grid(b.IDs), grid(b.Types), grid(b.Mask)}
+	}
+	return []*tensors.Tensor{grid(b.IDs), grid(b.Types), grid(b.Segments), grid(b.Positions), tensors.FromFlatDataAndDimensions(b.First, len(b.First))}
+}
+
+// Args are Tensors and, in dtype, float32 or float64, the labels and weights: what a graph of the loss reads.
+func (b Batch) Args(dtype dtypes.DType) []*tensors.Tensor {
+	return append(b.Tensors(), floats(b.Labels, dtype), floats(b.Weights, dtype))
+}
+
+func floats(values []float32, dtype dtypes.DType) *tensors.Tensor {
+	if dtype != dtypes.Float64 {
+		return tensors.FromFlatDataAndDimensions(values, len(values))
+	}
+	wide := make([]float64, len(values))
+	for i, v := range values {
+		wide[i] = float64(v)
+	}
+	return tensors.FromFlatDataAndDimensions(wide, len(wide))
+}
+
+// Weight counts the labelled examples.
+func (b Batch) Weight() (total float64) {
+	for _, w := range b.Weights {
+		total += float64(w)
+	}
+	return total
+}
+
+// RealTokens counts tokens, padding left out.
+func (b Batch) RealTokens() int { return b.Tokens }
 
 func newBatch(rows, length, examples int, padID int32) Batch {
 	return Batch{

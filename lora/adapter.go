@@ -47,12 +47,12 @@ type Factor struct {
 // Settings are a method's numbers. A method ignores what it does not have (vanilla the depth, deep-wide
 // the rank). Defaults gives a start; the zero value of InitScale is a fault, that of Gamma a choice.
 type Settings struct {
-	Rank      int     // r, the inner width
-	Depth     int     // L, how many W of the deep methods; at least 3
-	InitScale float64 // ε, the spectral norm of each W of the deep methods at the start
-	Gamma     float64 // γ, learning-rate multiple of deep-compressed's left and right; 0 freezes them
-	Init      string  // of vanilla: InitReference (the default, also "") or InitPEFT
-	Alpha     float64 // of vanilla with InitPEFT, which scales ΔK by Alpha/Rank; 0 stands for Rank
+	Rank      int     `json:"rank"`       // r, the inner width
+	Depth     int     `json:"depth"`      // L, how many W of the deep methods; at least 3
+	InitScale float64 `json:"init_scale"` // ε, the spectral norm of each W of the deep methods at the start
+	Gamma     float64 `json:"gamma"`      // γ, learning-rate multiple of deep-compressed's left and right; 0 freezes them
+	Init      string  `json:"init"`       // of vanilla: InitReference (the default, also "") or InitPEFT
+	Alpha     float64 `json:"alpha"`      // of vanilla with InitPEFT, which scales ΔK by Alpha/Rank; 0 stands for Rank
 }
 
 // How vanilla starts.

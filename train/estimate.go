@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/gomlx/compute"
-	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/internal/memory"
+	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // Estimate is the memory that a run takes, in bytes. What graphs take is the compiler's own account of them, not a
@@ -36,86 +39,57 @@ type Estimate struct {
 // Fits reports whether the run fits into the memory there is, as far as that is known.
 func (e Estimate) Fits() bool { return e.Limit == 0 || e.Peak <= e.Limit }
 
-// ErrNoEstimate is wrapped by errors about an engine that does not say what a graph takes.
-var ErrNoEstimate = errors.New("the engine does not say what memory a graph takes")
-
-// Memory says what is known of memory.
-type Memory struct {
-	// Working is what a compiled graph takes while it runs, beside its arguments; false if it is not known.
-	Working func(compute.Executable) (bytes int64, known bool)
-	Limit   int64 // bytes that the run may take; 0: what is free
-	Device  bool  // it is a device's memory, not this process's
-}
-
-// limit is what the run may take: 0 if that is not known.
-func (m Memory) limit() int64 {
-	if m.Limit > 0 || m.Device {
-		return m.Limit
-	}
-	if free := memory.Available(); free > 0 {
-		return memory.Resident() + free
-	}
-	return 0
-}
-
-// EstimateMemory says what a run with these settings would take. It reads model and data, and writes nothing.
+// EstimateMemory says what a run with these settings would take. It reads model and data, and writes nothing. An engine
+// that does not say what graphs take gives loop.ErrNoEstimate.
 func EstimateMemory(ctx context.Context, c Config, o Options) (*Estimate, error) {
-	t := newTrainer(c, o)
-	defer t.close()
-	if err := t.prepare(ctx); err != nil {
+	r := newRun(c, o)
+	defer r.close()
+	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
-	e, err := t.estimate()
+	e, err := r.estimate()
 	if err != nil {
 		return nil, fmt.Errorf("estimate: %w", err)
 	}
 	return &e, nil
 }
 
-func (t *trainer) estimate() (e Estimate, err error) {
-	c, p := &t.config, t.program
-	largest, err := t.largestBatch()
+func (r *run) estimate() (e Estimate, err error) {
+	c, j := &r.config, r.job
+	largest, err := j.largestBatch()
 	if err != nil {
 		return e, err
 	}
-	e = Estimate{Batch: c.Batch, Accumulate: c.Accumulate, Rows: largest.Rows, Length: largest.Len, Parameters: p.state.trained()}
-	err = graphx.Try("compile", func() {
-		e.Step = must(t.working(p.compiled(batchArgs(largest, p.dtype), c.Accumulate > 1)))
-		if m, err := lora.LookupMethod(c.Method); err == nil && m.FirstGradient {
-			e.Initialise = must(t.initialising(largest))
+	e = Estimate{Batch: c.Batch, Accumulate: c.Accumulate, Rows: largest.Rows, Length: largest.Len, Parameters: loop.Trained(r.loop.Params())}
+	if e.Step, err = r.loop.StepBytes(largest); err != nil {
+		return e, err
+	}
+	if m, err := lora.LookupMethod(c.Method); err == nil && m.FirstGradient {
+		if e.Initialise, err = j.gradientsOn(largest, j.adapted.kernels()).bytes(r.options.Memory); err != nil {
+			return e, err
 		}
-		e.Evaluate = must(t.evaluating())
-	})
-	if err != nil {
+	}
+	if e.Evaluate, err = j.evaluationBytes(r.options.Memory); err != nil {
 		return e, err
 	}
-	e.Weights = bytesOf(weightsOf(t.in.checkpoint).list)
-	e.State = p.state.bytes(p.dtype)
-	if !t.Memory.Device {
+	for _, w := range weightsOf(j.inputs.checkpoint) {
+		e.Weights += bytesOf(w.Value)
+	}
+	e.State = r.loop.StateBytes()
+	if !r.options.Memory.Device {
 		e.Base = max(0, memory.Resident()-e.Weights)
 	}
 	e.Peak = e.Base + e.Weights + e.State + max(e.Initialise, e.Step, e.Evaluate)
-	e.Limit = t.Memory.limit()
+	e.Limit = r.options.Memory.Limit()
 	return e, nil
 }
 
-// working is what a compiled graph takes while it runs.
-func (t *trainer) working(g *Graph, err error) (int64, error) {
-	if err != nil {
-		return 0, err
-	}
-	if t.Memory.Working != nil {
-		if bytes, known := t.Memory.Working(g.Executable()); known {
-			return bytes, nil
-		}
-	}
-	return 0, ErrNoEstimate
-}
+func bytesOf(t *tensors.Tensor) int64 { return int64(t.Shape().Size() * t.DType().Size()) }
 
 // largestBatch is the first of the run's batches that takes most tokens.
-func (t *trainer) largestBatch() (largest data.Batch, err error) {
-	for i := range min(t.config.Steps*t.config.Accumulate, plannedBatches) {
-		b, err := t.batch(i)
+func (j *job) largestBatch() (largest data.Batch, err error) {
+	for i := range min(j.config.Steps*j.config.Accumulate, plannedBatches) {
+		b, err := j.batch(i)
 		if err != nil {
 			return largest, err
 		}
@@ -132,53 +106,52 @@ func larger(a, b data.Batch) data.Batch {
 	return a
 }
 
-// initialising is what the first gradients take, with those of a group together.
-func (t *trainer) initialising(b data.Batch) (int64, error) {
-	k := t.gradientsOn(b, t.program.state.kernels())
-	exec, err := k.exec(k.group(k.kernels[0].Name))
+// evaluationBytes is what an evaluation takes: the kernels that are merged, and the largest batch.
+func (j *job) evaluationBytes(m loop.Memory) (bytes int64, err error) {
+	p, err := NewPredictor(j.backend, j.inputs.checkpoint)
 	if err != nil {
 		return 0, err
 	}
-	defer exec.Finalize()
-	args := append(shapesOf(k.weights.list), shapesOf(batchArgs(b, t.program.dtype))...)
-	return t.working(exec.Compile(append(args, makeShape(t.program.dtype))...))
-}
-
-// evaluating is what an evaluation takes: the kernels that are merged, and the largest batch.
-func (t *trainer) evaluating() (bytes int64, err error) {
-	if err := t.openPredictor(); err != nil {
-		return 0, err
-	}
-	for _, at := range t.program.state.sites {
-		bytes += int64(at.kernel.In*at.kernel.Out) * int64(t.program.dtype.Size())
+	defer p.Close()
+	for _, k := range j.adapted.kernels() {
+		bytes += int64(k.In*k.Out) * int64(dtypes.Float32.Size())
 	}
 	var largest data.Batch
-	for b, err := range evaluationLayout(&t.config).batches(t.in.validation.rows, t.in.checkpoint.Config.PadTokenID) {
+	for b, err := range j.config.evaluationLayout().batches(j.inputs.validation.rows, j.inputs.checkpoint.Config.PadTokenID) {
 		if err != nil {
 			return 0, err
 		}
 		largest = larger(largest, b)
 	}
-	t.predictor.weights = weightsOf(t.in.checkpoint)
-	working, err := t.working(t.predictor.exec.Compile(append(shapesOf(t.predictor.weights.list), shapesOf(inputArgs(largest))...)...))
+	var working int64
+	err = graphx.Try("compile", func() {
+		var args []shapes.Shape
+		for _, w := range p.weights {
+			args = append(args, w.Value.Shape())
+		}
+		for _, t := range largest.Tensors() {
+			args = append(args, t.Shape())
+		}
+		working = graphx.Must(m.Of(p.exec(largest).Compile(args...)))
+	})
 	return bytes + working, err
 }
 
 // fitBatch splits a batch that does not fit into memory into accumulated ones of equal parts: the same examples a
 // step, and the same gradients up to rounding.
-func (t *trainer) fitBatch(ctx context.Context) error {
-	c := &t.config
+func (r *run) fitBatch(ctx context.Context) error {
+	c := &r.config
 	asked := *c
 	for {
 		if err := ctx.Err(); err != nil {
-			return t.orInterrupted(ctx, err)
+			return r.loop.Interrupted(ctx, err)
 		}
-		e, err := t.estimate()
+		e, err := r.estimate()
 		if err != nil {
 			return fmt.Errorf("auto-batch: %w", err)
 		}
 		if e.Limit == 0 {
-			return configError{errors.New("auto-batch: how much memory there is is not known; say so with --memory")}
+			return settings.Error(errors.New("auto-batch: how much memory there is is not known; say so with --memory"))
 		}
 		if e.Fits() {
 			break
@@ -188,16 +161,15 @@ func (t *trainer) fitBatch(ctx context.Context) error {
 			part--
 		}
 		if part == 0 {
-			return configError{fmt.Errorf("auto-batch: a batch of one example takes %s and there are %s; what helps: --gradient-checkpointing, a lower --max-length", memory.Text(e.Peak), memory.Text(e.Limit))}
+			return settings.Error(fmt.Errorf("auto-batch: a batch of one example takes %s and there are %s; what helps: --gradient-checkpointing, a lower --max-length", memory.Text(e.Peak), memory.Text(e.Limit)))
 		}
 		c.Batch, c.Accumulate = part, c.Accumulate*(c.Batch/part)
-		t.program.finalize()
-		if err := t.build(); err != nil {
+		if err := r.build(); err != nil {
 			return err
 		}
 	}
 	if c.Batch != asked.Batch {
-		t.Notice("a batch of %d does not fit into memory: a step takes %d of %d instead", asked.Batch, c.Accumulate, c.Batch)
+		r.Notice("a batch of %d does not fit into memory: a step takes %d of %d instead", asked.Batch, c.Accumulate, c.Batch)
 	}
 	return nil
 }

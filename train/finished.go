@@ -5,58 +5,375 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 
+	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/internal/rundir"
+	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
-// Finished reads what a finished run is, without its model or its tensors. An error for one that has not
-// finished names the way to go on.
-func Finished(dir string) (RunConfig, AdapterInfo, error) {
-	var info AdapterInfo
-	c, err := ReadRunConfig(dir)
-	if err != nil {
-		return c, info, err
-	}
-	if err = jsonfile.Read(filepath.Join(dir, adapterDir, adapterJSON), &info); errors.Is(err, fs.ErrNotExist) {
-		err = unfinished(dir)
-	}
-	return c, info, err
+// Finished is a finished run as it lies on disk: its adapter read, of its model nothing but where it is.
+type Finished struct {
+	Dir     string
+	Run     RunConfig
+	Adapter AdapterInfo
+	Values  map[string]*tensors.Tensor // factors and the head, by name, in the graph's orientation
+	Task    data.Task                  // the zero Task where nobody said what an imported adapter was trained on
+	Base    fs.FS                      // the model's files
+	Notices []string                   // for the user
 }
 
-// finishedAdapter is Finished with the adapter's tensors, verified.
-func finishedAdapter(dir string) (RunConfig, AdapterInfo, map[string]*tensors.Tensor, error) {
-	c, err := ReadRunConfig(dir)
-	if err != nil {
-		return c, AdapterInfo{}, nil, err
+// OpenOptions say how a finished run is opened.
+type OpenOptions struct {
+	Sources Sources
+	AnyBase bool // take another base model than the adapter was trained on, with a notice
+}
+
+// ReadFinished reads a finished run. Its base model must be the one that the adapter was trained on to the bit
+// (ErrOtherBase), unless o says otherwise.
+func ReadFinished(ctx context.Context, dir string, o OpenOptions) (*Finished, error) {
+	f := &Finished{Dir: dir}
+	var err error
+	if f.Run, err = ReadRunConfig(dir); err != nil {
+		return nil, err
 	}
-	info, values, err := readAdapter(filepath.Join(dir, adapterDir))
+	f.Adapter, f.Values, err = readAdapter(filepath.Join(dir, adapterDir))
+	if err := unfinished(dir, err); err != nil {
+		return nil, err
+	}
+	if f.Task, err = f.Adapter.task(); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	if f.Base, _, err = o.Sources.Model(ctx, f.Run.Model); err != nil {
+		return nil, err
+	}
+	return f, f.sameBase(o.AnyBase)
+}
+
+// ReadAdapterInfo reads what the adapter of a finished run is, without its tensors or its model.
+func ReadAdapterInfo(dir string) (AdapterInfo, error) {
+	info, err := readAdapterInfo(filepath.Join(dir, adapterDir))
+	return info, unfinished(dir, err)
+}
+
+// unfinished adds the way to go on to an error of reading an adapter.
+func unfinished(dir string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = unfinished(dir)
-	case errors.Is(err, ErrCorrupt) && IsRun(dir, checkpointsDir):
-		err = fmt.Errorf("%w; remove %s, and deeplora train --resume --out %s writes it again from the last checkpoint", err, filepath.Join(dir, resultJSON), dir)
+		return fmt.Errorf("%s has no adapter yet: the run has not finished; go on with deeplora train --resume --out %s", dir, dir)
+	case errors.Is(err, loop.ErrCorrupt) && rundir.Is(dir, rundir.Checkpoints):
+		return fmt.Errorf("%w; remove %s, and deeplora train --resume --out %s writes it again from the last checkpoint", err, filepath.Join(dir, resultJSON), dir)
 	}
-	return c, info, values, err
+	return err
 }
 
-func unfinished(dir string) error {
-	return fmt.Errorf("%s has no adapter yet: the run has not finished; go on with deeplora train --resume --out %s", dir, dir)
+// task is what the adapter was trained for: a row of the table, or one that a program brought.
+func (a *AdapterInfo) task() (data.Task, error) {
+	if a.Imported && a.Task == "" {
+		return data.Task{}, nil
+	}
+	return data.LookupTask(a.Task)
 }
 
-// Labels are the names of the model's classes, in the order of its logits.
-func (s *Saved) Labels() []string { return s.Config().Labels() }
-
-// Predict gives a row of logits [labels] for every example of a split, in their order. No example is left out:
-// overlong ones are truncated, and counted.
-func (s *Saved) Predict(ctx context.Context, split *data.Split, progress func(done, total int)) (logits [][]float32, truncated int, err error) {
-	e, err := encodeSplit(s.Tokenizer, split, s.Run.MaxLength, OverlongTruncate)
+// sameBase holds the model's files against those that the adapter was trained on.
+func (f *Finished) sameBase(any bool) error {
+	r, err := f.Reader()
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
-	logits, err = s.Logits(ctx, e.rows, evaluationLayout(&s.Run.Config), progress)
-	return logits, e.cut, err
+	defer r.Close()
+	files, err := r.Files()
+	if err != nil {
+		return err
+	}
+	err = sameFiles("model", f.Adapter.BaseFiles, files)
+	switch {
+	case err == nil:
+		return nil
+	case any:
+		f.Notices = append(f.Notices, fmt.Sprintf("%v: %v; taken all the same", ErrOtherBase, err))
+		return nil
+	default:
+		return fmt.Errorf("%w: %w", ErrOtherBase, err)
+	}
+}
+
+func (f *Finished) loadOptions() model.LoadOptions {
+	_, head := f.Values[model.HeadWeight]
+	return model.LoadOptions{
+		Labels: f.Adapter.Labels, ProblemType: f.Adapter.ProblemType,
+		Head: rng.New(headSeed(&f.Run.Config), "head"), NewHead: f.Run.FreshHead || head && f.Adapter.Imported,
+	}
+}
+
+// Reader opens the base model's files, with the adapter's classes for its labels.
+func (f *Finished) Reader() (*model.Reader, error) {
+	r, err := model.OpenReader(f.Base, f.loadOptions())
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", f.Run.Model, err)
+	}
+	return r, nil
+}
+
+// checkpoint loads the base model, its head and pooler replaced by those that travel with the adapter.
+func (f *Finished) checkpoint(backend compute.Backend) (*model.Checkpoint, error) {
+	o := f.loadOptions()
+	o.Backend = backend
+	c, err := model.Load(f.Base, o)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", f.Run.Model, err)
+	}
+	if f.Run.Dropout != checkpointDropout {
+		c.Config.SetDropout(f.Run.Dropout)
+	}
+	for name, t := range f.Values {
+		if _, ok := c.Tensors[name]; ok {
+			c.Tensors[name] = t
+		}
+	}
+	return c, nil
+}
+
+// Open loads the run's model and merges its adapter in.
+func (f *Finished) Open(backend compute.Backend) (*Predictor, error) {
+	a, byKernel, err := f.adaptation(nil)
+	if err != nil {
+		return nil, err
+	}
+	c, err := f.checkpoint(backend)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMerger(backend, a.adapter)
+	if err != nil {
+		return nil, err
+	}
+	defer m.finalize()
+	for _, s := range a.sites { // where they lie: nothing else reads this checkpoint
+		if err := m.into(c.Kernel(s.kernel.Name), byKernel[s.kernel.Name]); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", f.Dir, s.kernel.Name, err)
+		}
+	}
+	return f.predictor(NewPredictor(backend, c))
+}
+
+// Unmerged serves the run with its adapter beside the frozen weights, as it was trained: what merged weights, and what
+// others read from our files, are held against.
+func (f *Finished) Unmerged(backend compute.Backend) (*Predictor, error) {
+	a, byKernel, err := f.adaptation(nil)
+	if err != nil {
+		return nil, err
+	}
+	c, err := f.checkpoint(backend)
+	if err != nil {
+		return nil, err
+	}
+	weights := weightsOf(c)
+	for _, s := range a.sites {
+		for i, t := range byKernel[s.kernel.Name] {
+			weights = append(weights, loop.NamedTensor{Name: s.name(i), Value: t})
+		}
+	}
+	return f.predictor(newPredictor(backend, c.Config, weights, a))
+}
+
+// predictor is p for the run.
+func (f *Finished) predictor(p *Predictor, err error) (*Predictor, error) {
+	if err != nil {
+		return nil, err
+	}
+	p.Run, p.Task = f.Run, f.Task
+	if p.Tokenizer, err = f.tokenizer(); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// tokenizer opens the base model's tokenizer. A model may come without one: ready ids need none, and what asks it to
+// encode text gets the error.
+func (f *Finished) tokenizer() (data.Tokenizer, error) {
+	tok, err := data.OpenTokenizerFS(f.Base, ".")
+	if errors.Is(err, fs.ErrNotExist) {
+		return noTokenizer{err}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", f.Run.Model, err)
+	}
+	return tok, nil
+}
+
+type noTokenizer struct{ err error }
+
+func (t noTokenizer) Encode(string) ([]int32, error) { return nil, t.err }
+func (t noTokenizer) Token(int32) string             { return "" }
+func (t noTokenizer) Special() data.Special          { return data.Special{} }
+
+// adaptation is the run's adapter and the factors of each kernel, once all of them and the head have proved to be what
+// the adapter's description and the model ask for. c is the model's configuration; nil: it is read.
+func (f *Finished) adaptation(c *model.Config) (*adaptation, map[string][]*tensors.Tensor, error) {
+	if c == nil {
+		r, err := f.Reader()
+		if err != nil {
+			return nil, nil, err
+		}
+		defer r.Close()
+		c = r.Config
+	}
+	a, byKernel, err := f.Adapter.adaptation(f.Values, c)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", f.Dir, err)
+	}
+	return a, byKernel, nil
+}
+
+// adaptation is the adapter that the description stands for, on a model, with these tensors as its factors.
+func (a *AdapterInfo) adaptation(values map[string]*tensors.Tensor, c *model.Config) (*adaptation, map[string][]*tensors.Tensor, error) {
+	adapter, err := a.New()
+	if err != nil {
+		return nil, nil, err
+	}
+	kernels, at, err := a.sites(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	of, err := adapt(adapter, kernels, at)
+	if err != nil {
+		return nil, nil, err
+	}
+	left := maps.Clone(values)
+	byKernel := make(map[string][]*tensors.Tensor, len(of.sites))
+	var faults []error
+	for _, s := range of.sites {
+		factors, err := s.tensors(values)
+		byKernel[s.kernel.Name], faults = factors, append(faults, err)
+		for i := range s.factors {
+			delete(left, s.name(i))
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, nil, err
+	}
+	return of, byKernel, a.onlyKnown(left, c)
+}
+
+// onlyKnown is the error for tensors beside the factors that are not the model's head or pooler, or what the method
+// trains, or not of their shape.
+func (a *AdapterInfo) onlyKnown(left map[string]*tensors.Tensor, c *model.Config) error {
+	trained := (&Config{Method: a.Method}).trained(c)
+	for _, spec := range c.Specs() {
+		t, ok := left[spec.Name]
+		if !ok || !slices.Contains(trained, spec.Name) && !slices.Contains([]string{model.HeadWeight, model.HeadBias, model.PoolerWeight, model.PoolerBias}, spec.Name) {
+			continue
+		}
+		want := slices.Clone(spec.Shape)
+		if spec.Dense {
+			slices.Reverse(want)
+		}
+		if !slices.Equal(t.Shape().Dimensions, want) {
+			return fmt.Errorf("tensor %q is %v, want %v", spec.Name, t.Shape().Dimensions, want)
+		}
+		delete(left, spec.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		return fmt.Errorf("tensor %q is unexpected in a %s adapter", name, a.Method)
+	}
+	return nil
+}
+
+// sites are the adapter's kernels as the model has them.
+func (a *AdapterInfo) sites(c *model.Config) ([]model.Kernel, []lora.Site, error) {
+	all := c.Kernels()
+	var kernels []model.Kernel
+	var sites []lora.Site
+	for _, k := range a.Kernels {
+		i := slices.IndexFunc(all, func(m model.Kernel) bool { return m.Name == k.Name })
+		if i < 0 || all[i].In != k.In || all[i].Out != k.Out {
+			return nil, nil, fmt.Errorf("%w: the model has no kernel %s [%d %d]", ErrOtherBase, k.Name, k.In, k.Out)
+		}
+		if slices.Contains(kernels, all[i]) { // its ΔK would be added twice
+			return nil, nil, fmt.Errorf("%s: %w: kernel %s is listed twice", adapterJSON, loop.ErrCorrupt, k.Name)
+		}
+		kernels = append(kernels, all[i])
+		sites = append(sites, lora.Site{Name: k.Name, In: k.In, Out: k.Out})
+	}
+	return kernels, sites, nil
+}
+
+// Merging makes the tensors of a run's merged model one at a time.
+type Merging struct {
+	*model.Reader
+	values  map[string]*tensors.Tensor
+	factors map[string][]*tensors.Tensor
+	merger  *merger
+}
+
+// Merge begins to merge the run's adapter into its model. Close it.
+func (f *Finished) Merge(backend compute.Backend) (*Merging, error) {
+	r, err := f.Reader()
+	if err != nil {
+		return nil, err
+	}
+	m := &Merging{Reader: r, values: f.Values}
+	a, factors, err := f.adaptation(r.Config)
+	if err == nil {
+		m.factors = factors
+		m.merger, err = newMerger(backend, a.adapter)
+	}
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// Close frees the graphs and closes the model's files.
+func (m *Merging) Close() {
+	m.merger.finalize()
+	m.Reader.Close()
+}
+
+// Tensor is a tensor of the merged model: K + ΔK for an adapted kernel, the adapter's own head, or the base model's.
+func (m *Merging) Tensor(spec model.Spec) (*tensors.Tensor, error) {
+	t, travels := m.values[spec.Name]
+	factors := m.factors[kernelName(spec)]
+	var err error
+	switch {
+	case travels && factors == nil:
+		return t, nil
+	case travels:
+		t, err = t.LocalClone() // what is merged into, below
+	default:
+		t, err = m.Reader.Tensor(spec)
+	}
+	if err != nil || factors == nil {
+		return t, err
+	}
+	if err := m.merger.into(t, factors); err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+	}
+	return t, nil
+}
+
+// Factors are a kernel's, in the order of the adapter's Init, or nil where it has none.
+func (m *Merging) Factors(kernel string) []*tensors.Tensor { return m.factors[kernel] }
+
+// Travels reports whether a module's weight comes with the adapter as a whole.
+func (m *Merging) Travels(module string) bool { _, ok := m.values[module+".weight"]; return ok }
+
+// kernelName is the kernel whose weight a spec is, as adapters name it.
+func kernelName(spec model.Spec) string {
+	const suffix = ".weight"
+	if len(spec.Shape) != 2 {
+		return ""
+	}
+	return spec.Name[:len(spec.Name)-len(suffix)]
 }

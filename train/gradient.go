@@ -5,12 +5,14 @@ import (
 	"fmt"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // groupBytes bounds the kernel gradients held at once. A group is one pass over the batch: BERT-base takes
@@ -23,10 +25,8 @@ const groupBytes = 512 << 20
 type kernelGradients struct {
 	backend compute.Backend
 	config  *model.Config
-	weights namedTensors
-	loss    lossFunc
+	weights []loop.NamedTensor
 	batch   data.Batch
-	total   float64
 	kernels []model.Kernel
 	limit   int  // bytes held at once; 0: groupBytes
 	again   bool // gradient checkpointing
@@ -68,11 +68,11 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 		return fmt.Errorf("not an adapted kernel")
 	}
 	return graphx.Try("compression pass", func() {
-		exec := must(k.exec(group))
+		exec := graphx.Must(k.exec(group))
 		defer exec.Finalize()
-		dtype := k.weights.list[0].DType()
-		args := append(k.weights.args(), donated(k.backend, batchArgs(k.batch, dtype))...)
-		out := must(exec.Call(append(args, scalar(k.total, dtype))...))
+		dtype := k.weights[0].Value.DType()
+		args := append(argsOf(k.weights), graphx.Donated(k.backend, k.batch.Args(dtype))...)
+		out := graphx.Must(exec.Call(append(args, graphx.Scalar(k.batch.Weight(), dtype))...))
 		k.ready = map[string]*tensors.Tensor{}
 		for i, g := range group {
 			k.ready[g.Name] = out[i]
@@ -83,21 +83,52 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 // exec is the pass: weights, batch, total -> gradients of the group. The hook only notes which node each kernel is:
 // it is the same encoder, and there is no second forward pass in the code.
 func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
+	padding := data.PadFixed
+	if k.batch.Packed() {
+		padding = data.PadPacked
+	}
 	return NewExec(k.backend, func(in []*Node) []*Node {
-		weights, in := split(in, len(k.weights.list))
+		weights, in := byName(k.weights, in)
 		kernel := map[string]*Node{}
 		note := func(at model.Kernel, x, w *Node) *Node {
 			kernel[at.Name] = w
 			return model.Frozen(at, x, w)
 		}
-		in, total := split(in, len(in)-1)
-		batch := batchOf(in)
-		bert := &model.BERT{Config: k.config, Weights: k.weights.lookup(weights, nil), Hook: note, GradientCheckpointing: k.again}
-		loss := weightedMean(k.loss(bert.Logits(batch.inputs), batch.labels), batch.weights, total[0])
+		in, total := graphx.Split(in, len(in)-1)
+		batch := batchOf(padding, in)
+		bert := &model.BERT{Config: k.config, Weights: weights, Hook: note, GradientCheckpointing: k.again}
+		losses := lossOf(k.config.ProblemType)(bert.Logits(batch.inputs), batch.labels)
+		loss := weightedMean(losses, batch.weights, total[0])
 		wanted := make([]*Node, len(group))
 		for i, g := range group {
 			wanted[i] = kernel[g.Name]
 		}
 		return Gradient(loss, wanted...)
 	})
+}
+
+// gradientsOn are the gradients by kernels of the loss of a batch.
+func (j *job) gradientsOn(b data.Batch, kernels []model.Kernel) *kernelGradients {
+	c := j.inputs.checkpoint
+	return &kernelGradients{
+		backend: j.backend, config: c.Config, weights: weightsOf(c), batch: b, kernels: kernels, again: j.config.GradientCheckpointing,
+	}
+}
+
+// bytes is what the first gradients take while they are computed, with those of a group together.
+func (k *kernelGradients) bytes(m loop.Memory) (bytes int64, err error) {
+	err = graphx.Try("compile", func() {
+		exec := graphx.Must(k.exec(k.group(k.kernels[0].Name)))
+		defer exec.Finalize()
+		var args []shapes.Shape
+		dtype := k.weights[0].Value.DType()
+		for _, w := range k.weights {
+			args = append(args, w.Value.Shape())
+		}
+		for _, t := range k.batch.Args(dtype) {
+			args = append(args, t.Shape())
+		}
+		bytes = graphx.Must(m.Of(exec.Compile(append(args, shapes.Make(dtype))...)))
+	})
+	return bytes, err
 }

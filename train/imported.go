@@ -9,16 +9,21 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/gomlx/gomlx/core/tensors"
+
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // finishedFiles are what a finished run is known by. Its log and its checkpoints are of the training alone.
 var finishedFiles = []string{configJSON, manifestJSON, resultJSON, adapterDir + "/" + adapterJSON, adapterDir + "/" + adapterTensors, adapterDir + "/" + sums.File}
 
-// CopyFinished copies what makes a finished run into a new directory, byte for byte.
-func CopyFinished(run, to string) error {
+// CopyTo copies what makes the run a finished one into a new directory, byte for byte.
+func (f *Finished) CopyTo(to string) error { return copyFinished(f.Dir, to) }
+
+func copyFinished(run, to string) error {
 	if err := os.MkdirAll(filepath.Join(to, adapterDir), 0o755); err != nil {
 		return fmt.Errorf("copy run: %w", err)
 	}
@@ -38,11 +43,12 @@ func CopyFinished(run, to string) error {
 	return nil
 }
 
-// Rebase makes a finished run one of the model at ref; the files at base are what its adapter then belongs to.
-func Rebase(run, ref string, s *Stored) error {
-	c, info := s.Run, s.Adapter
+// Rebase makes the run, which f was read from, one of the model at ref: the files at f.Base are what its adapter then
+// belongs to.
+func (f *Finished) Rebase(ref string) error {
+	c, info := f.Run, f.Adapter
 	c.Model, info.Base = ref, ref
-	r, err := s.Reader()
+	r, err := f.Reader()
 	if err != nil {
 		return err
 	}
@@ -50,37 +56,36 @@ func Rebase(run, ref string, s *Stored) error {
 	if info.BaseFiles, err = r.Files(); err != nil {
 		return err
 	}
-	if err := jsonfile.Write(filepath.Join(run, configJSON), c); err != nil {
+	if err := jsonfile.Write(filepath.Join(f.Dir, configJSON), c); err != nil {
 		return err
 	}
-	dir := filepath.Join(run, adapterDir)
-	if err := jsonfile.Write(filepath.Join(dir, adapterJSON), info); err != nil {
-		return err
-	}
-	return sums.Write(dir, adapterJSON, adapterTensors)
+	return writeAdapter(filepath.Join(f.Dir, adapterDir), info, sorted(f.Values))
 }
 
-// WriteImported writes a finished run of an adapter that another program trained: its settings, its tensors, and a
+func sorted(values map[string]*tensors.Tensor) (list []loop.NamedTensor) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		list = append(list, loop.NamedTensor{Name: name, Value: values[name]})
+	}
+	return list
+}
+
+// Write writes the run of an adapter that another program trained into a directory: its settings, its tensors, and a
 // result without metrics.
-func WriteImported(dir string, s *Stored) error {
+func (f *Finished) Write(dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, adapterDir), 0o755); err != nil {
 		return fmt.Errorf("write run: %w", err)
 	}
-	var values []NamedTensor
-	for _, name := range slices.Sorted(maps.Keys(s.Values)) {
-		values = append(values, NamedTensor{name, s.Values[name]})
-	}
-	if err := jsonfile.Write(filepath.Join(dir, configJSON), s.Run); err != nil {
+	if err := jsonfile.Write(filepath.Join(dir, configJSON), f.Run); err != nil {
 		return err
 	}
-	if err := writeAdapter(filepath.Join(dir, adapterDir), s.Adapter, values); err != nil {
+	if err := writeAdapter(filepath.Join(dir, adapterDir), f.Adapter, sorted(f.Values)); err != nil {
 		return err
 	}
 	r := Result{
-		Task: s.Adapter.Task, Metrics: Metrics{}, PrimaryMetric: s.Task.Primary, Method: s.Adapter.Method, Rank: s.Adapter.Rank,
-		Depth: s.Adapter.Depth, Scope: s.Run.Scope, Kernels: len(s.Adapter.Kernels), Backend: s.Run.Provenance.Backend, Threads: s.Run.Provenance.Threads,
+		Task: f.Adapter.Task, Metrics: loop.Metrics{}, PrimaryMetric: f.Task.Primary, Method: f.Adapter.Method, Rank: f.Adapter.Rank,
+		Depth: f.Adapter.Depth, Scope: f.Run.Scope, Kernels: len(f.Adapter.Kernels), Backend: f.Run.Provenance.Backend, Threads: f.Run.Provenance.Threads,
 	}
-	for name, t := range s.Values {
+	for name, t := range f.Values {
 		if !slices.Contains(headNames, name) && name != model.PoolerWeight && name != model.PoolerBias {
 			r.Parameters += t.Shape().Size()
 		}

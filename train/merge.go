@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/gomlx/compute"
@@ -8,9 +9,11 @@ import (
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // merger computes K + ΔK in float64 and rounds once to K's dtype (method.md 4). It compiles a graph a
@@ -76,7 +79,7 @@ func mergeBlocks[T float32 | float64](m *merger, kernel *tensors.Tensor, factors
 				for _, f := range factors {
 					args = append(args, f)
 				}
-				block := must(m.exec.Call(args...))[0]
+				block := graphx.Must(m.exec.Call(args...))[0]
 				tensors.MustConstFlatData(block, func(sum []T) { copy(part, sum) })
 				for _, t := range []*tensors.Tensor{block, args[0].(*tensors.Tensor), args[1].(*tensors.Tensor)} {
 					t.MustFinalizeAll()
@@ -88,26 +91,74 @@ func mergeBlocks[T float32 | float64](m *merger, kernel *tensors.Tensor, factors
 
 func (m *merger) finalize() { m.exec.Finalize() }
 
-// state folds a state's adapters, and its trained head, into a checkpoint's weights. merged are the tensors
-// that were made for it; the others are the checkpoint's and the state's own.
-func (m *merger) state(c *model.Checkpoint, s *state) (weights namedTensors, merged []*tensors.Tensor, err error) {
-	weights = weightsOf(c)
-	at := make(map[string]int, len(weights.names))
-	for i, name := range weights.names {
-		at[name] = i
+// evaluator measures an adapter as it stands in training. Its graphs are compiled once a run; the merged kernels are
+// freed again.
+type evaluator struct {
+	checkpoint *model.Checkpoint
+	adapted    *adaptation
+	merger     *merger
+	predictor  *Predictor
+}
+
+func newEvaluator(backend compute.Backend, c *model.Checkpoint, a *adaptation) (*evaluator, error) {
+	e := &evaluator{checkpoint: c, adapted: a}
+	var err error
+	if e.merger, err = newMerger(backend, a.adapter); err != nil {
+		return nil, err
 	}
-	for _, site := range s.sites {
-		i := at[site.kernel.Weight()]
-		kernel, err := m.merge(weights.list[i], s.factorsOf(site))
+	if e.predictor, err = NewPredictor(backend, c); err != nil {
+		e.merger.finalize()
+		return nil, err
+	}
+	return e, nil
+}
+
+// logits are those of the model with these values of its parameters.
+func (e *evaluator) logits(ctx context.Context, values []loop.NamedTensor, rows []data.Encoded, layout Layout, progress func(done, total int)) ([][]float32, error) {
+	weights, merged, err := e.merged(values)
+	defer func() {
+		for _, m := range merged {
+			m.MustFinalizeAll()
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	e.predictor.weights = weights
+	return e.predictor.Logits(ctx, rows, layout, progress)
+}
+
+// merged folds the adapter, and what else is trained, into the checkpoint's weights. made are the tensors that were made
+// for it; the others are the checkpoint's and the values.
+func (e *evaluator) merged(values []loop.NamedTensor) (weights []loop.NamedTensor, made []*tensors.Tensor, err error) {
+	weights = weightsOf(e.checkpoint)
+	trained := make(map[string]*tensors.Tensor, len(values))
+	for _, v := range values {
+		trained[v.Name] = v.Value
+	}
+	at := make(map[string]int, len(weights))
+	for i, w := range weights {
+		at[w.Name] = i
+		if t, ok := trained[w.Name]; ok {
+			weights[i].Value = t
+		}
+	}
+	for _, s := range e.adapted.sites {
+		factors, err := s.tensors(trained)
 		if err != nil {
-			return weights, merged, fmt.Errorf("%s: %w", site.kernel.Name, err)
+			return nil, made, err
 		}
-		weights.list[i], merged = kernel, append(merged, kernel)
-	}
-	for _, p := range s.params {
-		if i, ok := at[p.name]; ok {
-			weights.list[i] = p.value
+		i := at[s.kernel.Weight()]
+		kernel, err := e.merger.merge(weights[i].Value, factors)
+		if err != nil {
+			return nil, made, fmt.Errorf("%s: %w", s.kernel.Name, err)
 		}
+		weights[i].Value, made = kernel, append(made, kernel)
 	}
-	return weights, merged, nil
+	return weights, made, nil
+}
+
+func (e *evaluator) close() {
+	e.predictor.Close()
+	e.merger.finalize()
 }

@@ -1,7 +1,6 @@
 package train
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -10,39 +9,8 @@ import (
 	"gonum.org/v1/gonum/stat"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/train/loop"
 )
-
-// Metrics are named figures of an evaluation, as fractions. NaN means undefined (a constant prediction has
-// no correlation) and is written as null.
-type Metrics map[string]float64
-
-// MarshalJSON writes undefined metrics as null; JSON has no NaN.
-func (m Metrics) MarshalJSON() ([]byte, error) {
-	values := make(map[string]*float64, len(m))
-	for name, v := range m {
-		values[name] = nil
-		if !math.IsNaN(v) {
-			values[name] = &v
-		}
-	}
-	return json.Marshal(values)
-}
-
-// UnmarshalJSON reads null back as NaN.
-func (m *Metrics) UnmarshalJSON(text []byte) error {
-	var values map[string]*float64
-	if err := json.Unmarshal(text, &values); err != nil {
-		return err
-	}
-	*m = make(Metrics, len(values))
-	for name, v := range values {
-		(*m)[name] = math.NaN()
-		if v != nil {
-			(*m)[name] = *v
-		}
-	}
-	return nil
-}
 
 // metrics by their names in the task table: predicted classes or scores against the labels, in the same
 // order. Each returns NaN where it is undefined.
@@ -55,14 +23,14 @@ var metrics = map[string]func(predicted, labels []float64) float64{
 }
 
 // Measure computes a task's metrics from logits, one row an example.
-func Measure(task data.Task, logits [][]float32, labels []float64) (Metrics, error) {
+func Measure(task data.Task, logits [][]float32, labels []float64) (loop.Metrics, error) {
 	predicted := make([]float64, len(logits))
 	for i, row := range logits {
 		if predicted[i] = float64(row[0]); !task.Regression() {
 			predicted[i] = float64(Argmax(row))
 		}
 	}
-	m := Metrics{}
+	m := loop.Metrics{}
 	for _, name := range task.Metrics {
 		f, ok := metrics[name]
 		if !ok {

@@ -3,7 +3,10 @@ package train
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"iter"
+	"math"
+	"time"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -13,62 +16,206 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
-// Predictor computes logits with plain, merged weights: the model as it is after export. It is not safe
-// for concurrent use.
+// Predictor computes with plain, merged weights: a finished run with its adapter merged in, or a checkpoint. It is not
+// safe for concurrent use.
 type Predictor struct {
+	Run       RunConfig // of a checkpoint: the defaults
+	Task      data.Task // the zero Task where it is not known
+	Tokenizer data.Tokenizer
+
 	backend compute.Backend
 	config  *model.Config
-	weights namedTensors
-	exec    *Exec
+	weights []loop.NamedTensor
+	padded  *Exec
+	packed  *Exec
 }
 
-// NewPredictor serves a checkpoint as it is.
-func NewPredictor(backend compute.Backend, c *model.Checkpoint) (*Predictor, error) {
-	return newPredictor(backend, c.Config, weightsOf(c))
-}
-
-// weightsOf lists every tensor of a checkpoint in the order of its Specs.
-func weightsOf(c *model.Checkpoint) namedTensors {
-	var n namedTensors
-	for _, spec := range c.Config.Specs() {
-		n.names = append(n.names, spec.Name)
-		n.list = append(n.list, c.Tensors[spec.Name])
-	}
-	return n
-}
-
-func newPredictor(backend compute.Backend, config *model.Config, weights namedTensors) (*Predictor, error) {
-	return hookedPredictor(backend, config, weights, func([]*Node) model.WeightHook { return model.Frozen })
-}
-
-// hookedPredictor computes with what hook makes of the graph's weights, in their order.
-func hookedPredictor(backend compute.Backend, config *model.Config, weights namedTensors, hook func(weights []*Node) model.WeightHook) (*Predictor, error) {
-	p := &Predictor{backend: backend, config: config, weights: weights}
-	exec, err := NewExec(backend, func(in []*Node) []*Node {
-		weights, in := split(in, len(p.weights.list))
-		bert := &model.BERT{Config: p.config, Weights: p.weights.lookup(weights, nil), Hook: hook(weights)}
-		return []*Node{bert.Logits(encoderInputs(in))}
-	})
+// Open opens a finished run: the base model it was trained on, which must be the same to the bit (ErrOtherBase), and its
+// adapter. Close it.
+func Open(ctx context.Context, dir string, backend compute.Backend, o OpenOptions) (*Predictor, error) {
+	f, err := ReadFinished(ctx, dir, o)
 	if err != nil {
-		return nil, fmt.Errorf("predict: %w", err)
+		return nil, err
 	}
-	p.exec = exec.WithName("predict").SetMaxCache(maxGraphs)
+	return f.Open(backend)
+}
+
+// OpenCheckpoint opens a checkpoint with its own head and tokenizer: a directory, a model of the hub, or one that the
+// program brings.
+func OpenCheckpoint(ctx context.Context, ref string, backend compute.Backend, from Sources) (*Predictor, error) {
+	files, _, err := from.Model(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	p, err := openCheckpoint(files, backend)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", ref, err)
+	}
 	return p, nil
 }
 
+func openCheckpoint(files fs.FS, backend compute.Backend) (*Predictor, error) {
+	checkpoint, err := model.Load(files, model.LoadOptions{Backend: backend})
+	if err != nil {
+		return nil, err
+	}
+	if err := predictable(checkpoint.Config); err != nil {
+		return nil, err
+	}
+	tok, err := data.OpenTokenizerFS(files, ".")
+	if err != nil {
+		return nil, err
+	}
+	p, err := NewPredictor(backend, checkpoint)
+	if err == nil {
+		p.Tokenizer = tok
+	}
+	return p, err
+}
+
+// predictable refuses heads whose outputs are neither one choice nor one score.
+func predictable(c *model.Config) error {
+	switch n := c.NumLabels(); {
+	case c.ProblemType == model.MultiLabel:
+		return fmt.Errorf("config.json: problem_type is %s; only %s and %s are predicted", c.ProblemType, model.SingleLabel, model.Regression)
+	case c.ProblemType == model.Regression && n > 1:
+		return fmt.Errorf("config.json: a regression of %d outputs; only one is predicted", n)
+	default:
+		return nil
+	}
+}
+
+// NewPredictor serves a checkpoint as it is, without a tokenizer.
+func NewPredictor(backend compute.Backend, c *model.Checkpoint) (*Predictor, error) {
+	return newPredictor(backend, c.Config, weightsOf(c), nil)
+}
+
+// weightsOf lists every tensor of a checkpoint in the order of its Specs.
+func weightsOf(c *model.Checkpoint) (list []loop.NamedTensor) {
+	for _, spec := range c.Config.Specs() {
+		list = append(list, loop.NamedTensor{Name: spec.Name, Value: c.Tensors[spec.Name]})
+	}
+	return list
+}
+
+// newPredictor computes with weights. adapted are the adapters beside them; nil: there are none.
+func newPredictor(backend compute.Backend, config *model.Config, weights []loop.NamedTensor, adapters *adaptation) (*Predictor, error) {
+	p := &Predictor{Run: RunConfig{Config: Default()}, backend: backend, config: config, weights: weights}
+	p.Run.MaxLength = min(p.Run.MaxLength, config.MaxPositionEmbeddings)
+	for exec, packed := range map[**Exec]bool{&p.padded: false, &p.packed: true} {
+		e, err := NewExec(backend, func(in []*Node) []*Node {
+			named, in := byName(p.weights, in)
+			hook := model.Frozen
+			if adapters != nil {
+				hook = adapted(adapters.deltas(named))
+			}
+			bert := &model.BERT{Config: config, Weights: named, Hook: hook}
+			return []*Node{bert.Logits(encoderInputs(packed, in))}
+		})
+		if err != nil {
+			return nil, fmt.Errorf("predict: %w", err)
+		}
+		*exec = e.WithName("predict").SetMaxCache(maxGraphs)
+	}
+	return p, nil
+}
+
+// maxGraphs is how many compiled graphs an Exec may hold: one a shape of batch, or of kernel.
+const maxGraphs = 64
+
+// byName gives the first of a graph's inputs by the names of the tensors that they are, and the rest.
+func byName(list []loop.NamedTensor, in []*Node) (weights model.Weights, rest []*Node) {
+	nodes := make(map[string]*Node, len(list))
+	for i, t := range list {
+		nodes[t.Name] = in[i]
+	}
+	return graphx.Lookup(nodes), in[len(list):]
+}
+
+func argsOf(list []loop.NamedTensor) []any {
+	args := make([]any, len(list))
+	for i, t := range list {
+		args[i] = t.Value
+	}
+	return args
+}
+
 // Close frees the compiled graphs.
-func (p *Predictor) Close() { p.exec.Finalize() }
+func (p *Predictor) Close() {
+	p.padded.Finalize()
+	p.packed.Finalize()
+}
 
 // Config is the model's configuration: labels, lengths, vocabulary.
 func (p *Predictor) Config() *model.Config { return p.config }
+
+// Labels are the names of the model's classes, in the order of its logits.
+func (p *Predictor) Labels() []string { return p.config.Labels() }
+
+// Prediction is a class and its probabilities, or the score of a regression.
+type Prediction struct {
+	Label         string    `json:"label,omitempty"`
+	Probabilities []float64 `json:"probabilities,omitempty"` // in the order of Labels
+	Score         *float64  `json:"score,omitempty"`         // of a regression; nil where there are classes
+	Logits        []float32 `json:"logits"`
+}
+
+// Predict predicts examples, in their order. Texts longer than the run's max-length are cut.
+func (p *Predictor) Predict(ctx context.Context, examples []data.Example) ([]Prediction, error) {
+	rows := make([]data.Encoded, len(examples))
+	for i, x := range examples {
+		var err error
+		if rows[i], _, err = data.EncodePair(p.Tokenizer, x.Text, x.Pair, x.HasPair, p.Run.MaxLength); err != nil {
+			return nil, fmt.Errorf("example %d: %w", i, err)
+		}
+	}
+	logits, err := p.Logits(ctx, rows, p.Run.evaluationLayout(), nil)
+	if err != nil {
+		return nil, err
+	}
+	predicted := make([]Prediction, len(logits))
+	for i, row := range logits {
+		predicted[i] = p.Interpret(row)
+	}
+	return predicted, nil
+}
+
+// Interpret says what logits mean.
+func (p *Predictor) Interpret(logits []float32) Prediction {
+	if c := p.config; c.ProblemType == model.Regression || c.ProblemType == "" && c.NumLabels() == 1 {
+		score := float64(logits[0])
+		return Prediction{Score: &score, Logits: logits}
+	}
+	return Prediction{Label: p.Labels()[Argmax(logits)], Probabilities: softmax(logits), Logits: logits}
+}
+
+// softmax in float64, from the largest logit down.
+func softmax(logits []float32) []float64 {
+	largest := float64(logits[Argmax(logits)])
+	p, sum := make([]float64, len(logits)), 0.0
+	for i, l := range logits {
+		p[i] = math.Exp(float64(l) - largest)
+		sum += p[i]
+	}
+	for i := range p {
+		p[i] /= sum
+	}
+	return p
+}
 
 // Layout says how examples are put into batches.
 type Layout struct {
 	Batch     int          // examples a batch; where they are packed, rows of 64 tokens
 	Padding   data.Padding // and MaxLength, in tokens: what batches are padded to
 	MaxLength int
+}
+
+// evaluationLayout packs evaluation batches, also where training pads them: it is the same model, in less time.
+func (c *Config) evaluationLayout() Layout {
+	return Layout{Batch: c.EvalBatch, Padding: data.PadPacked, MaxLength: c.MaxLength}
 }
 
 // batches assembles the batches of rows.
@@ -112,7 +259,7 @@ func (p *Predictor) Logits(ctx context.Context, rows []data.Encoded, layout Layo
 		if err != nil {
 			return nil, err
 		}
-		out, err := p.logits(b)
+		out, err := p.compute(b)
 		if err != nil {
 			return nil, err
 		}
@@ -135,16 +282,68 @@ func (p *Predictor) Logits(ctx context.Context, rows []data.Encoded, layout Layo
 	return logits, nil
 }
 
-// logits computes one batch, flat [rows·labels].
-func (p *Predictor) logits(b data.Batch) (flat []float32, err error) {
+func (p *Predictor) exec(b data.Batch) *Exec {
+	if b.Packed() {
+		return p.packed
+	}
+	return p.padded
+}
+
+// compute gives the logits of one batch, flat [rows·labels].
+func (p *Predictor) compute(b data.Batch) (flat []float32, err error) {
 	err = graphx.Try("predict", func() {
-		out := must(p.exec.Call(append(p.weights.args(), donated(p.backend, inputArgs(b))...)...))
+		out := graphx.Must(p.exec(b).Call(append(argsOf(p.weights), graphx.Donated(p.backend, b.Tensors())...)...))
 		defer out[0].MustFinalizeAll()
-		t := out[0]
-		if t.DType() == dtypes.Float64 {
-			t = must(convert[float64, float32](t))
+		if out[0].DType() == dtypes.Float64 {
+			for _, v := range graphx.Must(tensors.CopyFlatData[float64](out[0])) {
+				flat = append(flat, float32(v))
+			}
+			return
 		}
-		flat = must(tensors.CopyFlatData[float32](t))
+		flat = graphx.Must(tensors.CopyFlatData[float32](out[0]))
 	})
 	return flat, err
+}
+
+// Evaluation is what an evaluation found.
+type Evaluation struct {
+	Task          string       `json:"task"`
+	Split         string       `json:"split"`
+	Metrics       loop.Metrics `json:"metrics"`
+	PrimaryMetric string       `json:"primary_metric"`
+	Examples      int          `json:"examples"`
+	Seconds       float64      `json:"evaluate_seconds"` // encoding, compiling and computing; the model was loaded before
+	Dropped       int          `json:"dropped"`
+}
+
+// Evaluate measures the run on a labelled split of its Task, treating overlong examples as the run did. progress may be
+// nil.
+func (p *Predictor) Evaluate(ctx context.Context, split *data.Split, progress func(done, total int)) (*Evaluation, error) {
+	began := time.Now()
+	e, err := encodeSplit(p.Tokenizer, split, p.Run.MaxLength, p.Run.Overlong)
+	if err != nil {
+		return nil, err
+	}
+	for i, label := range e.labels {
+		if label != label {
+			return nil, fmt.Errorf("%s: data row %d has no label: it cannot be evaluated, only predicted", split.Source.File, e.split.Examples[i].Row)
+		}
+	}
+	logits, err := p.Logits(ctx, e.rows, p.Run.evaluationLayout(), progress)
+	if err != nil {
+		return nil, err
+	}
+	m, err := Measure(p.Task, logits, e.labels)
+	return &Evaluation{p.Task.Name, split.Name, m, p.Task.Primary, len(e.rows), time.Since(began).Seconds(), e.dropped}, err
+}
+
+// SplitLogits gives a row of logits [labels] for every example of a split, in their order. No example is left out:
+// overlong ones are truncated, and counted. progress may be nil.
+func (p *Predictor) SplitLogits(ctx context.Context, split *data.Split, progress func(done, total int)) (logits [][]float32, truncated int, err error) {
+	e, err := encodeSplit(p.Tokenizer, split, p.Run.MaxLength, overlongTruncate)
+	if err != nil {
+		return nil, 0, err
+	}
+	logits, err = p.Logits(ctx, e.rows, p.Run.evaluationLayout(), progress)
+	return logits, e.cut, err
 }

@@ -8,32 +8,31 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/deeplora/deeplora/internal/jsonfile"
-
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/rundir"
+	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
-// ErrInUse is wrapped by errors about an output directory that another run owns or has filled.
-var ErrInUse = errors.New("output directory is in use")
-
-// ErrNoRun is wrapped by errors about a directory that holds no run.
-var ErrNoRun = errors.New("not a run directory")
-
-// Files of a run directory.
+// Files of a run directory. It is begun once config.json is there, and finished once result.json is.
 const (
 	configJSON   = "config.json"
 	manifestJSON = "manifest.json"
-	metricsJSONL = "metrics.jsonl"
 	resultJSON   = "result.json"
 	adapterDir   = "adapter"
-	lockFile     = ".lock"
+	fromDir      = "from" // what the run goes on from, so that it can be resumed whatever has become of that
 )
+
+// runFormat is the format of run directories: 1, of files without the number, kept the sums of tensors in JSON.
+const runFormat = 2
 
 // RunConfig is a run's config.json: every setting resolved, and where the run came from.
 type RunConfig struct {
 	Config
-	Provenance Provenance `json:"provenance"`
+	Format     int
+	Provenance Provenance
 }
 
 // Provenance is what else a run's bits depend on.
@@ -48,19 +47,36 @@ type Provenance struct {
 	Data          []model.FileSum   `json:"data"`
 }
 
+// MarshalJSON writes the settings and, after them, the rest.
+func (c RunConfig) MarshalJSON() ([]byte, error) {
+	return Settings().Marshal(&c.Config, settings.Extra{Name: "format", Value: runFormat}, settings.Extra{Name: "provenance", Value: c.Provenance})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote, or a version before it: settings that came later have their defaults.
+func (c *RunConfig) UnmarshalJSON(text []byte) error {
+	*c = RunConfig{Config: Default(), Format: 1}
+	return Settings().Unmarshal(text, &c.Config, settings.Extra{Name: "format", Value: &c.Format}, settings.Extra{Name: "provenance", Value: &c.Provenance})
+}
+
 // ReadRunConfig reads a run directory's config.json. Unknown fields are errors.
 func ReadRunConfig(run string) (RunConfig, error) {
 	var c RunConfig
 	path := filepath.Join(run, configJSON)
 	err := jsonfile.Read(path, &c)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		err = fmt.Errorf("%s: %w: it has no %s", run, ErrNoRun, configJSON)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
+		err = fmt.Errorf("%s: %w: it has no %s", run, rundir.ErrNoRun, configJSON)
+	case err == nil && c.Format > runFormat:
+		err = c.resumable(run)
 	}
 	return c, err
 }
 
-// Resolved returns given with what stands for a choice replaced by what the run in this directory chose, so that
-// the command line that began the run can be held against its settings.
+// resumable refuses a run that another version began and did not finish.
+func (c *RunConfig) resumable(dir string) error { return rundir.CheckFormat(dir, c.Format, runFormat) }
+
+// Resolved returns given with what stands for a choice replaced by what the run in this directory chose, so that the
+// command line that began the run can be held against its settings.
 func (c *RunConfig) Resolved(run string, given Config) (Config, error) {
 	manifest, err := data.ReadManifest(filepath.Join(run, manifestJSON))
 	if errors.Is(err, fs.ErrNotExist) { // of an imported adapter: what it was trained on is not known
@@ -69,11 +85,7 @@ func (c *RunConfig) Resolved(run string, given Config) (Config, error) {
 	if err != nil {
 		return given, err
 	}
-	chosen(&given.LR, c.LR, 0)
-	chosen(&given.Alpha, c.Alpha, 0)
-	chosen(&given.Dropout, c.Dropout, CheckpointDropout)
-	chosen(&given.HeadSeed, c.HeadSeed, SeedOfRun)
-	chosen(&given.Select, c.Select, "")
+	Settings().Choose(&given, &c.Config)
 	if given.AutoBatch && c.AutoBatch {
 		given.Batch, given.Accumulate = c.Batch, c.Accumulate
 	}
@@ -83,21 +95,14 @@ func (c *RunConfig) Resolved(run string, given Config) (Config, error) {
 	return given, nil
 }
 
-// chosen replaces a setting that is unset.
-func chosen[T comparable](setting *T, value, unset T) {
-	if *setting == unset {
-		*setting = value
-	}
-}
-
 // Result is a run's result.json.
 type Result struct {
-	Task          string  `json:"task"`
-	Split         string  `json:"split"`
-	Metrics       Metrics `json:"metrics"`
-	PrimaryMetric string  `json:"primary_metric"`
-	Examples      int     `json:"examples"` // of the split, that were evaluated
-	Dropped       int     `json:"dropped"`  // of it, as overlong
+	Task          string       `json:"task"`
+	Split         string       `json:"split"`
+	Metrics       loop.Metrics `json:"metrics"`
+	PrimaryMetric string       `json:"primary_metric"`
+	Examples      int          `json:"examples"` // of the split, that were evaluated
+	Dropped       int          `json:"dropped"`  // of it, as overlong
 
 	Method     string `json:"method"`
 	Rank       int    `json:"rank"`
@@ -106,7 +111,7 @@ type Result struct {
 	Seed       uint64 `json:"seed"`
 	Shots      int    `json:"shots"`         // training examples
 	Steps      int    `json:"steps"`         // done
-	Skipped    int    `json:"skipped_steps"` // of them without an update: loss or gradient was no finite number
+	Skipped    int    `json:"skipped_steps"` // of them without an update: loss or gradient was infinite or NaN
 	Selected   int    `json:"selected_step"`
 	Parameters int    `json:"trainable_parameters"`
 	Kernels    int    `json:"adapted_kernels"`

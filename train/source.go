@@ -12,26 +12,26 @@ import (
 	"github.com/gomlx/compute"
 
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/internal/builtin"
 	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
 )
 
-// BuiltinModel and BuiltinData name what is embedded in the program.
-const (
-	BuiltinModel = "builtin:tiny"
-	BuiltinData  = "builtin"
-	HubData      = "hub"
-)
+// Sources say where models and data come from that are no directories.
+type Sources struct {
+	Hub    data.HubOptions
+	Models map[string]fs.FS // checkpoints that the program brings, by the names they have in Config.Model
+	Data   fs.FS            // what Config.Data "builtin" stands for; nil: nothing
+}
 
-// OpenModel gives the files of a model: the embedded encoder, a directory, or a model of the hub. No file is
-// parsed; where a directory has SHA256SUMS, as those that we write, its files are verified.
-func OpenModel(ctx context.Context, ref string, hub data.HubOptions) (fs.FS, data.HubInfo, error) {
-	if ref == BuiltinModel {
-		return builtin.Model(), data.HubInfo{Local: true}, nil
+// Model gives the files of a model: one that the program brings, a directory, or a model of the hub. No file is parsed;
+// where a directory has SHA256SUMS, as those that we write, its files are verified.
+func (s Sources) Model(ctx context.Context, ref string) (fs.FS, data.HubInfo, error) {
+	if files, ok := s.Models[ref]; ok {
+		return files, data.HubInfo{Local: true}, nil
 	}
-	dir, info, err := data.Resolve(ctx, ref, data.ModelFiles(), hub)
+	dir, info, err := data.Resolve(ctx, ref, data.ModelFiles(), s.Hub)
 	if err != nil {
 		return nil, info, fmt.Errorf("model: %w", err)
 	}
@@ -42,61 +42,31 @@ func OpenModel(ctx context.Context, ref string, hub data.HubOptions) (fs.FS, dat
 	return files, info, nil
 }
 
-// LoadModel reads a checkpoint for prediction on a backend, its own head included, with its tokenizer.
-func LoadModel(ctx context.Context, backend compute.Backend, ref string, hub data.HubOptions) (*model.Checkpoint, data.Tokenizer, error) {
-	files, _, err := OpenModel(ctx, ref, hub)
-	if err != nil {
-		return nil, nil, err
-	}
-	checkpoint, err := model.Load(files, model.LoadOptions{Backend: backend})
-	if err != nil {
-		return nil, nil, fmt.Errorf("model %s: %w", ref, err)
-	}
-	if err := predictable(checkpoint.Config); err != nil {
-		return nil, nil, fmt.Errorf("model %s: %w", ref, err)
-	}
-	tok, err := data.OpenTokenizerFS(files, ".")
-	if err != nil {
-		return nil, nil, fmt.Errorf("model %s: %w", ref, err)
-	}
-	return checkpoint, tok, nil
-}
-
-// predictable refuses heads whose outputs are neither one choice nor one score.
-func predictable(c *model.Config) error {
-	switch n := c.NumLabels(); {
-	case c.ProblemType == model.MultiLabel:
-		return fmt.Errorf("config.json: problem_type is %s; only %s and %s are predicted", c.ProblemType, model.SingleLabel, model.Regression)
-	case c.ProblemType == model.Regression && n > 1:
-		return fmt.Errorf("config.json: a regression of %d outputs; only one is predicted", n)
-	default:
-		return nil
-	}
-}
-
-// LoadSplit reads a split of a task from the embedded data, a directory or the hub.
-func LoadSplit(ctx context.Context, from string, task data.Task, split string, hub data.HubOptions) (*data.Split, error) {
+// Split reads a split of a task from a directory, the hub or the data that the program brings.
+func (s Sources) Split(ctx context.Context, from string, task data.Task, split string) (*data.Split, error) {
 	switch from {
 	case BuiltinData:
-		if task.Name != "stsb" {
-			return nil, configError{fmt.Errorf("data builtin holds stsb only, not %s; give --data a directory, or hub", task.Name)}
+		if s.Data == nil || task.Name != "stsb" {
+			return nil, settings.Error(fmt.Errorf("data builtin holds stsb only, not %s; give --data a directory, or hub", task.Name))
 		}
-		s, err := data.LoadFS(builtin.Data(), task, split)
+		loaded, err := data.LoadFS(s.Data, task, split)
 		if err != nil {
 			err = fmt.Errorf("data builtin: %w", err)
 		}
-		return s, err
+		return loaded, err
 	case HubData:
-		dir, info, err := data.Resolve(ctx, data.GLUERepo, data.TaskFiles(task), hub)
+		dir, info, err := data.Resolve(ctx, data.GLUERepo, data.TaskFiles(task), s.Hub)
 		if err != nil {
 			return nil, fmt.Errorf("data: %w", err)
 		}
-		s, err := data.Load(dir, task, split)
+		loaded, err := data.Load(dir, task, split)
 		if err != nil {
 			return nil, err
 		}
-		s.Notices = append(s.Notices, info.Notices...)
-		return s, nil
+		loaded.Notices = append(loaded.Notices, info.Notices...)
+		return loaded, nil
+	case memoryData:
+		return nil, errors.New("the run was trained on examples in memory; give data to evaluate it on")
 	}
 	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("data: there is no directory %s; give --data one with the files of %s, or hub", from, task.Name)
@@ -116,7 +86,7 @@ type examples struct {
 // encodeSplit tokenizes a split. Overlong examples are truncated or dropped, as the settings say.
 func encodeSplit(tok data.Tokenizer, s *data.Split, maxLength int, overlong string) (*examples, error) {
 	limit := maxLength
-	if overlong == OverlongDrop {
+	if overlong == overlongDrop {
 		limit = 0
 	}
 	e := &examples{split: s, rows: make([]data.Encoded, len(s.Examples))}
@@ -129,7 +99,7 @@ func encodeSplit(tok data.Tokenizer, s *data.Split, maxLength int, overlong stri
 			e.cut++
 		}
 	}
-	if overlong == OverlongDrop {
+	if overlong == overlongDrop {
 		var err error
 		if e.split, e.rows, e.dropped, err = data.DropOverlong(s, e.rows, maxLength); err != nil {
 			return nil, err
@@ -143,6 +113,7 @@ func encodeSplit(tok data.Tokenizer, s *data.Split, maxLength int, overlong stri
 type inputs struct {
 	checkpoint *model.Checkpoint
 	hub        data.HubInfo // of the model
+	brought    bool         // the model is one that the program brings
 	task       data.Task
 	train      *examples
 	validation *examples
@@ -150,19 +121,20 @@ type inputs struct {
 	sources    []model.FileSum
 }
 
-// load reads model, tokenizer and data as the settings say, and reports what the user should know.
-func load(ctx context.Context, backend compute.Backend, c *Config, hub data.HubOptions, notice func(format string, args ...any)) (*inputs, error) {
-	task, err := data.LookupTask(c.Task)
-	if err != nil {
+// read reads model, tokenizer and data as the settings say, and reports what the user should know.
+func read(ctx context.Context, c *Config, o *Options, notice func(format string, args ...any)) (*inputs, error) {
+	in := &inputs{}
+	var err error
+	if in.task, err = o.task(c); err != nil {
 		return nil, err
 	}
-	in := &inputs{task: task}
-	files, info, err := OpenModel(ctx, c.Model, hub)
+	files, info, err := o.Sources.Model(ctx, c.Model)
 	if err != nil {
 		return nil, err
 	}
 	in.hub = info
-	if in.checkpoint, err = loadCheckpointFor(files, backend, c, task); err != nil {
+	_, in.brought = o.Sources.Models[c.Model]
+	if in.checkpoint, err = loadCheckpointFor(files, o.Backend, c, in.task); err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
 	}
 	tok, err := data.OpenTokenizerFS(files, ".")
@@ -172,19 +144,24 @@ func load(ctx context.Context, backend compute.Backend, c *Config, hub data.HubO
 	if err := checkVocabulary(tok, in.checkpoint.Config, c); err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
 	}
-	if err := in.read(ctx, c, tok, hub); err != nil {
+	if err := in.read(ctx, c, tok, o); err != nil {
 		return nil, err
 	}
 	in.notices(c, notice)
 	return in, nil
 }
 
+// headOf are the classes and the problem type of the head that a task takes.
+func headOf(task data.Task) (labels []string, problem string) {
+	if task.Regression() {
+		return []string{"LABEL_0"}, model.Regression
+	}
+	return task.Labels, model.SingleLabel
+}
+
 // loadCheckpointFor reads a checkpoint with the head that a task needs, new unless the files have one.
 func loadCheckpointFor(files fs.FS, backend compute.Backend, c *Config, task data.Task) (*model.Checkpoint, error) {
-	labels, problem := task.Labels, model.SingleLabel
-	if task.Regression() {
-		labels, problem = []string{"LABEL_0"}, model.Regression
-	}
+	labels, problem := headOf(task)
 	checkpoint, err := model.Load(files, model.LoadOptions{
 		Labels: labels, ProblemType: problem,
 		Head: rng.New(headSeed(c), "head"), NewHead: c.FreshHead, Backend: backend,
@@ -192,14 +169,14 @@ func loadCheckpointFor(files fs.FS, backend compute.Backend, c *Config, task dat
 	if err != nil {
 		return nil, err
 	}
-	if c.Dropout != CheckpointDropout {
+	if c.Dropout != checkpointDropout {
 		checkpoint.Config.SetDropout(c.Dropout)
 	}
 	return checkpoint, nil
 }
 
 func headSeed(c *Config) uint64 {
-	if c.HeadSeed == SeedOfRun {
+	if c.HeadSeed == seedOfRun {
 		return c.Seed
 	}
 	return uint64(c.HeadSeed)
@@ -211,23 +188,19 @@ func checkVocabulary(tok data.Tokenizer, config *model.Config, c *Config) error 
 		return fmt.Errorf("its tokenizer gives ids up to %d, the word embeddings have %d rows: they are not of one model", size-1, config.VocabSize)
 	}
 	if c.MaxLength > config.MaxPositionEmbeddings {
-		return configError{fmt.Errorf("max-length is %d, the model has %d positions; lower --max-length", c.MaxLength, config.MaxPositionEmbeddings)}
+		return settings.Error(fmt.Errorf("max-length is %d, the model has %d positions; lower --max-length", c.MaxLength, config.MaxPositionEmbeddings))
 	}
 	return nil
 }
 
 // read loads both splits, draws the training examples and tokenizes.
-func (in *inputs) read(ctx context.Context, c *Config, tok data.Tokenizer, hub data.HubOptions) error {
-	train, err := LoadSplit(ctx, c.Data, in.task, data.Train, hub)
-	if err != nil {
-		return err
-	}
-	validation, err := LoadSplit(ctx, c.Data, in.task, data.Validation, hub)
+func (in *inputs) read(ctx context.Context, c *Config, tok data.Tokenizer, o *Options) error {
+	train, validation, err := o.splits(ctx, c, in.task)
 	if err != nil {
 		return err
 	}
 	dropped := 0
-	if c.Overlong == OverlongDrop { // before the draw, as the reference does
+	if c.Overlong == overlongDrop { // before the draw, as the reference does
 		all, err := encodeSplit(tok, train, c.MaxLength, c.Overlong)
 		if err != nil {
 			return err
@@ -307,7 +280,7 @@ func (in *inputs) noticeFresh(c *Config, notice func(format string, args ...any)
 func (in *inputs) notices(c *Config, notice func(format string, args ...any)) {
 	in.noticeFresh(c, notice)
 	// The embedded encoder has the heads it was pretrained with: nobody is to wonder about them at every run.
-	if ignored := in.checkpoint.Ignored; len(ignored) > 0 && c.Model != BuiltinModel {
+	if ignored := in.checkpoint.Ignored; len(ignored) > 0 && !in.brought {
 		notice("%d tensors of the checkpoint not needed for classification: %s", len(ignored), strings.Join(ignored, ", "))
 	}
 	for _, n := range in.hub.Notices {

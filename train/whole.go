@@ -7,30 +7,26 @@ import (
 	"github.com/deeplora/deeplora/model"
 )
 
-// WholeMethod is a method that trains tensors of the model themselves and adds none: what adapters are compared
+// wholeMethod is a method that trains tensors of the model themselves and adds none: what adapters are compared
 // with. The head is always among them.
-type WholeMethod struct {
-	Name         string
-	Description  string // one line, no full stop
-	LearningRate float64
-
-	trains func(name string) bool // of the tensors beside the head
+type wholeMethod struct {
+	Name   string
+	rate   float64                // default learning rate
+	trains func(name string) bool // which tensors, beside the head
 }
 
-var wholeMethods = []WholeMethod{
-	{"full", "every tensor of the model", 3e-4, func(string) bool { return true }},
-	{"bitfit", "biases (Ben Zaken et al. 2022)", 3e-3, func(name string) bool { return strings.HasSuffix(name, ".bias") }},
-	{"head-only", "the classification head", 1e-2, func(string) bool { return false }},
+var wholeMethods = []wholeMethod{
+	{"full", 3e-4, func(string) bool { return true }},
+	{"bitfit", 3e-3, // biases (Ben Zaken et al. 2022)
+		func(name string) bool { return strings.HasSuffix(name, ".bias") }},
+	{"head-only", 1e-2, func(string) bool { return false }},
 }
-
-// WholeMethods returns the table of them.
-func WholeMethods() []WholeMethod { return slices.Clone(wholeMethods) }
 
 // lookupWhole finds a method in the table.
-func lookupWhole(name string) (WholeMethod, bool) {
-	i := slices.IndexFunc(wholeMethods, func(m WholeMethod) bool { return m.Name == name })
+func lookupWhole(name string) (wholeMethod, bool) {
+	i := slices.IndexFunc(wholeMethods, func(m wholeMethod) bool { return m.Name == name })
 	if i < 0 {
-		return WholeMethod{}, false
+		return wholeMethod{}, false
 	}
 	return wholeMethods[i], true
 }

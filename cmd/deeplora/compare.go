@@ -307,19 +307,19 @@ func (c *comparison) inspect(ctx context.Context, s *study.Study) error {
 	if err != nil {
 		return err
 	}
-	return s.Inspect(ctx, func(ctx context.Context, run string) ([]train.Update, error) {
+	return s.Inspect(ctx, func(ctx context.Context, run string) ([]train.KernelDelta, error) {
 		return c.updates(ctx, backend, run)
 	}, c.ui.phaseFunc("inspect"))
 }
 
 // updates takes one run's updates apart.
-func (c *comparison) updates(ctx context.Context, backend compute.Backend, run string) ([]train.Update, error) {
-	stored, err := train.ReadStored(ctx, run, train.OpenOptions{Hub: c.hub()})
+func (c *comparison) updates(ctx context.Context, backend compute.Backend, run string) ([]train.KernelDelta, error) {
+	stored, err := train.ReadFinished(ctx, run, train.OpenOptions{Sources: c.sources()})
 	if err != nil {
 		return nil, err
 	}
-	return stored.Updates(ctx, train.UpdateOptions{
-		Backend: backend, Hub: c.hub(), Tolerance: defaultTolerance, Gradient: true, Progress: func(int, int) {},
+	return stored.Deltas(ctx, train.DeltaOptions{
+		Backend: backend, Sources: c.sources(), Tolerance: defaultTolerance, Gradient: true, Progress: func(int, int) {},
 	})
 }
 

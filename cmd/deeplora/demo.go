@@ -7,12 +7,15 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // demoMethods are compared by the demo: plain LoRA and ours, for each seed from the same head on the same batches.
@@ -170,8 +173,8 @@ func (d *demo) vacant() error {
 		dir := filepath.Join(d.dir, runName(c.Method, c.Seed))
 		saved, err := train.ReadRunConfig(dir)
 		switch {
-		case errors.Is(err, train.ErrNoRun):
-			err = train.CheckVacant(dir, "config.json")
+		case errors.Is(err, rundir.ErrNoRun):
+			err = rundir.CheckVacant(dir, "config.json")
 		case err == nil:
 			if err = sameDemo(c, saved, dir); err != nil {
 				err = fmt.Errorf("%w; for other settings choose another --out", err)
@@ -184,16 +187,12 @@ func (d *demo) vacant() error {
 	return nil
 }
 
+// demoSettings are what a demo's runs have of their own.
+var demoSettings = []string{"model", "task", "data", "method", "seed", "steps", "train-head", "max-length"}
+
 // sameDemo refuses a run with other settings than the demo's.
 func sameDemo(c train.Config, saved train.RunConfig, dir string) error {
-	given := pflag.NewFlagSet("demo", pflag.ContinueOnError)
-	bindTrain(given, &c)
-	for _, name := range []string{"model", "task", "data", "method", "seed", "steps", "train-head", "max-length"} {
-		if err := given.Set(name, given.Lookup(name).Value.String()); err != nil {
-			return err
-		}
-	}
-	return sameSettings(given, c, saved, dir)
+	return sameSettings(func(name string) bool { return slices.Contains(demoSettings, name) }, c, saved, dir)
 }
 
 // trainAll trains what is not trained yet.
@@ -205,11 +204,11 @@ func (d *demo) trainAll(cmd *cobra.Command) ([]train.Result, error) {
 		d.ui.line("demo: run %d of %d: %s with seed %d", i+1, len(configs), c.Method, c.Seed)
 		d.ui.prefix = name
 		r, err := train.Train(cmd.Context(), c, train.Options{
-			Backend: d.backend, Out: filepath.Join(d.dir, name), Resume: true, Hub: d.hub(), Provenance: d.provenance, OnEvent: d.ui.event,
+			Backend: d.backend, Out: filepath.Join(d.dir, name), Resume: true, Sources: d.sources(), Provenance: d.provenance, OnEvent: d.ui.event,
 		})
 		d.ui.prefix = ""
 		switch {
-		case errors.Is(err, train.ErrInterrupted) && d.out == "": // what was saved goes with the temporary directory
+		case errors.Is(err, loop.ErrInterrupted) && d.out == "": // what was saved goes with the temporary directory
 			return nil, context.Canceled
 		case err != nil && d.out != "":
 			return nil, hintResume(fmt.Errorf("demo: %w", err), demoLine(cmd.Flags()))

@@ -107,7 +107,7 @@ type demoScore struct {
 
 // predict scores the pairs with a run, as the predict command does.
 func (d *demo) predict(ctx context.Context, run string, pairs *demoPairs) ([]demoScore, error) {
-	saved, err := train.Open(ctx, run, d.backend, d.hub())
+	saved, err := train.Open(ctx, run, d.backend, train.OpenOptions{Sources: d.sources()})
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (d *demo) predict(ctx context.Context, run string, pairs *demoPairs) ([]dem
 	}
 	defer p.Close()
 	var scores []demoScore
-	err = p.each(ctx, pairs.all, func(predicted []prediction) error {
+	err = p.each(ctx, pairs.all, func(predicted []train.Prediction) error {
 		for _, one := range predicted {
 			e := pairs.rows[len(scores)].Example
 			scores = append(scores, demoScore{e.Text, e.Pair, *one.Score})

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // pairsOf are runs of the demo, seed by seed: Pearson of vanilla and of deep-compressed.
@@ -20,7 +21,7 @@ func pairsOf(values ...[2]float64) (runs []train.Result) {
 		for i, v := range pair {
 			runs = append(runs, train.Result{
 				Method: demoMethods[i], Seed: uint64(seed), TrainSeconds: 2,
-				Metrics: train.Metrics{"pearson": v, "spearman": v / 2},
+				Metrics: loop.Metrics{"pearson": v, "spearman": v / 2},
 			})
 		}
 	}

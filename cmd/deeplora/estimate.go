@@ -9,11 +9,12 @@ import (
 	"github.com/deeplora/deeplora/internal/engine"
 	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // memoryFor is what is known of the memory that a run on a backend may take: so many GB, or what is free for 0.
-func memoryFor(backend string, limit float64) train.Memory {
-	return train.Memory{Working: engine.WorkingMemory, Limit: int64(limit * 1e9), Device: backend == backendCUDA}
+func memoryFor(backend string, limit float64) loop.Memory {
+	return loop.Memory{Working: engine.WorkingMemory, Given: int64(limit * 1e9), Device: backend == backendCUDA}
 }
 
 // estimate prints what memory a run would take.
@@ -28,9 +29,9 @@ func (s *shared) estimate(cmd *cobra.Command, parsed train.Config, o trainFlags)
 	}
 	defer s.ui.clear()
 	e, err := train.EstimateMemory(cmd.Context(), c, train.Options{
-		Backend: backend, Hub: s.hub(), Provenance: provenance, OnEvent: s.ui.event, Memory: memoryFor(provenance.Backend, o.memory),
+		Backend: backend, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event, Memory: memoryFor(provenance.Backend, o.memory),
 	})
-	if errors.Is(err, train.ErrNoEstimate) {
+	if errors.Is(err, loop.ErrNoEstimate) {
 		return fmt.Errorf("%w: --backend %s is an engine that does", err, backendCPU)
 	}
 	if err != nil {

@@ -88,7 +88,7 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 	if splits := []string{data.Train, data.Validation, data.Test}; !slices.Contains(splits, e.split) {
 		return usagef("--split: %q is unknown; nearest: %s (known: %s)", e.split, nearest.Of(e.split, splits), strings.Join(splits, " "))
 	}
-	return oneOf("--overlong", e.overlong, train.OverlongTruncate, train.OverlongDrop)
+	return oneOf("--overlong", e.overlong, "truncate", "drop")
 }
 
 func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, error) {
@@ -104,7 +104,7 @@ func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, e
 	if from == "" {
 		from = saved.Run.Data
 	}
-	examples, err := train.LoadSplit(cmd.Context(), from, saved.Task, e.split, s.hub())
+	examples, err := s.sources().Split(cmd.Context(), from, saved.Task, e.split)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, e
 }
 
 // openRun opens a finished run on the backend that the flags ask for.
-func (s *shared) openRun(cmd *cobra.Command, run string) (*train.Saved, error) {
+func (s *shared) openRun(cmd *cobra.Command, run string) (*train.Predictor, error) {
 	if _, err := train.ReadRunConfig(run); err != nil { // before an engine is started for nothing
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func (s *shared) openRun(cmd *cobra.Command, run string) (*train.Saved, error) {
 	if err != nil {
 		return nil, err
 	}
-	return train.Open(cmd.Context(), run, backend, s.hub())
+	return train.Open(cmd.Context(), run, backend, train.OpenOptions{Sources: s.sources()})
 }
 
 // phaseFunc shows progress of a part that is not training.

@@ -27,7 +27,7 @@ func (c *checkpointFlags) bind(f *pflag.FlagSet) {
 	bindModel(f, &c.model)
 	f.StringVar(&c.task, "task", "stsb", "GLUE task, for --model; of scored pairs for --zero-shot")
 	f.IntVar(&c.maxLength, "max-length", 0, "longest example, in tokens, for --model (default 128, or the model's positions)")
-	f.StringVar(&c.overlong, "overlong", train.OverlongTruncate, "examples beyond that: truncate or drop")
+	f.StringVar(&c.overlong, "overlong", "truncate", "examples beyond that: truncate or drop")
 }
 
 // evaluateCheckpoint evaluates a checkpoint with the head that it has.
@@ -36,7 +36,7 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	if err != nil {
 		return nil, usageError{err}
 	}
-	files, _, err := train.OpenModel(cmd.Context(), e.model, s.hub())
+	files, _, err := s.sources().Model(cmd.Context(), e.model)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	if positions := checkpoint.Config.MaxPositionEmbeddings; config.MaxLength < 3 || config.MaxLength > positions {
 		return nil, usagef("--max-length: %d is not between 3 and the model's %d positions", config.MaxLength, positions)
 	}
-	examples, err := train.LoadSplit(cmd.Context(), cmp.Or(e.data, train.BuiltinData), task, e.split, s.hub())
+	examples, err := s.sources().Split(cmd.Context(), cmp.Or(e.data, train.BuiltinData), task, e.split)
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +66,8 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 		return nil, err
 	}
 	defer p.Close()
-	saved := train.Saved{Predictor: p, Run: train.RunConfig{Config: config}, Task: task, Tokenizer: tok} // as a run would be
-	return saved.Evaluate(cmd.Context(), examples, s.ui.phaseFunc("evaluate"))
+	p.Run.Config, p.Task, p.Tokenizer = config, task, tok // as of a run
+	return p.Evaluate(cmd.Context(), examples, s.ui.phaseFunc("evaluate"))
 }
 
 // loadFor reads a checkpoint whose head is one of the task's, its outputs in the task's order.

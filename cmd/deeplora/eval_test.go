@@ -10,7 +10,7 @@ import (
 
 	"github.com/deeplora/deeplora/internal/testshared"
 	"github.com/deeplora/deeplora/lora"
-	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // A run and the checkpoint that it is merged into measure the same, whatever is adapted and how. Each method on one
@@ -67,9 +67,9 @@ func mustRun(t *testing.T, args ...string) string {
 }
 
 // metricsOf evaluates on the tests' small data.
-func metricsOf(t *testing.T, backend string, args ...string) train.Metrics {
+func metricsOf(t *testing.T, backend string, args ...string) loop.Metrics {
 	t.Helper()
-	var e struct{ Metrics train.Metrics }
+	var e struct{ Metrics loop.Metrics }
 	text := mustRun(t, append([]string{"eval", "--quiet", "--json", "--backend", backend, "--data", filepath.Join("testdata", "data")}, args...)...)
 	if err := json.Unmarshal([]byte(text), &e); err != nil {
 		t.Fatal(err)

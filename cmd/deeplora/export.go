@@ -64,7 +64,7 @@ func (s *shared) export(cmd *cobra.Command, e exportFlags) (*export.Report, erro
 		return nil, err
 	}
 	o := export.Options{
-		Run: e.run, Out: e.out, Hub: s.hub(), AnyBase: e.force, Verify: !e.noVerify, Notice: s.notice,
+		Run: e.run, Out: e.out, Sources: s.sources(), AnyBase: e.force, Verify: !e.noVerify, Notice: s.notice,
 	}
 	if o.Backend, _, err = s.open(); err != nil {
 		return nil, err

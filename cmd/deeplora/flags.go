@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -15,8 +16,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/builtin"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/nearest"
+	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -62,6 +65,11 @@ func (s *shared) prepare(cmd *cobra.Command) error {
 		slog.SetLogLoggerLevel(slog.LevelDebug) // XLA's own lines
 	}
 	return nil
+}
+
+// sources are where models and data come from: what is embedded here, and the hub.
+func (s *shared) sources() train.Sources {
+	return train.Sources{Hub: s.hub(), Models: map[string]fs.FS{train.BuiltinModel: builtin.Model()}, Data: builtin.Data()}
 }
 
 func (s *shared) hub() data.HubOptions {
@@ -222,90 +230,57 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 }
 
-// bindTrain binds every setting of a run to its flag.
-func bindTrain(f *pflag.FlagSet, c *train.Config) {
-	bindModel(f, &c.Model)
-	f.StringVar(&c.Task, "task", c.Task, "GLUE task: "+taskNames())
-	f.StringVar(&c.Data, "data", c.Data, "directory with the task's files, hub, or builtin")
-	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of every random stream")
-
-	f.StringVar(&c.From, "from", c.From, "finished or imported run whose adapter training goes on with")
-	f.StringVar(&c.Method, "method", c.Method, "adapter, or what of the model is trained: "+methodNames())
-	f.IntVar(&c.Rank, "rank", c.Rank, "rank of the adapter")
-	f.IntVar(&c.Depth, "depth", c.Depth, "factors of the deep methods")
-	f.Float64Var(&c.InitScale, "init-scale", c.InitScale, "initial scale ε of the deep methods' factors")
-	f.Float64Var(&c.Gamma, "gamma", c.Gamma, "learning-rate multiple γ of deep-compressed's outer factors")
-	f.StringVar(&c.Init, "init", c.Init, "initialisation of vanilla: reference or peft")
-	f.Float64Var(&c.Alpha, "alpha", c.Alpha, "scale of vanilla with peft's initialisation; 0: the rank")
-	f.StringVar(&c.Scope, "scope", c.Scope, "kernels adapted: "+scopeNames())
-	f.StringArrayVar(&c.Target, "target", c.Target, "pattern of kernel names, instead of a scope (repeatable)")
-	f.IntVar(&c.MinDim, "min-dim", c.MinDim, "smallest side of a kernel in all-dense; 0: 512, or the hidden size where smaller")
-
-	f.IntVar(&c.Shots, "shots", c.Shots, "training examples drawn; 0: all")
-	f.IntVar(&c.ShotsPerClass, "shots-per-class", c.ShotsPerClass, "training examples drawn of each class; 0: off")
-	f.StringVar(&c.Sample, "sample", c.Sample, "how shots are drawn: without or with-replacement")
-	f.StringVar(&c.Manifest, "manifest", c.Manifest, "draw to replay: the manifest.json of another run")
-	f.IntVar(&c.MaxLength, "max-length", c.MaxLength, "longest example, in tokens")
-	f.StringVar(&c.Pad, "pad", c.Pad, "padding of batches: packed, bucket or fixed")
-	f.StringVar(&c.Overlong, "overlong", c.Overlong, "what becomes of longer examples: drop or truncate")
-
-	f.IntVar(&c.Steps, "steps", c.Steps, "optimizer steps; 0: by --epochs")
-	f.Float64Var(&c.Epochs, "epochs", c.Epochs, "passes over the training examples (default 3 without --steps)")
-	f.IntVar(&c.Batch, "batch", c.Batch, "examples a batch")
-	f.IntVar(&c.Accumulate, "accumulate", c.Accumulate, "batches a step")
-	f.BoolVar(&c.AutoBatch, "auto-batch", c.AutoBatch, "split a batch that does not fit into memory into accumulated ones")
-	f.IntVar(&c.EvalBatch, "eval-batch", c.EvalBatch, "evaluation batch, in packed rows of 64 tokens")
-	f.BoolVar(&c.GradientCheckpointing, "gradient-checkpointing", c.GradientCheckpointing, "compute the inside of layers again in backward: less memory, a third more time")
-	f.BoolVar(&c.DropLast, "drop-last", c.DropLast, "leave out each epoch's incomplete batch")
-
-	f.Float64Var(&c.LR, "lr", c.LR, "peak learning rate; 0: the method's")
-	f.IntVar(&c.Warmup, "warmup", c.Warmup, "steps of linear warm-up")
-	f.Float64Var(&c.DecayRatio, "decay-ratio", c.DecayRatio, "last learning rate over the peak; 1: constant")
-	f.Float64Var(&c.WeightDecay, "weight-decay", c.WeightDecay, "decoupled weight decay")
-	f.Float64Var(&c.Clip, "clip", c.Clip, "largest norm of the gradient; 0: off")
-	f.Float64Var(&c.Dropout, "dropout", c.Dropout, "dropout probability; -1: the checkpoint's")
-
-	f.BoolVar(&c.TrainHead, "train-head", c.TrainHead, "train the classification head too")
-	f.BoolVar(&c.FreshHead, "fresh-head", c.FreshHead, "draw a new head even where the checkpoint has one")
-	f.Int64Var(&c.HeadSeed, "head-seed", c.HeadSeed, "seed of a new head; -1: --seed")
-
-	f.IntVar(&c.EvalEvery, "eval-every", c.EvalEvery, "steps between evaluations; 0: at the end only")
-	f.IntVar(&c.SaveEvery, "save-every", c.SaveEvery, "steps between checkpoints; 0: at the end only")
-	f.IntVar(&c.Keep, "keep", c.Keep, "newest checkpoints kept")
-	f.IntVar(&c.EarlyStop, "early-stop", c.EarlyStop, "evaluations without a better one before stopping; 0: off")
-	f.StringVar(&c.OnNonfinite, "on-nonfinite", c.OnNonfinite, onNonfinite)
-	f.StringVar(&c.Select, "select", c.Select, "adapter kept at the end: last or best (default last; best with --early-stop)")
-	f.BoolVar(&c.Reference, "reference", c.Reference, "every default of the paper's code: fixed padding, overlong dropped, drawn with replacement, constant rate")
-}
-
-const onNonfinite = "what a step whose loss or gradient is no finite number does: stop or skip (default stop)"
-
-func bindModel(f *pflag.FlagSet, model *string) {
-	f.StringVar(model, "model", *model, "checkpoint: a directory, a hub id org/name[@revision], or "+train.BuiltinModel)
-}
-
-// settings returns the settings that parsed flags stand for: with --reference, the flags that were not given
-// have the reference's defaults.
-func settings(parsed *pflag.FlagSet, c train.Config) (train.Config, error) {
-	if !c.Reference {
-		return c, nil
+// bindSettings binds each setting of a table to its flag. What c has is the flag's default.
+func bindSettings[C any](f *pflag.FlagSet, table settings.Table[C], c *C) {
+	for _, r := range table {
+		switch at := r.At(c).(type) {
+		case *string:
+			f.StringVar(at, r.Name, *at, r.Help)
+		case *bool:
+			f.BoolVar(at, r.Name, *at, r.Help)
+		case *int:
+			f.IntVar(at, r.Name, *at, r.Help)
+		case *int64:
+			f.Int64Var(at, r.Name, *at, r.Help)
+		case *uint64:
+			f.Uint64Var(at, r.Name, *at, r.Help)
+		case *float64:
+			f.Float64Var(at, r.Name, *at, r.Help)
+		case *[]string:
+			f.StringArrayVar(at, r.Name, *at, r.Help)
+		default:
+			panic(fmt.Sprintf("setting %s: no flag holds a %T", r.Name, at))
+		}
 	}
-	reference := train.Reference()
-	flags := pflag.NewFlagSet("reference", pflag.ContinueOnError)
-	bindTrain(flags, &reference)
-	var err error
-	parsed.Visit(func(f *pflag.Flag) {
-		to := flags.Lookup(f.Name)
-		if to == nil || err != nil {
-			return
+}
+
+// bindSome binds some of a run's settings to their flags.
+func bindSome(f *pflag.FlagSet, c *train.Config, names ...string) {
+	bindSettings(f, slices.DeleteFunc(train.Settings(), func(r settings.Row[train.Config]) bool { return !slices.Contains(names, r.Name) }), c)
+}
+
+// bindModel binds --model, with the help that it has of a run.
+func bindModel(f *pflag.FlagSet, model *string) {
+	help := ""
+	if r, err := train.Settings().Row("model"); err == nil {
+		help = r.Help
+	}
+	f.StringVar(model, "model", *model, help)
+}
+
+// withPreset returns the settings that parsed flags stand for: with --reference, those that were not given have the
+// reference's defaults.
+func withPreset(parsed *pflag.FlagSet, c train.Config) train.Config {
+	if !c.Reference {
+		return c
+	}
+	preset := train.Reference()
+	for _, r := range train.Settings() {
+		if !parsed.Changed(r.Name) {
+			r.Copy(&c, &preset)
 		}
-		if list, ok := f.Value.(pflag.SliceValue); ok {
-			err = to.Value.(pflag.SliceValue).Replace(list.GetSlice())
-			return
-		}
-		err = flags.Set(f.Name, f.Value.String())
-	})
-	return reference, err
+	}
+	return c
 }
 
 // version is the program's version as the build recorded it.

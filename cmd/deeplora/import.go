@@ -58,14 +58,16 @@ adapter that deeplora export wrote comes back with the factors it was trained wi
 }
 
 func (s *shared) importAdapter(cmd *cobra.Command, i export.Import) (*export.Imported, error) {
-	err := train.Absolute(&i.Model)
+	c := train.Config{Model: i.Model}
+	err := c.Absolute()
 	if err != nil {
 		return nil, err
 	}
+	i.Model = c.Model
 	if i.Backend, i.Provenance, err = s.open(); err != nil {
 		return nil, err
 	}
-	i.Hub, i.Notice = s.hub(), s.notice
+	i.Sources, i.Notice = s.sources(), s.notice
 	return i.Write(cmd.Context())
 }
 

@@ -32,7 +32,7 @@ norm beside the kernel's, and the angles to the gradient that training began wit
 			if of.run != "" {
 				return s.inspectRun(cmd, of, asJSON)
 			}
-			files, _, err := train.OpenModel(cmd.Context(), c.Model, s.hub())
+			files, _, err := s.sources().Model(cmd.Context(), c.Model)
 			if err != nil {
 				return err
 			}
@@ -54,13 +54,7 @@ norm beside the kernel's, and the angles to the gradient that training began wit
 		},
 	}
 	f := cmd.Flags()
-	bindModel(f, &c.Model)
-	f.StringVar(&c.Scope, "scope", c.Scope, "kernels adapted: "+scopeNames())
-	f.StringArrayVar(&c.Target, "target", nil, "pattern of kernel names, instead of a scope (repeatable)")
-	f.IntVar(&c.MinDim, "min-dim", 0, "smallest side of a kernel in all-dense; 0: 512, or the hidden size where smaller")
-	f.StringVar(&c.Method, "method", c.Method, "adapter: "+adapterNames())
-	f.IntVar(&c.Rank, "rank", c.Rank, "rank of the adapter")
-	f.IntVar(&c.Depth, "depth", c.Depth, "factors of the deep methods")
+	bindSome(f, &c, "model", "scope", "target", "min-dim", "method", "rank", "depth")
 	of.bind(f)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -93,7 +87,7 @@ type scopeOf struct {
 }
 
 func inspect(config *model.Config, c train.Config) (*inspection, error) {
-	adapter, err := lora.New(c.Method, c.AdapterSettings())
+	adapter, err := lora.New(c.Method, c.Settings)
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -108,13 +102,13 @@ func inspect(config *model.Config, c train.Config) (*inspection, error) {
 		}
 		r.Model += size
 	}
-	selected, err := train.SelectKernels(config, c.Scope, c.Target, c.MinDim)
+	selected, _, notice, err := train.SelectKernels(config, lora.Scope{Name: c.Scope, Patterns: c.Target, MinDim: c.MinDim})
 	if err != nil {
 		return nil, usageError{err}
 	}
-	r.notice = selected.Notice
+	r.notice = notice
 	adapted := map[string]int{}
-	for _, k := range selected.Kernels {
+	for _, k := range selected {
 		if adapted[k.Name], err = lora.Count(adapter, shapesOf(k)); err != nil {
 			return nil, usageError{err}
 		}
@@ -123,14 +117,14 @@ func inspect(config *model.Config, c train.Config) (*inspection, error) {
 		r.Kernels = append(r.Kernels, inspectedKernel{k.Name, k.In, k.Out, adapted[k.Name]})
 		r.Parameters += adapted[k.Name]
 	}
-	r.Adapted = len(selected.Kernels)
+	r.Adapted = len(selected)
 	for _, scope := range lora.Scopes() {
-		of, err := train.SelectKernels(config, scope, nil, c.MinDim)
+		of, _, _, err := train.SelectKernels(config, lora.Scope{Name: scope, MinDim: c.MinDim})
 		if err != nil {
 			continue // a scope that does not fit this model is not this one's fault
 		}
-		if n, err := lora.Count(adapter, shapesOf(of.Kernels...)); err == nil {
-			r.Scopes[scope] = scopeOf{len(of.Kernels), n}
+		if n, err := lora.Count(adapter, shapesOf(of...)); err == nil {
+			r.Scopes[scope] = scopeOf{len(of), n}
 		}
 	}
 	return r, nil

@@ -53,17 +53,17 @@ func (r *runInspection) check(f *pflag.FlagSet) error {
 
 // runReport is what inspect prints of a run.
 type runReport struct {
-	Run       string         `json:"run"`
-	Task      string         `json:"task"`
-	Method    string         `json:"method"`
-	Rank      int            `json:"rank"`
-	Depth     int            `json:"depth"`
-	Tolerance float64        `json:"tolerance"` // of the numerical ranks
-	Kernels   []train.Update `json:"kernels"`
+	Run       string              `json:"run"`
+	Task      string              `json:"task"`
+	Method    string              `json:"method"`
+	Rank      int                 `json:"rank"`
+	Depth     int                 `json:"depth"`
+	Tolerance float64             `json:"tolerance"` // of the numerical ranks
+	Kernels   []train.KernelDelta `json:"kernels"`
 }
 
 func (s *shared) inspectRun(cmd *cobra.Command, of runInspection, asJSON bool) error {
-	stored, err := train.ReadStored(cmd.Context(), of.run, train.OpenOptions{Hub: s.hub()})
+	stored, err := train.ReadFinished(cmd.Context(), of.run, train.OpenOptions{Sources: s.sources()})
 	if err != nil {
 		return err
 	}
@@ -71,8 +71,8 @@ func (s *shared) inspectRun(cmd *cobra.Command, of runInspection, asJSON bool) e
 	if err != nil {
 		return err
 	}
-	updates, err := stored.Updates(cmd.Context(), train.UpdateOptions{
-		Backend: backend, Hub: s.hub(), Tolerance: of.tolerance, Gradient: !of.noGradient, Progress: s.ui.phaseFunc("inspect"),
+	updates, err := stored.Deltas(cmd.Context(), train.DeltaOptions{
+		Backend: backend, Sources: s.sources(), Tolerance: of.tolerance, Gradient: !of.noGradient, Progress: s.ui.phaseFunc("inspect"),
 	})
 	if errors.Is(err, train.ErrNoBeginning) {
 		return fmt.Errorf("%w; --no-gradient does without", err)
@@ -174,7 +174,7 @@ func inLayer(kernel string) (layer, kind string, ok bool) {
 	return "layer " + number, kind, ok
 }
 
-func panelOf(u train.Update, title string) *picture.Panel {
+func panelOf(u train.KernelDelta, title string) *picture.Panel {
 	note := "ΔK = 0"
 	if u.Norm > 0 {
 		note = fmt.Sprintf("effective rank %.2f", u.EffectiveRank)

@@ -22,6 +22,7 @@ import (
 	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // These tests put much of one thing through the program and watch its memory. What they do by default takes seconds;
@@ -202,7 +203,7 @@ func fabricateRun(dir string, c train.Config) error {
 	}
 	score := 0.5 + 0.1*stream.Normal()
 	return jsonfile.Write(filepath.Join(dir, "result.json"), train.Result{
-		Task: c.Task, Split: "validation", PrimaryMetric: "pearson", Metrics: train.Metrics{"pearson": score, "spearman": score - 0.01},
+		Task: c.Task, Split: "validation", PrimaryMetric: "pearson", Metrics: loop.Metrics{"pearson": score, "spearman": score - 0.01},
 		Examples: 1500, Method: c.Method, Rank: c.Rank, Depth: c.Depth, Scope: c.Scope, Seed: c.Seed, Shots: c.Shots, Steps: c.Steps, Selected: c.Steps,
 		Parameters: 1000 * c.Rank, TrainSeconds: 20, WallSeconds: 30, TokensPerSecond: 5000, PeakRSS: 400 << 20, Backend: backendGo, Threads: 1, FinalLoss: 1,
 	})
@@ -259,9 +260,9 @@ func soak(t *testing.T, name string, steps int) {
 	began := time.Now()
 	_, err = train.Train(t.Context(), c, train.Options{
 		Backend: engine, Out: filepath.Join(t.TempDir(), "run"), Provenance: train.Provenance{Backend: info.name, Threads: info.threads},
-		OnEvent: func(e train.Event) {
+		OnEvent: func(e loop.Event) {
 			dog.pat()
-			if s, ok := e.(train.Step); ok && (s.Step == early || s.Step == steps/2 || s.Step == steps) {
+			if s, ok := e.(loop.Step); ok && (s.Step == early || s.Step == steps/2 || s.Step == steps) {
 				runtime.GC() // what is left is held
 				at[s.Step] = sample{memoryOf(t, os.Getpid(), "VmRSS"), runtime.NumGoroutine()}
 			}

@@ -16,6 +16,7 @@ import (
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // Exit codes.
@@ -140,7 +141,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.Is(err, train.ErrInterrupted), errors.Is(err, context.Canceled):
+	case errors.Is(err, loop.ErrInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted
 	case errors.As(err, &usage), errors.Is(err, train.ErrConfig), errors.Is(err, lora.ErrNoMatch):
 		return exitUsage
@@ -163,5 +164,5 @@ func explain(err error) string {
 
 // saysWhatIsLeft reports whether the error of something that was interrupted says what becomes of it.
 func saysWhatIsLeft(err error) bool {
-	return errors.Is(err, train.ErrInterrupted) || errors.Is(err, study.ErrStopped) || errors.Is(err, study.ErrGoesOn)
+	return errors.Is(err, loop.ErrInterrupted) || errors.Is(err, study.ErrStopped) || errors.Is(err, study.ErrGoesOn)
 }

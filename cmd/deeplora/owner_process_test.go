@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/deeplora/deeplora/internal/safetensors"
-	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // smallPretraining is the command line of a pretraining of a second or two.
@@ -133,7 +133,7 @@ func spoilModel(t *testing.T, dir string) {
 	if err := safetensors.Write(out, entries, map[string]string{"format": "pt"}); err != nil {
 		t.Fatal(err)
 	}
-	failsWith(t, exitFailed, []string{"model.safetensors: " + train.ErrCorrupt.Error()}, smallRun(t, backendGo, dir+"-run", "--model", dir)...)
+	failsWith(t, exitFailed, []string{"model.safetensors: " + loop.ErrCorrupt.Error()}, smallRun(t, backendGo, dir+"-run", "--model", dir)...)
 	if err := os.Remove(filepath.Join(dir, "SHA256SUMS")); err != nil { // changed on purpose
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"iter"
-	"math"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -14,7 +13,6 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/internal/nearest"
-	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -61,9 +59,8 @@ type predictor struct {
 	maxLength, batch                        int
 
 	*train.Predictor
-	tokenizer data.Tokenizer
-	known     *data.Task // of the inputs, or nil
-	stream    *stream    // of the inputs, or nil where they are all there
+	known  *data.Task // of the inputs, or nil
+	stream *stream    // of the inputs, or nil where they are all there
 }
 
 // predictBatch is how many inputs are computed together unless a flag says otherwise.
@@ -152,32 +149,27 @@ func (p *predictor) open(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	checkpoint, tok, err := train.LoadModel(cmd.Context(), backend, p.model, p.hub())
-	if err != nil {
+	if p.Predictor, err = train.OpenCheckpoint(cmd.Context(), p.model, backend, p.sources()); err != nil {
 		return err
 	}
-	p.tokenizer = tok
-	if p.Predictor, err = train.NewPredictor(backend, checkpoint); err != nil {
-		return err
-	}
-	return p.limit(128)
+	return p.limit()
 }
 
 // use takes an opened run to predict with.
-func (p *predictor) use(saved *train.Saved) error {
-	p.Predictor, p.tokenizer = saved.Predictor, saved.Tokenizer
-	if p.known == nil && saved.Task.Name != "" {
-		p.known = &saved.Task
+func (p *predictor) use(run *train.Predictor) error {
+	p.Predictor = run
+	if p.known == nil && run.Task.Name != "" {
+		p.known = &run.Task
 	}
-	return p.limit(saved.Run.MaxLength)
+	return p.limit()
 }
 
-// limit settles the longest input, usual where no flag says otherwise, within what the model has positions for.
-func (p *predictor) limit(usual int) error {
+// limit settles the longest input, the run's where no flag says otherwise, within what the model has positions for.
+func (p *predictor) limit() error {
 	positions := p.Config().MaxPositionEmbeddings
 	switch {
 	case p.maxLength == 0:
-		p.maxLength = min(usual, positions)
+		p.maxLength = min(p.Predictor.Run.MaxLength, positions)
 	case p.maxLength < 3 || p.maxLength > positions:
 		defer p.Close()
 		return usagef("--max-length: %d is not between 3 and the model's %d positions", p.maxLength, positions)
@@ -189,7 +181,7 @@ func (p *predictor) limit(usual int) error {
 func (p *predictor) copy(ctx context.Context, rows iter.Seq2[data.Input, error], w io.Writer) error {
 	buffered := bufio.NewWriter(w)
 	out := json.NewEncoder(plainJSON(buffered))
-	return p.each(ctx, rows, func(predicted []prediction) error {
+	return p.each(ctx, rows, func(predicted []train.Prediction) error {
 		for _, line := range predicted {
 			if err := out.Encode(line); err != nil {
 				return err
@@ -200,7 +192,7 @@ func (p *predictor) copy(ctx context.Context, rows iter.Seq2[data.Input, error],
 }
 
 // each predicts rows and hands them to do in their order: a chunk at a time, or what has come when a stream pauses.
-func (p *predictor) each(ctx context.Context, rows iter.Seq2[data.Input, error], do func([]prediction) error) error {
+func (p *predictor) each(ctx context.Context, rows iter.Seq2[data.Input, error], do func([]train.Prediction) error) error {
 	var encoded []data.Encoded
 	whole := train.Layout{Batch: p.batch, Padding: data.PadPacked, MaxLength: p.maxLength}
 	flush := func(layout train.Layout) error {
@@ -242,7 +234,7 @@ func (p *predictor) each(ctx context.Context, rows iter.Seq2[data.Input, error],
 
 // encode tokenizes a row and holds it against the model.
 func (p *predictor) encode(row data.Input) (data.Encoded, error) {
-	e, err := encodeInput(p.tokenizer, row, p.maxLength)
+	e, err := encodeInput(p.Tokenizer, row, p.maxLength)
 	if err == nil {
 		err = p.Config().Check(e.IDs, e.Types, len(e.IDs))
 	}
@@ -253,7 +245,7 @@ func (p *predictor) encode(row data.Input) (data.Encoded, error) {
 }
 
 // predictions computes rows, of which there may be none.
-func (p *predictor) predictions(ctx context.Context, rows []data.Encoded, layout train.Layout) ([]prediction, error) {
+func (p *predictor) predictions(ctx context.Context, rows []data.Encoded, layout train.Layout) ([]train.Prediction, error) {
 	if len(rows) == 0 {
 		return nil, nil
 	}
@@ -261,43 +253,9 @@ func (p *predictor) predictions(ctx context.Context, rows []data.Encoded, layout
 	if err != nil {
 		return nil, err
 	}
-	predicted := make([]prediction, len(logits))
+	predicted := make([]train.Prediction, len(logits))
 	for i, row := range logits {
-		predicted[i] = predictionOf(p.Config(), row)
+		predicted[i] = p.Interpret(row)
 	}
 	return predicted, nil
-}
-
-// prediction is a line of output: label and probabilities of a classifier, or the score of a regression.
-type prediction struct {
-	Label         *string   `json:"label,omitempty"`
-	Probabilities []float64 `json:"probabilities,omitempty"` // in the order of the model's labels
-	Score         *float64  `json:"score,omitempty"`
-	Logits        []float32 `json:"logits"`
-}
-
-func predictionOf(c *model.Config, logits []float32) prediction {
-	p := prediction{Logits: logits}
-	if c.ProblemType == model.Regression || c.ProblemType == "" && c.NumLabels() == 1 {
-		score := float64(logits[0])
-		p.Score = &score
-		return p
-	}
-	label := c.Labels()[train.Argmax(logits)]
-	p.Label, p.Probabilities = &label, softmax(logits)
-	return p
-}
-
-// softmax in float64, from the largest logit down.
-func softmax(logits []float32) []float64 {
-	largest := float64(logits[train.Argmax(logits)])
-	p, sum := make([]float64, len(logits)), 0.0
-	for i, l := range logits {
-		p[i] = math.Exp(float64(l) - largest)
-		sum += p[i]
-	}
-	for i := range p {
-		p[i] /= sum
-	}
-	return p
 }

@@ -8,7 +8,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/pretrain"
+	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 func replayCommand(s *shared) *cobra.Command {
@@ -47,8 +49,8 @@ step gives the same as it did in the run.`,
 }
 
 // replay computes the diagnostic's step of a run of train, or of pretrain.
-func (s *shared) replay(cmd *cobra.Command, run string) (*train.Replayed, error) {
-	pretraining := train.IsRun(run, pretrain.RunJSON) // its folder also has a config.json, the model's
+func (s *shared) replay(cmd *cobra.Command, run string) (*loop.Replayed, error) {
+	pretraining := rundir.Is(run, pretrain.RunJSON) // its folder also has a config.json, the model's
 	var began train.Provenance
 	if pretraining {
 		c, err := pretrain.ReadRunConfig(run)
@@ -70,12 +72,12 @@ func (s *shared) replay(cmd *cobra.Command, run string) (*train.Replayed, error)
 	}
 	defer s.ui.clear()
 	if pretraining {
-		return pretrain.Replay(cmd.Context(), pretrain.Options{Backend: backend, Out: run, Hub: s.hub(), Provenance: provenance, OnEvent: s.ui.event})
+		return pretrain.Replay(cmd.Context(), pretrain.Options{Backend: backend, Out: run, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event})
 	}
-	return train.Replay(cmd.Context(), train.Options{Backend: backend, Out: run, Hub: s.hub(), Provenance: provenance, OnEvent: s.ui.event})
+	return train.Replay(cmd.Context(), train.Options{Backend: backend, Out: run, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event})
 }
 
-func replayRows(r *train.Replayed) [][]string {
+func replayRows(r *loop.Replayed) [][]string {
 	d := r.Diagnostic
 	rows := [][]string{
 		{"step", fmt.Sprintf("%d, lr %.3g, seed %d", d.Step, d.LR, d.Seed)},

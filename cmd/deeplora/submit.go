@@ -54,13 +54,13 @@ func (s *shared) submit(cmd *cobra.Command, submission export.Submission, out st
 		b, _, err := s.open()
 		return b, err
 	})
-	submission.Hub = s.hub()
+	submission.Sources = s.sources()
 	submission.Open = func(ctx context.Context, run string) (export.Answerer, error) {
 		b, err := backend()
 		if err != nil {
 			return nil, err
 		}
-		return train.Open(ctx, run, b, s.hub())
+		return train.Open(ctx, run, b, train.OpenOptions{Sources: s.sources()})
 	}
 	submission.Notice = func(format string, args ...any) { s.ui.line("note: "+format, args...) }
 	submission.Progress = func(phase string, done, total int) { s.ui.progress(phase, done, total, counted(done, total)) }

@@ -25,7 +25,7 @@ func tokenizeCommand(s *shared) *cobra.Command {
 			if maxLength != 0 && maxLength < 3 {
 				return usagef("--max-length: %d is less than 3, a text between special tokens; 0 is no limit", maxLength)
 			}
-			files, _, err := train.OpenModel(cmd.Context(), model, s.hub())
+			files, _, err := s.sources().Model(cmd.Context(), model)
 			if err != nil {
 				return err
 			}

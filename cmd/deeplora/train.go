@@ -11,9 +11,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/internal/rundir"
+	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 func trainCommand(s *shared) *cobra.Command {
@@ -44,7 +45,7 @@ was stopped, by whatever, goes on with --resume and ends with the same adapter t
 			return s.ui.table(resultRows(*result))
 		},
 	}
-	bindTrain(cmd.Flags(), &c)
+	bindSettings(cmd.Flags(), train.Settings(), &c)
 	f := cmd.Flags()
 	f.StringVarP(&o.out, "out", "o", "", "run directory")
 	f.BoolVar(&o.resume, "resume", false, "go on with the run in --out, with its settings")
@@ -63,16 +64,13 @@ type trainFlags struct {
 
 // trainSettings are the settings of the line, all of them sound.
 func trainSettings(cmd *cobra.Command, parsed train.Config, o trainFlags) (train.Config, error) {
-	c, err := settings(cmd.Flags(), parsed)
-	if err != nil {
-		return c, usageError{err}
-	}
+	c := withPreset(cmd.Flags(), parsed)
 	if err := c.Absolute(); err != nil {
 		return c, err
 	}
-	for _, name := range []string{"method", "rank", "depth", "init-scale", "gamma", "init", "alpha", "scope", "target", "min-dim"} {
-		if c.From != "" && cmd.Flags().Changed(name) && !o.resume {
-			return c, usagef("--%s: with --from the adapter is that of the run it goes on from", name)
+	for _, r := range train.Settings().Of("adapter") {
+		if c.From != "" && cmd.Flags().Changed(r.Name) && !o.resume {
+			return c, usagef("--%s: with --from the adapter is that of the run it goes on from", r.Name)
 		}
 	}
 	if o.memory < 0 || o.memory > 1e6 {
@@ -105,7 +103,7 @@ func (s *shared) train(cmd *cobra.Command, parsed train.Config, o trainFlags) (*
 	defer s.ui.clear() // a bar, where there is an error
 	defer s.onInterrupt(cmd.Context())()
 	return train.Train(cmd.Context(), c, train.Options{
-		Backend: backend, Out: o.out, Resume: o.resume, Hub: s.hub(), Provenance: provenance, OnEvent: s.ui.event,
+		Backend: backend, Out: o.out, Resume: o.resume, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event,
 		Memory: memoryFor(provenance.Backend, o.memory),
 	})
 }
@@ -122,14 +120,14 @@ func (s *shared) onInterrupt(ctx context.Context) (stop func()) {
 // and threads. Where there is no run yet, one begins.
 func (s *shared) resume(parsed *pflag.FlagSet, given train.Config, out string) error {
 	saved, err := train.ReadRunConfig(out)
-	if errors.Is(err, train.ErrNoRun) {
+	if errors.Is(err, rundir.ErrNoRun) {
 		s.ui.line("note: there is no run in %s yet: it begins", out)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if err := sameSettings(parsed, given, saved, out); err != nil {
+	if err := sameSettings(parsed.Changed, given, saved, out); err != nil {
 		return err
 	}
 	s.keepEngine(parsed, saved.Provenance)
@@ -149,35 +147,30 @@ func (s *shared) keepEngine(parsed *pflag.FlagSet, from train.Provenance) {
 	}
 }
 
-// sameSettings refuses settings on the line that differ from those of the run that is resumed.
-func sameSettings(parsed *pflag.FlagSet, given train.Config, saved train.RunConfig, out string) error {
+// sameSettings refuses settings, of those that were given, that differ from those of the run that is resumed.
+func sameSettings(wasGiven func(name string) bool, given train.Config, saved train.RunConfig, out string) error {
 	given, err := saved.Resolved(out, given)
 	if err != nil {
 		return err
 	}
-	saved.OnNonfinite = given.OnNonfinite // which may change
-	return keptSettings(parsed, out, bindTrain, &saved.Config, &given)
+	return keptSettings(train.Settings(), wasGiven, &saved.Config, &given, out)
 }
 
-// keptSettings refuses flags on the line that are bound to other values than those of the run in out.
-func keptSettings[C any](parsed *pflag.FlagSet, out string, bind func(*pflag.FlagSet, *C), saved, given *C) error {
-	then, now := pflag.NewFlagSet("then", pflag.ContinueOnError), pflag.NewFlagSet("now", pflag.ContinueOnError)
-	bind(then, saved)
-	bind(now, given)
+// keptSettings refuses settings, of those that were given, that differ from those of the run in out and may not change.
+func keptSettings[C any](table settings.Table[C], wasGiven func(name string) bool, saved, given *C, out string) error {
 	var faults []error
-	parsed.Visit(func(f *pflag.Flag) {
-		before, after := then.Lookup(f.Name), now.Lookup(f.Name)
-		if before != nil && before.Value.String() != after.Value.String() {
-			faults = append(faults, usagef("--%s %s: the run in %s has %s; a resumed run keeps its settings", f.Name, after.Value, out, before.Value))
+	for _, r := range table.Differences(saved, given) {
+		if !r.Resumable && wasGiven(r.Name) {
+			faults = append(faults, usagef("--%s %v: the run in %s has %v; a resumed run keeps its settings", r.Name, r.Value(given), out, r.Value(saved)))
 		}
-	})
+	}
 	return errors.Join(faults...)
 }
 
 // hintResume adds the command that goes on with a run that was interrupted, or that lacked space to save.
 func hintResume(err error, command string) error {
 	switch {
-	case errors.Is(err, train.ErrInterrupted):
+	case errors.Is(err, loop.ErrInterrupted):
 		return fmt.Errorf("%w; go on with: %s", err, command)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w; once there is space, go on with: %s", err, command)
@@ -240,36 +233,9 @@ func resultRows(r train.Result) [][]string {
 	return append(rows, []string{"evaluated", examples}, []string{"metrics", metricText(r.Metrics)})
 }
 
-func taskNames() string {
-	var names []string
-	for _, t := range data.Tasks() {
-		names = append(names, t.Name)
-	}
-	return strings.Join(names, " ")
-}
-
 func methodText(r train.Result) string {
 	if r.Kernels == 0 {
 		return fmt.Sprintf("%s, %d parameters", r.Method, r.Parameters)
 	}
 	return fmt.Sprintf("%s, rank %d, %d kernels, %d parameters", r.Method, r.Rank, r.Kernels, r.Parameters)
 }
-
-// methodNames are the adapters and the methods that train the model itself.
-func methodNames() string {
-	names := []string{adapterNames()}
-	for _, m := range train.WholeMethods() {
-		names = append(names, m.Name)
-	}
-	return strings.Join(names, " ")
-}
-
-func adapterNames() string {
-	var names []string
-	for _, m := range lora.Methods() {
-		names = append(names, m.Name)
-	}
-	return strings.Join(names, " ")
-}
-
-func scopeNames() string { return strings.Join(lora.Scopes(), " ") }

@@ -18,7 +18,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
-	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // ui shows what happens: a progress bar on a terminal, plain lines elsewhere, nothing when quiet. Results go
@@ -89,15 +89,15 @@ func short(d time.Duration) string {
 }
 
 // event shows a training event.
-func (u *ui) event(e train.Event) {
+func (u *ui) event(e loop.Event) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch e := e.(type) {
-	case train.Notice:
+	case loop.Notice:
 		u.print("note: %s", e.Text)
-	case train.Phase:
+	case loop.Phase:
 		u.move(e.Name, e.Done, e.Total, counted(e.Done, e.Total), &u.began)
-	case train.Ready:
+	case loop.Ready:
 		u.training, u.shown = pace{}, time.Time{}
 		from := ""
 		if e.From > 0 {
@@ -108,16 +108,16 @@ func (u *ui) event(e train.Event) {
 			what += fmt.Sprintf(" of %d kernels", e.Kernels)
 		}
 		u.print("training %s on %d examples, %d steps%s", what, e.Examples, e.Steps, from)
-	case train.Step:
+	case loop.Step:
 		u.step(e)
-	case train.Evaluated:
+	case loop.Evaluated:
 		u.wipe()
 		best := ""
 		if e.Best {
 			best = " (best)"
 		}
 		u.print("step %d: %s%s", e.Step, metricText(e.Metrics), best)
-	case train.Checkpointed:
+	case loop.Checkpointed:
 		if u.verbose {
 			u.print("step %d: checkpoint %s", e.Step, e.Path)
 		}
@@ -125,7 +125,7 @@ func (u *ui) event(e train.Event) {
 }
 
 // step shows one optimizer step. Its pace is counted from the first one, which also compiles.
-func (u *ui) step(e train.Step) {
+func (u *ui) step(e loop.Step) {
 	detail := fmt.Sprintf("loss %.4f, %.0f tokens/s", e.Loss, e.TokensPerSecond)
 	if u.terminal {
 		u.move("train", e.Step, e.Steps, counted(e.Step, e.Steps)+", "+detail, &u.training)
@@ -309,7 +309,7 @@ func (u *ui) json(v any) error {
 }
 
 // metricText lists metrics by name: "pearson 0.8123, spearman 0.8087".
-func metricText(m train.Metrics) string {
+func metricText(m loop.Metrics) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		parts = append(parts, name+" "+metricValue(m[name]))

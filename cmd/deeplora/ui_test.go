@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 func TestShortDurations(t *testing.T) {
@@ -56,15 +56,15 @@ func TestPlainLines(t *testing.T) {
 	var out, errOut bytes.Buffer
 	u := newUI(&out, &errOut, false, false)
 	u.prefix = "100%"
-	u.event(train.Ready{Kernels: 4, Parameters: 100, Examples: 12, Steps: 50, From: 7})
+	u.event(loop.Ready{Kernels: 4, Parameters: 100, Examples: 12, Steps: 50, From: 7})
 	for step := 8; step <= 50; step++ {
-		u.event(train.Step{Step: step, Steps: 50, Loss: 0.5, LR: 0.01, TokensPerSecond: 1234.4})
+		u.event(loop.Step{Step: step, Steps: 50, Loss: 0.5, LR: 0.01, TokensPerSecond: 1234.4})
 		if step == 30 {
 			u.shown = u.shown.Add(-lineEvery)
 		}
 	}
-	u.event(train.Evaluated{Step: 50, Metrics: train.Metrics{"pearson": 0.25, "accuracy": 1}, Best: true})
-	u.event(train.Checkpointed{Step: 50, Path: "somewhere"}) // for --verbose
+	u.event(loop.Evaluated{Step: 50, Metrics: loop.Metrics{"pearson": 0.25, "accuracy": 1}, Best: true})
+	u.event(loop.Checkpointed{Step: 50, Path: "somewhere"}) // for --verbose
 	lines := strings.Split(errOut.String(), "\n")
 	for i, want := range []string{
 		"100%: training 100 parameters of 4 kernels on 12 examples, 50 steps, going on after step 7",

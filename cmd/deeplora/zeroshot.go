@@ -17,7 +17,7 @@ func (s *shared) zeroShot(cmd *cobra.Command, e evalFlags) error {
 	if err != nil {
 		return usageError{err}
 	}
-	examples, err := train.LoadSplit(cmd.Context(), cmp.Or(e.data, train.BuiltinData), task, e.split, s.hub())
+	examples, err := s.sources().Split(cmd.Context(), cmp.Or(e.data, train.BuiltinData), task, e.split)
 	if err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func (s *shared) zeroShot(cmd *cobra.Command, e evalFlags) error {
 	if err != nil {
 		return err
 	}
-	encoder, err := pretrain.OpenEmbedder(cmd.Context(), backend, e.model, s.hub())
+	encoder, err := pretrain.OpenEmbedder(cmd.Context(), backend, e.model, s.sources())
 	if err != nil {
 		return err
 	}

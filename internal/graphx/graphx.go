@@ -2,12 +2,17 @@
 // the rest of the project, which returns errors.
 //
 // A package that builds graphs calls Try once around building and running; graph functions themselves
-// return nodes and may panic. Nothing else belongs here.
+// return nodes and may panic. Beside it stand the few pieces that all graphs share.
 package graphx
 
 import (
 	"fmt"
 	"runtime"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
 )
 
 // Try runs fn and returns what it panicked with as an error that begins with what. Faults of the Go
@@ -26,4 +31,44 @@ func Try(what string, fn func()) (err error) {
 	}()
 	fn()
 	return nil
+}
+
+// Must turns an error into the panic that Try turns back: inside one Try, GoMLX does both.
+func Must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// Scalar is a number as a graph's argument, in float32 or float64.
+func Scalar(v float64, dtype dtypes.DType) any {
+	if dtype == dtypes.Float64 {
+		return v
+	}
+	return float32(v)
+}
+
+// Donated are tensors as a graph's arguments that the engine frees after the call, instead of the garbage collector when
+// it happens to run. They must not be used again. It panics where the engine cannot take them.
+func Donated(backend compute.Backend, list []*tensors.Tensor) []any {
+	args := make([]any, len(list))
+	for i, t := range list {
+		args[i] = Must(graph.DonateTensorBuffer(t, backend, 0))
+	}
+	return args
+}
+
+// Split cuts a graph's inputs after the first n.
+func Split(in []*graph.Node, n int) (first, rest []*graph.Node) { return in[:n], in[n:] }
+
+// Lookup gives nodes by name. An unknown name panics.
+func Lookup(byName map[string]*graph.Node) func(name string) *graph.Node {
+	return func(name string) *graph.Node {
+		node, ok := byName[name]
+		if !ok {
+			panic(fmt.Errorf("the model asks for tensor %q, which was not loaded", name))
+		}
+		return node
+	}
 }

@@ -33,13 +33,21 @@ func Read(path string, v any) error {
 	if err != nil {
 		return err
 	}
+	if err := Decode(text, v); err != nil {
+		return fmt.Errorf("%s: %w: %w", path, ErrCorrupt, err)
+	}
+	return nil
+}
+
+// Decode reads one JSON value; unknown fields and trailing text are errors.
+func Decode(text []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("%s: %w: %w", path, ErrCorrupt, err)
+		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("%s: %w: text after the JSON value", path, ErrCorrupt)
+		return errors.New("text after the JSON value")
 	}
 	return nil
 }

@@ -87,6 +87,14 @@ func Verify(fsys fs.FS, names ...string) error {
 	return nil
 }
 
+// VerifyAll is Verify for a directory that was written with its sums: that they are missing is jsonfile.ErrCorrupt too.
+func VerifyAll(fsys fs.FS) error {
+	if _, err := fs.Stat(fsys, File); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: its %s is missing", jsonfile.ErrCorrupt, File)
+	}
+	return Verify(fsys)
+}
+
 type line struct{ sum, name string }
 
 // parse reads lines of a sum in hexadecimal, two characters, and a name, as sha256sum writes them.

@@ -20,7 +20,7 @@ import (
 
 // card is what a model card is filled in with.
 type card struct {
-	*train.Stored
+	*train.Finished
 	Manifest *data.Manifest // nil for an imported adapter
 	Result   *train.Result  // likewise
 	Metrics  []string       // "pearson 0.8123"
@@ -28,8 +28,8 @@ type card struct {
 	Note     string         // of the export
 }
 
-func newCard(s *train.Stored) (*card, error) {
-	c := &card{Stored: s, Rank: fmt.Sprint(s.Adapter.Rank)}
+func newCard(s *train.Finished) (*card, error) {
+	c := &card{Finished: s, Rank: fmt.Sprint(s.Adapter.Rank)}
 	if s.Adapter.Method == "deep-wide" {
 		c.Rank = "full width"
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // damaged copies a directory and changes the last bit of one of its files.
@@ -70,7 +71,7 @@ func TestDamagedMergedModelIsRefused(t *testing.T) {
 			}
 			continue
 		}
-		if !errors.Is(err, train.ErrCorrupt) || !strings.Contains(err.Error(), "get the files again or, where they were changed on purpose, remove SHA256SUMS") {
+		if !errors.Is(err, loop.ErrCorrupt) || !strings.Contains(err.Error(), "get the files again or, where they were changed on purpose, remove SHA256SUMS") {
 			t.Errorf("%s: error %v", name, err)
 		}
 		if err := os.Remove(filepath.Join(dir, sums.File)); err != nil {
@@ -90,7 +91,7 @@ func TestDamagedSidecarIsRefused(t *testing.T) {
 	for _, name := range files(t, filepath.Join(dir, sidecarDir)) {
 		i := importing(t, damaged(t, dir, filepath.Join(sidecarDir, name)), base)
 		_, err := i.Write(t.Context())
-		if !errors.Is(err, train.ErrCorrupt) || !strings.Contains(err.Error(), "remove that directory") {
+		if !errors.Is(err, loop.ErrCorrupt) || !strings.Contains(err.Error(), "remove that directory") {
 			t.Errorf("%s: error %v", name, err)
 		}
 		nothingAt(t, i.Out)

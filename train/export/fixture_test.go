@@ -104,7 +104,7 @@ func writeRun(t *testing.T, base, method, scope string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &train.Stored{Base: files, Values: map[string]*tensors.Tensor{}}
+	s := &train.Finished{Base: files, Values: map[string]*tensors.Tensor{}}
 	s.Adapter = train.AdapterInfo{
 		Version: 1, Method: method, Rank: 2, Depth: settings.Depth, InitScale: settings.InitScale, Gamma: settings.Gamma,
 		Init: settings.Init, Alpha: settings.Alpha, Task: "mnli", Labels: testLabels, ProblemType: model.SingleLabel, HeadTrained: true, MaxLength: 32,

@@ -17,6 +17,7 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/sums"
+	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
@@ -29,7 +30,7 @@ type Import struct {
 	Out     string // run directory to make
 	Task    string // what it was trained on; empty: what its files say, or else nothing
 	Backend compute.Backend
-	Hub     data.HubOptions
+	Sources train.Sources
 	AnyBase bool // take another base model than our own export names
 	Verify  bool
 	Notice  func(format string, args ...any)
@@ -64,11 +65,11 @@ func (i Import) Write(ctx context.Context) (*Imported, error) {
 			return err
 		}
 		if !done.Factors {
-			if err := train.WriteImported(tmp, s); err != nil {
+			if err := s.Write(tmp); err != nil {
 				return err
 			}
 		}
-		written, err := train.ReadStored(ctx, tmp, train.OpenOptions{Hub: i.Hub})
+		written, err := train.ReadFinished(ctx, tmp, train.OpenOptions{Sources: i.Sources})
 		if err != nil {
 			return err
 		}
@@ -86,7 +87,7 @@ func (i Import) Write(ctx context.Context) (*Imported, error) {
 		if err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}
-		done.Verified, err = read.compare(ctx, run.Predictor, truncated(bound))
+		done.Verified, err = read.compare(ctx, run, truncated(bound))
 		return err
 	})
 	if err != nil {
@@ -96,10 +97,10 @@ func (i Import) Write(ctx context.Context) (*Imported, error) {
 }
 
 // read reads the adapter for the base model, as a run of vanilla LoRA.
-func (i Import) read(ctx context.Context) (*train.Stored, *adapter, error) {
-	s := &train.Stored{Dir: i.In}
+func (i Import) read(ctx context.Context) (*train.Finished, *adapter, error) {
+	s := &train.Finished{Dir: i.In}
 	var err error
-	if s.Base, _, err = train.OpenModel(ctx, i.Model, i.Hub); err != nil {
+	if s.Base, _, err = i.Sources.Model(ctx, i.Model); err != nil {
 		return nil, nil, err
 	}
 	config, err := model.ReadConfig(s.Base, "config.json")
@@ -139,12 +140,12 @@ func (i Import) read(ctx context.Context) (*train.Stored, *adapter, error) {
 // info describes the adapter as a run does; of its task nothing is known yet.
 func (a *adapter) info() train.AdapterInfo {
 	return train.AdapterInfo{
-		Version: 1, Method: "vanilla", Rank: a.rank, Depth: 2, Init: "reference", Alpha: float64(a.rank), Kernels: a.kernels,
+		Method: "vanilla", Settings: lora.Settings{Rank: a.rank, Depth: 2, Init: lora.InitReference, Alpha: float64(a.rank)}, Kernels: a.kernels,
 		HeadTrained: a.values[model.HeadWeight] != nil, Imported: true,
 	}
 }
 
-func (i Import) runConfig(s *train.Stored, config *model.Config) train.RunConfig {
+func (i Import) runConfig(s *train.Finished, config *model.Config) train.RunConfig {
 	c := train.Default()
 	c.Model, c.Task, c.Method, c.Rank, c.Depth, c.Alpha = i.Model, s.Adapter.Task, s.Adapter.Method, s.Adapter.Rank, s.Adapter.Depth, s.Adapter.Alpha
 	c.Scope, c.HeadSeed, c.TrainHead = "", 0, s.Adapter.HeadTrained
@@ -158,7 +159,7 @@ func (i Import) runConfig(s *train.Stored, config *model.Config) train.RunConfig
 
 // label finds what the head's outputs mean: the task that is given, the one whose classes the base model's
 // config.json names, or the names there alone.
-func (i Import) label(s *train.Stored, a *adapter, config *model.Config) error {
+func (i Import) label(s *train.Finished, a *adapter, config *model.Config) error {
 	outputs := a.labels
 	if outputs == 0 {
 		outputs = config.NumLabels()
@@ -271,7 +272,7 @@ func (i Import) restore(ctx context.Context, tmp string, a *adapter) (restored b
 		i.Notice("the adapter has changed since it was exported: the factors in %s are not its own and are left out", from)
 		return false, 0, nil
 	}
-	if err := train.CopyFinished(from, tmp); err != nil {
+	if err := (&train.Finished{Dir: from}).CopyTo(tmp); err != nil {
 		return false, 0, err
 	}
 	c, err := train.ReadRunConfig(tmp)
@@ -285,12 +286,12 @@ func (i Import) restore(ctx context.Context, tmp string, a *adapter) (restored b
 	if err := jsonfile.Write(filepath.Join(tmp, "config.json"), c); err != nil {
 		return false, 0, err
 	}
-	s, err := train.ReadStored(ctx, tmp, train.OpenOptions{Hub: i.Hub, AnyBase: i.AnyBase})
+	s, err := train.ReadFinished(ctx, tmp, train.OpenOptions{Sources: i.Sources, AnyBase: i.AnyBase})
 	if err != nil {
 		return false, 0, err
 	}
 	for _, n := range s.Notices {
 		i.Notice("%s", n)
 	}
-	return true, note.RelativeBound, train.Rebase(tmp, i.Model, s)
+	return true, note.RelativeBound, s.Rebase(i.Model)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 
-	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
@@ -23,7 +23,7 @@ type Options struct {
 	Run     string // directory of a finished run
 	Out     string // directory to make; absent, or empty
 	Backend compute.Backend
-	Hub     data.HubOptions
+	Sources train.Sources
 	AnyBase bool // take another base model than the run was trained on
 	Verify  bool // read what was written and compare logits before it gets its name
 	Notice  func(format string, args ...any)
@@ -85,8 +85,8 @@ func (e Merged) Write(ctx context.Context) (*Report, error) {
 }
 
 // open reads the run and, to verify with, computes what it says of some inputs.
-func (o Options) open(ctx context.Context) (*train.Stored, *reference, error) {
-	s, err := train.ReadStored(ctx, o.Run, train.OpenOptions{Hub: o.Hub, AnyBase: o.AnyBase})
+func (o Options) open(ctx context.Context) (*train.Finished, *reference, error) {
+	s, err := train.ReadFinished(ctx, o.Run, train.OpenOptions{Sources: o.Sources, AnyBase: o.AnyBase})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -101,7 +101,7 @@ func (o Options) open(ctx context.Context) (*train.Stored, *reference, error) {
 }
 
 // fill writes every file of the checkpoint.
-func (e Merged) fill(ctx context.Context, dir string, s *train.Stored, report *Report) error {
+func (e Merged) fill(ctx context.Context, dir string, s *train.Finished, report *Report) error {
 	m, err := s.Merge(e.Backend)
 	if err != nil {
 		return err
@@ -156,11 +156,11 @@ func vacant(path string) error {
 	entries, err := os.ReadDir(path)
 	switch {
 	case err == nil && len(entries) > 0:
-		return fmt.Errorf("%s: %w: it holds %s; choose another --out", path, train.ErrInUse, entries[0].Name())
+		return fmt.Errorf("%s: %w: it holds %s; choose another --out", path, rundir.ErrInUse, entries[0].Name())
 	case err == nil:
 		return nil
 	default:
-		return train.CheckVacant(path, "")
+		return rundir.CheckVacant(path, "")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gomlx/compute/dtypes"
 
+	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/internal/safetensors"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/lora"
@@ -186,7 +187,7 @@ func TestExportRefuses(t *testing.T) {
 	put(t, filepath.Join(o.Out, "mine"), "kept")
 	err := write(o)
 	wantError(t, err, "output directory is in use: it holds mine; choose another --out")
-	if !errors.Is(err, train.ErrInUse) || string(get(t, filepath.Join(o.Out, "mine"))) != "kept" {
+	if !errors.Is(err, rundir.ErrInUse) || string(get(t, filepath.Join(o.Out, "mine"))) != "kept" {
 		t.Error("not kept")
 	}
 	o.Out = filepath.Join(o.Out, "mine")
@@ -209,7 +210,7 @@ func TestExportRefuses(t *testing.T) {
 // What is not the model that was trained is not kept.
 func TestVerificationFailureLeavesNothing(t *testing.T) {
 	run := writeRun(t, writeBase(t, 1, true), "vanilla", "attention-mlp")
-	s, err := train.ReadStored(t.Context(), run, train.OpenOptions{})
+	s, err := train.ReadFinished(t.Context(), run, train.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

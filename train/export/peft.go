@@ -103,7 +103,7 @@ func (e PEFT) Write(ctx context.Context) (*Report, error) {
 func truncated(bound float64) precision { return precisionOf(dtypes.Float32) + precision(10*bound) }
 
 // readBack reads an adapter as an import does, on the base model of the run it was made of.
-func readBack(dir string, s *train.Stored) (*train.Stored, error) {
+func readBack(dir string, s *train.Finished) (*train.Finished, error) {
 	r, err := s.Reader()
 	if err != nil {
 		return nil, err
@@ -115,11 +115,11 @@ func readBack(dir string, s *train.Stored) (*train.Stored, error) {
 	}
 	info := a.info()
 	info.Labels, info.ProblemType = s.Adapter.Labels, s.Adapter.ProblemType
-	return &train.Stored{Dir: dir, Run: s.Run, Adapter: info, Values: a.values, Base: s.Base}, nil
+	return &train.Finished{Dir: dir, Run: s.Run, Adapter: info, Values: a.values, Base: s.Base}, nil
 }
 
 // fill writes every file of the adapter.
-func (e PEFT) fill(ctx context.Context, dir string, s *train.Stored, report *Report) error {
+func (e PEFT) fill(ctx context.Context, dir string, s *train.Finished, report *Report) error {
 	m, err := s.Merge(e.Backend)
 	if err != nil {
 		return err
@@ -304,7 +304,7 @@ func halves(s lora.Spectrum, k int) (u, v *mat.Dense) {
 }
 
 // saved adds the modules that travel whole: the head always, since PEFT asks for it, and a pooler that was new.
-func (f *folder) saved(s *train.Stored) error {
+func (f *folder) saved(s *train.Finished) error {
 	for _, spec := range f.Specs() {
 		switch {
 		case spec.Name == model.HeadWeight:
@@ -386,7 +386,7 @@ func writeSidecar(dir, run string, t *Truncation) error {
 		*file.sum = s.SHA256
 	}
 	to := filepath.Join(dir, sidecarDir)
-	if err := train.CopyFinished(run, to); err != nil {
+	if err := (&train.Finished{Dir: run}).CopyTo(to); err != nil {
 		return err
 	}
 	if err := jsonfile.Write(filepath.Join(to, sidecarJSON), note); err != nil {

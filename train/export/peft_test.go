@@ -300,7 +300,7 @@ func TestAutoRank(t *testing.T) {
 // rewriteValues makes a run's factors 0.
 func rewriteValues(t *testing.T, run string) {
 	t.Helper()
-	s, err := train.ReadStored(t.Context(), run, train.OpenOptions{})
+	s, err := train.ReadFinished(t.Context(), run, train.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

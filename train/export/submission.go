@@ -16,18 +16,18 @@ import (
 // Answerer predicts the examples of a split: a finished run that has been opened.
 type Answerer interface {
 	Labels() []string // class names in the order of the logits
-	Predict(ctx context.Context, split *data.Split, progress func(done, total int)) (logits [][]float32, truncated int, err error)
+	SplitLogits(ctx context.Context, split *data.Split, progress func(done, total int)) (logits [][]float32, truncated int, err error)
 	Close()
 }
 
-var _ Answerer = (*train.Saved)(nil)
+var _ Answerer = (*train.Predictor)(nil)
 
 // Submission is what a GLUE submission is made of.
 type Submission struct {
-	Runs []string // directories of finished runs, of different tasks
-	Data string   // directory that has the tasks' folders, or hub; empty: each run's own data
-	Fill bool     // give tasks without a run constant answers, instead of an error
-	Hub  data.HubOptions
+	Runs    []string // directories of finished runs, of different tasks
+	Data    string   // directory that has the tasks' folders, or hub; empty: each run's own data
+	Fill    bool     // give tasks without a run constant answers, instead of an error
+	Sources train.Sources
 
 	Open     func(ctx context.Context, run string) (Answerer, error)
 	Notice   func(format string, args ...any)
@@ -90,7 +90,11 @@ func (s Submission) plan() ([]*submissionEntry, error) {
 	byTask := map[string]string{}
 	from := map[string]string{}
 	for _, run := range s.Runs {
-		config, info, err := train.Finished(run)
+		config, err := train.ReadRunConfig(run)
+		if err != nil {
+			return nil, err
+		}
+		info, err := train.ReadAdapterInfo(run)
 		if err != nil {
 			return nil, err
 		}
@@ -164,11 +168,11 @@ func (s Submission) testSplit(ctx context.Context, e *submissionEntry) (*data.Sp
 	if from == "" {
 		from = e.from
 	}
-	split, err := train.LoadSplit(ctx, from, e.task, data.Test, s.Hub)
+	split, err := s.Sources.Split(ctx, from, e.task, data.Test)
 	if err == nil || s.Data != "" || !e.guest || from == train.HubData {
 		return split, err
 	}
-	if beside, other := train.LoadSplit(ctx, filepath.Dir(filepath.Clean(from)), e.task, data.Test, s.Hub); other == nil {
+	if beside, other := s.Sources.Split(ctx, filepath.Dir(filepath.Clean(from)), e.task, data.Test); other == nil {
 		return beside, nil
 	}
 	return nil, err
@@ -188,7 +192,7 @@ func (s Submission) answer(ctx context.Context, run string, entries []*submissio
 		if e.Run != run {
 			continue
 		}
-		logits, truncated, err := a.Predict(ctx, e.split, func(done, total int) { s.Progress("predict "+e.Task, done, total) })
+		logits, truncated, err := a.SplitLogits(ctx, e.split, func(done, total int) { s.Progress("predict "+e.Task, done, total) })
 		if err != nil {
 			return fmt.Errorf("predict %s: %w", e.Task, err)
 		}

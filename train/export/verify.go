@@ -35,7 +35,7 @@ type reference struct {
 
 // newReference computes a run's logits with the adapter beside the frozen weights, as in training: nothing that
 // merging or folding does is in them.
-func newReference(ctx context.Context, s *train.Stored, backend compute.Backend) (*reference, error) {
+func newReference(ctx context.Context, s *train.Finished, backend compute.Backend) (*reference, error) {
 	p, err := s.Unmerged(backend)
 	if err != nil {
 		return nil, err

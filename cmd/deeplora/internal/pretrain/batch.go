@@ -3,10 +3,10 @@ package pretrain
 import (
 	"math"
 
+	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/internal/rng"
-	"github.com/deeplora/deeplora/train"
 )
 
 // shape is what every batch of a run has in common.
@@ -140,4 +140,11 @@ func (s shape) inputs() int {
 	return n
 }
 
-func (a *arrays) batch() train.Batch { return train.Batch{Args: a.args(), Weight: 1, Tokens: a.tokens} }
+// Args are the arrays as a graph's arguments.
+func (a *arrays) Args(dtypes.DType) []*tensors.Tensor { return a.args() }
+
+// Weight is 1: every batch of a step counts alike.
+func (a *arrays) Weight() float64 { return 1 }
+
+// RealTokens counts tokens, padding left out.
+func (a *arrays) RealTokens() int { return a.tokens }

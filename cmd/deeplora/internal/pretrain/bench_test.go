@@ -17,7 +17,7 @@ import (
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/internal/testshared"
 	"github.com/deeplora/deeplora/model"
-	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // benchModel is the encoder whose steps are measured.
@@ -95,13 +95,13 @@ func benchBatch(c *Config, width int) *arrays {
 
 // benchJob gives a loop the same batch for ever.
 type benchJob struct {
-	train.Job
+	loop.Job
 	batch *arrays
 }
 
-func (j *benchJob) Batch(int) (train.Batch, error) { return j.batch.batch(), nil }
+func (j *benchJob) Batch(int) (loop.Batch, error) { return j.batch.batch(), nil }
 
-func (*benchJob) Write(string, []train.NamedTensor) error { return nil }
+func (*benchJob) Write(string, []loop.NamedTensor) error { return nil }
 
 // BenchmarkStep is a training step of an encoder of 3 layers, 256 wide, on 32 rows of 128 tokens. peak-share is
 // what its products alone would take at the speed of a large one, over what it took. The Go engine, where a step takes
@@ -129,16 +129,16 @@ func benchmarkStep(b *testing.B, backend compute.Backend, width int) {
 	params := r.draw(width).params(c.pairs())
 	batch := benchBatch(&c, width)
 	o := &objective{Config: &c, shape: batch.shape, model: m}
-	count := func(e train.Event) { // the first step, which compiles, and the checkpoint at the end do not count
-		switch s, ok := e.(train.Step); {
+	count := func(e loop.Event) { // the first step, which compiles, and the checkpoint at the end do not count
+		switch s, ok := e.(loop.Step); {
 		case ok && s.Step == 1:
 			b.ResetTimer()
 		case ok && s.Step == s.Steps:
 			b.StopTimer()
 		}
 	}
-	loop, err := train.NewLoop(backend, train.Plan{Steps: b.N + 1, Accumulate: 1, LR: 1e-4, Keep: 1},
-		train.Objective{Params: params, Inputs: o.inputs(), Loss: o.loss, WeightDecay: c.WeightDecay, Clip: c.Clip},
+	loop, err := loop.NewLoop(backend, loop.Plan{Steps: b.N + 1, Accumulate: 1, LR: 1e-4, Keep: 1},
+		loop.Objective{Params: params, Inputs: o.inputs(), Loss: o.loss, WeightDecay: c.WeightDecay, Clip: c.Clip},
 		&benchJob{batch: batch}, b.TempDir(), count)
 	if err != nil {
 		b.Fatal(err)

@@ -34,8 +34,8 @@ type Embedder struct {
 }
 
 // OpenEmbedder reads an encoder and its tokenizer: a directory, a hub id or builtin:tiny.
-func OpenEmbedder(ctx context.Context, backend compute.Backend, ref string, hub data.HubOptions) (*Embedder, error) {
-	files, _, err := train.OpenModel(ctx, ref, hub)
+func OpenEmbedder(ctx context.Context, backend compute.Backend, ref string, from train.Sources) (*Embedder, error) {
+	files, _, err := from.Model(ctx, ref)
 	if err != nil {
 		return nil, err
 	}

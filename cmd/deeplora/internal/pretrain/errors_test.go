@@ -9,8 +9,10 @@ import (
 	"testing"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // All that is wrong with settings is told at once.
@@ -139,7 +141,7 @@ func TestPretrainRefusesAFolder(t *testing.T) {
 		{out, "output directory is in use by a run; --resume goes on with it, or choose another --out"},
 		{smallFiles(), "output directory is in use: it holds corpus.txt; choose another --out"},
 	} {
-		if _, err := Pretrain(t.Context(), c, options(b, tc.out)); !errors.Is(err, train.ErrInUse) || !strings.Contains(err.Error(), tc.want) {
+		if _, err := Pretrain(t.Context(), c, options(b, tc.out)); !errors.Is(err, rundir.ErrInUse) || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("error %v, want %q", err, tc.want)
 		}
 	}
@@ -203,8 +205,8 @@ func TestResumeErrors(t *testing.T) {
 		{"teacher changed", "base/teacher/model.safetensors", flip, nil, "model file teacher/model.safetensors has changed since the run began: sha256 "},
 		{"teacher's config changed", "base/teacher/config.json", more, nil, "model file teacher/config.json has changed since the run began: sha256 "},
 		{"cache cut short", shard, half, nil, "remove the file to compute it again"},
-		{"checkpoint damaged", "checkpoints/step-2/parameters.safetensors", flip, train.ErrCorrupt, "no checkpoint is left that is as it was written: "},
-		{"moments damaged", "checkpoints/step-2/optimizer.safetensors", flip, train.ErrCorrupt, "optimizer.safetensors: file is damaged: its sha256 is "},
+		{"checkpoint damaged", "checkpoints/step-2/parameters.safetensors", flip, loop.ErrCorrupt, "no checkpoint is left that is as it was written: "},
+		{"moments damaged", "checkpoints/step-2/optimizer.safetensors", flip, loop.ErrCorrupt, "optimizer.safetensors: file is damaged: its sha256 is "},
 		{"state damaged", "checkpoints/step-2/state.json", half, jsonfile.ErrCorrupt, "--resume begins at the first step"},
 		{"settings damaged", RunJSON, half, jsonfile.ErrCorrupt, "pretrain.json: file is damaged: "},
 		{"an unknown setting", RunJSON, func(s string) string { return strings.Replace(s, `"lr"`, `"rl"`, 1) }, jsonfile.ErrCorrupt, `unknown field "rl"`},
@@ -240,7 +242,7 @@ func TestFinishedRunIsResumed(t *testing.T) {
 	before := sum(t, filepath.Join(out, "model.safetensors"))
 	var notices []string
 	got := pretrain(t, b, Config{}, out, resumed, func(o *Options) {
-		o.OnEvent = func(e train.Event) { notices = append(notices, e.(train.Notice).Text) }
+		o.OnEvent = func(e loop.Event) { notices = append(notices, e.(loop.Notice).Text) }
 	})
 	if got.FinalLoss != want.FinalLoss || got.Files[1] != want.Files[1] || sum(t, filepath.Join(out, "model.safetensors")) != before {
 		t.Errorf("result %+v, want %+v", got, want)
@@ -263,7 +265,7 @@ func TestResumeOfNothing(t *testing.T) {
 	if _, err := Pretrain(t.Context(), Config{}, options(b, filepath.Join(t.TempDir(), "out"), resumed)); !errors.Is(err, train.ErrConfig) {
 		t.Errorf("without a run or settings: %v", err)
 	}
-	if _, err := ReadRunConfig(t.TempDir()); !errors.Is(err, train.ErrNoRun) || !strings.HasSuffix(err.Error(), "not a run directory: it has no pretrain.json") {
+	if _, err := ReadRunConfig(t.TempDir()); !errors.Is(err, rundir.ErrNoRun) || !strings.HasSuffix(err.Error(), "not a run directory: it has no pretrain.json") {
 		t.Errorf("a folder without a run: %v", err)
 	}
 }

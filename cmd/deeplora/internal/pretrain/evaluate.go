@@ -10,7 +10,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/internal/graphx"
-	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // evaluator measures the objectives, without dropout, on texts that are not trained on.
@@ -21,7 +21,7 @@ type evaluator struct {
 	exec      *Exec
 }
 
-func newEvaluator(backend compute.Backend, o *objective, params []train.Param, batches []*arrays) (*evaluator, error) {
+func newEvaluator(backend compute.Backend, o *objective, params []loop.Param, batches []*arrays) (*evaluator, error) {
 	e := &evaluator{objective: o, batches: batches}
 	for _, p := range params {
 		e.names = append(e.names, p.Name)
@@ -49,7 +49,7 @@ func (e *evaluator) graph(in []*Node) []*Node {
 
 // measure sums over the batches: perplexity and accuracy at masked tokens, the mean cosine to the teacher, and the
 // root of the mean squared errors of cosines, among texts and of joined pairs. What was not measured is absent.
-func (e *evaluator) measure(ctx context.Context, params []train.NamedTensor, progress func(done, total int)) (train.Metrics, error) {
+func (e *evaluator) measure(ctx context.Context, params []loop.NamedTensor, progress func(done, total int)) (loop.Metrics, error) {
 	var sums [10]float64
 	for i, b := range e.batches {
 		if err := ctx.Err(); err != nil {
@@ -77,7 +77,7 @@ func (e *evaluator) measure(ctx context.Context, params []train.NamedTensor, pro
 		}
 		progress(i+1, len(e.batches))
 	}
-	m := train.Metrics{}
+	m := loop.Metrics{}
 	set := func(name string, count float64, value func() float64) {
 		if count > 0 {
 			m[name] = value()
@@ -97,7 +97,7 @@ func (e *evaluator) measure(ctx context.Context, params []train.NamedTensor, pro
 func (e *evaluator) close() { e.exec.Finalize() }
 
 // score is the loss that the metrics amount to, turned so that more is better.
-func (c *Config) score(m train.Metrics) float64 {
+func (c *Config) score(m loop.Metrics) float64 {
 	loss, any := 0.0, false
 	for _, term := range []struct {
 		name   string

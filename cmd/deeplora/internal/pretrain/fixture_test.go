@@ -23,6 +23,7 @@ import (
 	"github.com/deeplora/deeplora/internal/testshared"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // scratch holds what tests share; TestMain removes it.
@@ -150,9 +151,9 @@ func options(b compute.Backend, out string, more ...func(*Options)) Options {
 func resumed(o *Options) { o.Resume = true }
 
 // on cancels a run at the first event that stop is true of.
-func (c cancelled) on(stop func(train.Event) bool) func(*Options) {
+func (c cancelled) on(stop func(loop.Event) bool) func(*Options) {
 	return func(o *Options) {
-		o.OnEvent = func(e train.Event) {
+		o.OnEvent = func(e loop.Event) {
 			if stop(e) {
 				c.cancel()
 			}
@@ -163,12 +164,12 @@ func (c cancelled) on(stop func(train.Event) bool) func(*Options) {
 type cancelled struct{ cancel context.CancelFunc }
 
 // interrupt runs a pretraining and cancels it at the first event that stop is true of.
-func interrupt(t *testing.T, b compute.Backend, c Config, out string, stop func(train.Event) bool, more ...func(*Options)) error {
+func interrupt(t *testing.T, b compute.Backend, c Config, out string, stop func(loop.Event) bool, more ...func(*Options)) error {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	_, err := Pretrain(ctx, c, options(b, out, append(more, cancelled{cancel}.on(stop))...))
-	if !errors.Is(err, train.ErrInterrupted) || !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, loop.ErrInterrupted) || !errors.Is(err, context.Canceled) {
 		t.Fatalf("cancelled: error %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(out, resultJSON)); !errors.Is(err, os.ErrNotExist) {
@@ -177,12 +178,12 @@ func interrupt(t *testing.T, b compute.Backend, c Config, out string, stop func(
 	return err
 }
 
-func atStep(n int) func(train.Event) bool {
-	return func(e train.Event) bool { s, ok := e.(train.Step); return ok && s.Step == n }
+func atStep(n int) func(loop.Event) bool {
+	return func(e loop.Event) bool { s, ok := e.(loop.Step); return ok && s.Step == n }
 }
 
-func atPhase(name string) func(train.Event) bool {
-	return func(e train.Event) bool { p, ok := e.(train.Phase); return ok && p.Name == name }
+func atPhase(name string) func(loop.Event) bool {
+	return func(e loop.Event) bool { p, ok := e.(loop.Phase); return ok && p.Name == name }
 }
 
 // prepared is a run of which everything is ready for the first step.

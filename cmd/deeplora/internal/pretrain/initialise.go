@@ -11,7 +11,7 @@ import (
 	"github.com/deeplora/deeplora/internal/linalg"
 	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/model"
-	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // start are the parameters as training begins.
@@ -135,10 +135,10 @@ func centre(rows [][]float32, width int) []float32 {
 }
 
 // params are the trained tensors: the model's, then the heads of the teacher's objectives.
-func (s *start) params(pairs bool) []train.Param {
-	var params []train.Param
+func (s *start) params(pairs bool) []loop.Param {
+	var params []loop.Param
 	add := func(name string, value *tensors.Tensor) {
-		params = append(params, train.Param{
+		params = append(params, loop.Param{
 			Name: name, Shape: value.Shape().Dimensions, NoDecay: value.Shape().Rank() == 1,
 			Draw: func() (*tensors.Tensor, error) { return value, nil },
 		})

@@ -34,7 +34,7 @@ type objective struct {
 }
 
 // loss is the weighted sum of the means of the terms, over total batches.
-func (o *objective) loss(weights model.Weights, batch []*Node, key, total *Node) *Node {
+func (o *objective) loss(weights func(name string) *Node, batch []*Node, key, total *Node) *Node {
 	t := o.terms(weights, batch, &model.Dropout{Key: key})
 	loss := ScalarZero(key.Graph(), dtypes.Float32)
 	add := func(weight float64, sum, count *Node) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +15,8 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/rng"
-	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/internal/settings"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // tokenizerFiles are the files of a tokenizer; the first two or the last are enough.
@@ -27,7 +27,7 @@ func (r *run) vocabularyFiles() (map[string][]byte, error) {
 	if r.from != nil {
 		return r.copiedVocabulary()
 	}
-	progress := r.notify.Phase("vocabulary")
+	progress := r.Phase("vocabulary")
 	progress(0, 1)
 	defer progress(1, 1)
 	lowercase := !r.config.Cased
@@ -36,7 +36,7 @@ func (r *run) vocabularyFiles() (map[string][]byte, error) {
 		return nil, err
 	}
 	if len(vocabulary) < r.config.VocabSize {
-		r.notify.Notice("the corpus gives a vocabulary of %d tokens, not %d", len(vocabulary), r.config.VocabSize)
+		r.Notice("the corpus gives a vocabulary of %d tokens, not %d", len(vocabulary), r.config.VocabSize)
 	}
 	return wordpiece.Files(vocabulary, lowercase, r.model.MaxPositionEmbeddings)
 }
@@ -65,7 +65,7 @@ func (r *run) prepare(ctx context.Context) error {
 	if err := r.fitVocabulary(); err != nil {
 		return err
 	}
-	if err := r.corpus.encode(r.tok, r.notify.Phase("tokenize")); err != nil {
+	if err := r.corpus.encode(r.tok, r.Phase("tokenize")); err != nil {
 		return err
 	}
 	r.corpus.hold(r.config.Seed, r.config.Validation)
@@ -100,7 +100,7 @@ func (r *run) teach(ctx context.Context) error {
 	}
 	cache := cmp.Or(r.options.TeacherCache, filepath.Join(r.options.Out, cacheDir))
 	var err error
-	if r.embeddings, err = teacherTexts(ctx, r.teacher, cache, r.corpus.texts, r.notify.Phase("teacher")); err != nil {
+	if r.embeddings, err = teacherTexts(ctx, r.teacher, cache, r.corpus.texts, r.Phase("teacher")); err != nil {
 		return r.interrupted(ctx, err)
 	}
 	r.start = r.draw(r.teacher.Width())
@@ -111,7 +111,7 @@ func (r *run) teach(ctx context.Context) error {
 	for id := range words {
 		words[id], special[id] = r.tok.Token(int32(id)), isSpecial(r.tok.Special(), int32(id))
 	}
-	return r.interrupted(ctx, r.start.fromTeacher(ctx, r.teacher, words, special, r.config.Seed, r.notify.Phase("teacher's words")))
+	return r.interrupted(ctx, r.start.fromTeacher(ctx, r.teacher, words, special, r.config.Seed, r.Phase("teacher's words")))
 }
 
 // interrupted says what a cancelled ctx means before the first step: all but the shard in hand is kept.
@@ -119,7 +119,7 @@ func (r *run) interrupted(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
-	return fmt.Errorf("%w before the first step: %w", train.ErrInterrupted, context.Cause(ctx))
+	return fmt.Errorf("%w before the first step: %w", loop.ErrInterrupted, context.Cause(ctx))
 }
 
 // schedule plans batches, of training and of measuring, and the number of steps.
@@ -140,22 +140,18 @@ func (r *run) schedule(ctx context.Context) error {
 		return err
 	}
 	if len(r.plan.texts) == 0 {
-		return train.ConfigError(fmt.Errorf("validation: all %d texts of the corpus are held for measuring; lower it", len(r.corpus.texts)))
+		return settings.Error(fmt.Errorf("validation: all %d texts of the corpus are held for measuring; lower it", len(r.corpus.texts)))
 	}
 	c := &r.config
-	if c.Steps == 0 {
-		c.Epochs = cmp.Or(c.Epochs, 1)
-		r.plan.at(0) // which the first step asks for again
-		c.Steps = max(1, int(math.Ceil(c.Epochs*float64(len(r.plan.batches)))))
-	}
-	if c.Warmup >= c.Steps && c.Warmup > 0 {
-		return train.ConfigError(fmt.Errorf("warmup: %d steps leave none of the %d to train at full rate", c.Warmup, c.Steps))
+	r.plan.at(0) // which the first step asks for again
+	if err := c.Resolve(len(r.plan.batches), 1); err != nil {
+		return settings.Error(err)
 	}
 	if r.replay {
 		return nil
 	}
 	// Now that the number of steps is known: a resumed run is not to depend on how it came about.
-	return jsonfile.Write(r.dir.File(RunJSON), RunConfig{*c, r.options.Provenance})
+	return jsonfile.Write(r.dir.File(RunJSON), RunConfig{Config: *c, Provenance: r.options.Provenance})
 }
 
 func (r *run) planOf(ctx context.Context, texts []int, name string) (*plan, error) {
@@ -168,7 +164,7 @@ func (r *run) planOf(ctx context.Context, texts []int, name string) (*plan, erro
 	}
 	p.pairs = within(r.corpus.pairs, texts)
 	var err error
-	p.near, err = neighbours(ctx, r.options.Backend, texts, r.embeddings, rng.New(r.config.Seed, name), r.notify.Phase(name))
+	p.near, err = neighbours(ctx, r.options.Backend, texts, r.embeddings, rng.New(r.config.Seed, name), r.Phase(name))
 	return p, r.interrupted(ctx, err)
 }
 
@@ -187,7 +183,7 @@ func (r *run) masking() *masking {
 func (r *run) open(ctx context.Context) error {
 	c := &r.config
 	o := &objective{Config: c, shape: r.filler.shape, model: r.model}
-	if c.Dropout != train.CheckpointDropout {
+	if c.Dropout != checkpointDropout {
 		trained := *r.model
 		trained.SetDropout(c.Dropout)
 		o.model = &trained
@@ -204,20 +200,16 @@ func (r *run) open(ctx context.Context) error {
 	if r.evaluator, err = newEvaluator(r.options.Backend, o, params, batches); err != nil {
 		return err
 	}
-	plan := train.Plan{
-		Seed: c.Seed, Steps: c.Steps, Accumulate: 1, LR: c.LR, Warmup: c.Warmup, DecayRatio: c.DecayRatio,
-		EvalEvery: c.EvalEvery, SaveEvery: c.SaveEvery, Keep: c.Keep, SkipNonfinite: c.OnNonfinite == train.NonfiniteSkip,
-	}
-	objective := train.Objective{Params: params, Inputs: o.inputs(), Loss: o.loss, WeightDecay: c.WeightDecay, Clip: c.Clip}
-	if r.loop, err = train.NewLoop(r.options.Backend, plan, objective, r, r.options.Out, r.options.OnEvent); err != nil {
+	objective := loop.Objective{Params: params, Inputs: o.inputs(), Loss: o.loss}
+	if r.loop, err = loop.New(c.Plan, objective, r, loop.Options{Backend: r.options.Backend, Out: r.options.Out, OnEvent: r.options.OnEvent, Started: r.started}); err != nil {
 		return err
 	}
 	if r.replay {
 		return nil
 	}
-	if err := r.loop.Open(ctx); err != nil {
+	if err := r.loop.Open(ctx, "initialise"); err != nil {
 		return err
 	}
-	r.loop.Announce(train.Ready{Parameters: r.size(), Examples: len(r.plan.texts), Steps: c.Steps, From: r.loop.Progress().Step})
+	r.Announce(loop.Ready{Parameters: r.size(), Examples: len(r.plan.texts), Steps: c.Steps, From: r.loop.Progress().Step})
 	return nil
 }

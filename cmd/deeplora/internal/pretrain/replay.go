@@ -5,21 +5,24 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // Replay computes the step of a run's diagnostic again, as train.Replay does. Nothing of the run is changed.
-func Replay(ctx context.Context, o Options) (*train.Replayed, error) {
+func Replay(ctx context.Context, o Options) (*loop.Replayed, error) {
 	then, err := ReadRunConfig(o.Out)
 	if err != nil {
 		return nil, err
 	}
-	d, err := train.ReadDiagnostic(o.Out)
+	d, err := loop.ReadDiagnostic(o.Out)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{config: then.Config, options: o, started: time.Now(), notify: train.Loop{OnEvent: o.OnEvent}, replay: true}
+	r := &run{config: then.Config, options: o, started: time.Now(), Reporter: loop.Reporter{On: o.OnEvent}, replay: true}
 	defer r.close()
+	if err := then.resumable(o.Out); err != nil {
+		return nil, err
+	}
 	if err := r.read(ctx); err != nil {
 		return nil, err
 	}
@@ -28,7 +31,7 @@ func Replay(ctx context.Context, o Options) (*train.Replayed, error) {
 		return nil, fmt.Errorf("replay %s: %w", o.Out, err)
 	}
 	if notice != "" {
-		r.notify.Notice("%s", notice)
+		r.Notice("%s", notice)
 	}
 	if err := r.prepare(ctx); err != nil {
 		return nil, err

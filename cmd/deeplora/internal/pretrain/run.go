@@ -21,9 +21,12 @@ import (
 	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/internal/rundir"
+	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // Files of a pretraining run beside the model's own and the loop's.
@@ -31,7 +34,6 @@ const (
 	RunJSON    = "pretrain.json" // every setting, and what the run was made from
 	resultJSON = "result.json"
 	parameters = "parameters.safetensors"
-	sumJSON    = "parameters.json"
 	cacheDir   = "teacher"
 )
 
@@ -41,20 +43,14 @@ type Options struct {
 	Out          string // becomes the model's folder
 	Resume       bool
 	TeacherCache string // folder of the teacher's embeddings; empty: teacher/ in Out
-	Hub          data.HubOptions
+	Sources      train.Sources
 	Provenance   train.Provenance // backend, plugin, threads and versions; the files are filled in
-	OnEvent      func(train.Event)
-}
-
-// RunConfig is a run's pretrain.json.
-type RunConfig struct {
-	Config
-	Provenance train.Provenance `json:"provenance"`
+	OnEvent      func(loop.Event)
 }
 
 // Result is a run's result.json.
 type Result struct {
-	Metrics         train.Metrics   `json:"metrics"` // on the held texts
+	Metrics         loop.Metrics    `json:"metrics"` // on the held texts
 	Texts           int             `json:"texts"`   // trained on
 	Held            int             `json:"held_texts"`
 	Vocabulary      int             `json:"vocabulary"`
@@ -74,9 +70,9 @@ type run struct {
 	config  Config
 	options Options
 	started time.Time
-	notify  train.Loop // events before there is a loop
+	loop.Reporter
 
-	dir        *train.RunDir
+	dir        *rundir.Dir
 	model      *model.Config
 	from       *model.Checkpoint // gone on from; nil for a new model
 	fromFiles  fs.FS
@@ -88,19 +84,19 @@ type run struct {
 	filler     *filler
 	start      *start
 	evaluator  *evaluator
-	loop       *train.Loop
+	loop       *loop.Loop
 	replay     bool // nothing is written
 }
 
-var _ train.Job = (*run)(nil)
+var _ loop.Job = (*run)(nil)
 
 // Pretrain makes an encoder as the settings say, in the folder o.Out: vocab.txt, tokenizer.json,
 // tokenizer_config.json, config.json, model.safetensors and, last, result.json. When ctx is cancelled it finishes
-// the step in hand, saves a checkpoint and returns an error that wraps train.ErrInterrupted.
+// the step in hand, saves a checkpoint and returns an error that wraps loop.ErrInterrupted.
 func Pretrain(ctx context.Context, c Config, o Options) (*Result, error) {
-	r := &run{config: c, options: o, started: time.Now(), notify: train.Loop{OnEvent: o.OnEvent}}
+	r := &run{config: c, options: o, started: time.Now(), Reporter: loop.Reporter{On: o.OnEvent}}
 	defer r.close()
-	if o.Resume && train.IsRun(o.Out, RunJSON) {
+	if o.Resume && rundir.Is(o.Out, RunJSON) {
 		if done, err := r.reopen(ctx); done != nil || err != nil {
 			return done, err
 		}
@@ -116,22 +112,12 @@ func Pretrain(ctx context.Context, c Config, o Options) (*Result, error) {
 	return r.finish(ctx)
 }
 
-// ReadRunConfig reads the pretrain.json of a run.
-func ReadRunConfig(out string) (RunConfig, error) {
-	var c RunConfig
-	err := jsonfile.Read(filepath.Join(out, RunJSON), &c)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%s: %w: it has no %s", out, train.ErrNoRun, RunJSON)
-	}
-	return c, err
-}
-
 // create reads what the run is made from, trains the vocabulary and makes the directory.
 func (r *run) create(ctx context.Context) error {
 	if err := r.config.Validate(); err != nil {
-		return train.ConfigError(err)
+		return settings.Error(err)
 	}
-	if err := train.CheckVacant(r.options.Out, RunJSON); err != nil {
+	if err := rundir.CheckVacant(r.options.Out, RunJSON); err != nil {
 		return err
 	}
 	if err := r.read(ctx); err != nil {
@@ -141,10 +127,10 @@ func (r *run) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.dir, err = train.CreateRun(r.options.Out, RunJSON); err != nil {
+	if r.dir, err = rundir.Create(r.options.Out, RunJSON); err != nil {
 		return err
 	}
-	if err := jsonfile.Write(r.dir.File(RunJSON), RunConfig{r.config, r.options.Provenance}); err != nil {
+	if err := jsonfile.Write(r.dir.File(RunJSON), RunConfig{Config: r.config, Provenance: r.options.Provenance}); err != nil {
 		return err
 	}
 	return r.writeVocabulary(vocabulary)
@@ -162,24 +148,25 @@ func (r *run) writeVocabulary(files map[string][]byte) error {
 // reopen prepares to go on with a run. It returns the result of one that has finished.
 func (r *run) reopen(ctx context.Context) (*Result, error) {
 	var err error
-	if r.dir, err = train.OpenRun(r.options.Out, RunJSON); err != nil {
+	if r.dir, err = rundir.Open(r.options.Out, RunJSON); err != nil {
 		return nil, err
 	}
 	then, err := ReadRunConfig(r.options.Out)
 	if err != nil {
 		return nil, err
 	}
-	given := r.config.OnNonfinite
+	given := r.config
 	r.config = then.Config
-	if given != "" { // the one setting that may change
-		r.config.OnNonfinite = given
-	}
+	Settings().Change(&r.config, &given)
 	var result Result
 	switch err := jsonfile.Read(r.dir.File(resultJSON), &result); {
 	case err == nil:
-		r.notify.Notice("%s has finished already", r.options.Out)
+		r.Notice("%s has finished already", r.options.Out)
 		return &result, nil
 	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if err := then.resumable(r.options.Out); err != nil {
 		return nil, err
 	}
 	if err := r.read(ctx); err != nil {
@@ -190,7 +177,7 @@ func (r *run) reopen(ctx context.Context) (*Result, error) {
 		return nil, fmt.Errorf("resume %s: %w", r.options.Out, err)
 	}
 	if notice != "" {
-		r.notify.Notice("%s", notice)
+		r.Notice("%s", notice)
 	}
 	if !r.lacksVocabulary() {
 		return nil, nil
@@ -230,14 +217,14 @@ func (r *run) read(ctx context.Context) error {
 		return err
 	}
 	if err := r.fits(); err != nil {
-		return train.ConfigError(err)
+		return settings.Error(err)
 	}
 	p := &r.options.Provenance
 	p.Data = r.corpus.sources
 	if r.config.Teacher == "" {
 		return nil
 	}
-	if r.teacher, err = OpenEmbedder(ctx, r.options.Backend, r.config.Teacher, r.options.Hub); err != nil {
+	if r.teacher, err = OpenEmbedder(ctx, r.options.Backend, r.config.Teacher, r.options.Sources); err != nil {
 		return fmt.Errorf("teacher: %w", err)
 	}
 	for _, f := range r.teacher.Files() {
@@ -260,7 +247,7 @@ func (r *run) readShape() (err error) {
 
 // readModel reads the checkpoint that is gone on from. A head that it lacks is drawn.
 func (r *run) readModel(ctx context.Context) error {
-	files, info, err := train.OpenModel(ctx, r.config.Model, r.options.Hub)
+	files, info, err := r.options.Sources.Model(ctx, r.config.Model)
 	if err != nil {
 		return err
 	}
@@ -269,7 +256,7 @@ func (r *run) readModel(ctx context.Context) error {
 		return fmt.Errorf("model %s: %w", r.config.Model, err)
 	}
 	if fresh := r.from.Fresh; len(fresh) > 0 {
-		r.notify.Notice("not in the checkpoint, drawn: %s", strings.Join(fresh, ", "))
+		r.Notice("not in the checkpoint, drawn: %s", strings.Join(fresh, ", "))
 	}
 	r.fromFiles, r.model = files, r.from.Config
 	r.options.Provenance.Model, r.options.Provenance.ModelRevision = r.from.Files, info.Commit
@@ -288,39 +275,31 @@ func (r *run) fits() error {
 }
 
 // Batch assembles batch i.
-func (r *run) Batch(i int) (train.Batch, error) {
-	return r.filler.fill(r.plan.at(i), rng.New(r.config.Seed, "mask").At(uint64(i))).batch(), nil
+func (r *run) Batch(i int) (loop.Batch, error) {
+	return r.filler.fill(r.plan.at(i), rng.New(r.config.Seed, "mask").At(uint64(i))), nil
 }
 
-// Evaluate measures the parameters on the held texts.
-func (r *run) Evaluate(ctx context.Context) (train.Metrics, error) {
-	return r.evaluator.measure(ctx, r.loop.Parameters(), r.loop.Phase("evaluate"))
+// Evaluate measures parameters on the held texts.
+func (r *run) Evaluate(ctx context.Context, values []loop.NamedTensor, progress func(done, total int)) (loop.Metrics, error) {
+	return r.evaluator.measure(ctx, values, progress)
 }
 
 // Score is minus the loss on the held texts.
-func (r *run) Score(m train.Metrics) float64 { return r.config.score(m) }
+func (r *run) Score(m loop.Metrics) float64 { return r.config.score(m) }
 
 // Write puts the parameters, those that are dropped at the end included, into a checkpoint.
-func (r *run) Write(dir string, values []train.NamedTensor) error {
-	sum, err := train.WriteTensors(filepath.Join(dir, parameters), values)
-	if err != nil {
-		return err
-	}
-	return jsonfile.Write(filepath.Join(dir, sumJSON), model.FileSum{File: parameters, SHA256: sum})
+func (r *run) Write(dir string, values []loop.NamedTensor) error {
+	return loop.WriteTensors(filepath.Join(dir, parameters), values)
 }
 
 // Read reads what Write wrote.
 func (r *run) Read(dir string) (map[string]*tensors.Tensor, error) {
-	var sum model.FileSum
-	if err := jsonfile.Read(filepath.Join(dir, sumJSON), &sum); err != nil {
-		return nil, err
-	}
-	return train.ReadTensors(filepath.Join(dir, parameters), sum.SHA256)
+	return loop.ReadTensors(filepath.Join(dir, parameters))
 }
 
 // finish evaluates, writes the model and then result.json, which makes the run finished.
 func (r *run) finish(ctx context.Context) (*Result, error) {
-	metrics, err := r.loop.Finish(ctx)
+	metrics, _, err := r.loop.Finish(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -332,10 +311,7 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 	result := Result{
 		Metrics: metrics, Texts: len(r.plan.texts), Held: len(r.corpus.texts) - len(r.plan.texts), Vocabulary: r.model.VocabSize,
 		Parameters: r.size(), Steps: p.Step, Skipped: p.Skipped, Tokens: p.Tokens, TrainSeconds: p.TrainSeconds, WallSeconds: time.Since(r.started).Seconds(),
-		FinalLoss: p.Loss, Files: files,
-	}
-	if p.TrainSeconds > 0 {
-		result.TokensPerSecond = float64(p.Tokens) / p.TrainSeconds
+		TokensPerSecond: p.TokensPerSecond(), FinalLoss: p.Loss, Files: files,
 	}
 	return &result, jsonfile.Write(r.dir.File(resultJSON), result)
 }

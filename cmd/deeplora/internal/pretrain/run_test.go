@@ -15,7 +15,7 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/model"
-	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // kinds are the runs that must go on to the same bits, by name; on engines that compile for long, the plainest.
@@ -58,7 +58,7 @@ func TestResumeGivesSameBits(t *testing.T) {
 		for name, c := range kinds(b) {
 			whole := filepath.Join(t.TempDir(), "whole")
 			pretrain(t, b, c, whole)
-			stops := []func(train.Event) bool{atStep(1), atStep(3), atStep(c.Steps - 1), atStep(c.Steps)}
+			stops := []func(loop.Event) bool{atStep(1), atStep(3), atStep(c.Steps - 1), atStep(c.Steps)}
 			if !full(b) {
 				stops = stops[1:2]
 			}
@@ -79,7 +79,7 @@ func TestInterruptedInEveryPart(t *testing.T) {
 	whole, parts := filepath.Join(t.TempDir(), "whole"), filepath.Join(t.TempDir(), "parts")
 	pretrain(t, b, c, whole)
 	for i, stop := range []struct {
-		at   func(train.Event) bool
+		at   func(loop.Event) bool
 		want string
 	}{
 		{atPhase("vocabulary"), "before the first step"},
@@ -91,7 +91,7 @@ func TestInterruptedInEveryPart(t *testing.T) {
 		{atPhase("initialise"), "at step 0 of 6"},
 		{atStep(2), "at step 2 of 6"},
 		{atPhase("evaluate"), "at step 3 of 6"},
-		{func(e train.Event) bool { c, ok := e.(train.Checkpointed); return ok && c.Step == 6 }, "at step 6 of 6"},
+		{func(e loop.Event) bool { c, ok := e.(loop.Checkpointed); return ok && c.Step == 6 }, "at step 6 of 6"},
 	} {
 		more := []func(*Options){}
 		if i > 0 {
@@ -122,8 +122,8 @@ func TestStateLostAfterACheckpoint(t *testing.T) {
 	}
 	var first int
 	pretrain(t, b, Config{}, cut, resumed, func(o *Options) {
-		o.OnEvent = func(e train.Event) {
-			if s, ok := e.(train.Step); ok && first == 0 {
+		o.OnEvent = func(e loop.Event) {
+			if s, ok := e.(loop.Step); ok && first == 0 {
 				first = s.Step
 			}
 		}
@@ -247,8 +247,8 @@ func TestPretrainingLearns(t *testing.T) {
 		c.Steps, c.LR, c.EvalEvery, c.SaveEvery, c.Batch, c.Dropout = 150, 5e-3, 10, 0, 4, 0
 		var scores []float64
 		pretrain(t, b, c, filepath.Join(t.TempDir(), "run"), func(o *Options) {
-			o.OnEvent = func(e train.Event) {
-				if m, ok := e.(train.Evaluated); ok {
+			o.OnEvent = func(e loop.Event) {
+				if m, ok := e.(loop.Evaluated); ok {
 					scores = append(scores, c.score(m.Metrics))
 				}
 			}

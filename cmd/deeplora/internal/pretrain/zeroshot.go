@@ -10,15 +10,16 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // ZeroShot is how well cosines of embeddings follow the scores of pairs, without any fine-tuning.
 type ZeroShot struct {
-	Task      string        `json:"task"`
-	Split     string        `json:"split"`
-	Examples  int           `json:"examples"`
-	Sentences train.Metrics `json:"sentence_embeddings"` // of mean-pooled last states
-	Words     train.Metrics `json:"word_embeddings"`     // of averaged rows of the embedding table: a floor
+	Task      string       `json:"task"`
+	Split     string       `json:"split"`
+	Examples  int          `json:"examples"`
+	Sentences loop.Metrics `json:"sentence_embeddings"` // of mean-pooled last states
+	Words     loop.Metrics `json:"word_embeddings"`     // of averaged rows of the embedding table: a floor
 }
 
 // ZeroShot measures a regression task on pairs, as STS-B.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // fabricated is an experiment whose runs were never made: what they would have measured is drawn.
@@ -62,7 +63,7 @@ func measurement(r Run) Measured {
 	shots := math.Log2(max(16, float64(r.Config.Shots)) / 16)
 	score := 0.5 + 0.07*shots + 0.08*deep/(1+shots) - 0.004*float64(r.Config.Rank)*(1-deep) + 0.03*stream.Normal()
 	m := Measured{Run: r, Result: train.Result{
-		Task: r.Config.Task, Split: "validation", PrimaryMetric: "pearson", Metrics: train.Metrics{"pearson": score, "spearman": score - 0.01},
+		Task: r.Config.Task, Split: "validation", PrimaryMetric: "pearson", Metrics: loop.Metrics{"pearson": score, "spearman": score - 0.01},
 		Examples: 1500, Method: r.Config.Method, Rank: r.Config.Rank, Seed: r.Config.Seed, Shots: r.Config.Shots, Steps: r.Config.Steps,
 		Selected: r.Config.Steps, Parameters: 110_849 + 400*r.Config.Rank, TrainSeconds: 34 + 6*deep + stream.Float64(),
 		WallSeconds: 50 + stream.Float64(), TokensPerSecond: 5200 - 600*deep + 100*stream.Normal(), PeakRSS: 410 << 20, Backend: "xla:cpu",
@@ -75,8 +76,8 @@ func measurement(r Run) Measured {
 	return m
 }
 
-func someUpdates(r Run) []train.Update {
-	var updates []train.Update
+func someUpdates(r Run) []train.KernelDelta {
+	var updates []train.KernelDelta
 	stream := rng.New(0, "fabricated updates", r.Arm, ConditionText(r.Condition))
 	for layer := range 3 {
 		for _, kind := range []string{"attention.self.query", "attention.self.value", "intermediate.dense"} {
@@ -84,7 +85,7 @@ func someUpdates(r Run) []train.Update {
 			if r.Arm != "vanilla" {
 				decay = 0.4
 			}
-			u := train.Update{Kernel: fmt.Sprintf("bert.encoder.layer.%d.%s", layer, kind), In: 256, Out: 256, EffectiveRank: 3, Norm: 1}
+			u := train.KernelDelta{Kernel: fmt.Sprintf("bert.encoder.layer.%d.%s", layer, kind), In: 256, Out: 256, EffectiveRank: 3, Norm: 1}
 			for i := range r.Config.Rank {
 				u.Values = append(u.Values, math.Pow(decay, float64(i))*(1+0.1*stream.Float64()))
 			}

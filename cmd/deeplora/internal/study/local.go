@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/internal/rundir"
 )
 
 // Local makes jobs as processes on this machine, several at once: cores, memory and GPUs are shared out.
@@ -203,7 +203,7 @@ func (w *localWork) start(ctx context.Context, job *Job, s slot) (peak int64, ki
 // untilFree waits while another process holds the job's run: one of an earlier study whose process was killed, and
 // that saves what it has.
 func (w *localWork) untilFree(ctx context.Context, job *Job) error {
-	for waited := time.Duration(0); train.Held(job.Dir) && waited < orphanPatience; waited += lookAgain {
+	for waited := time.Duration(0); rundir.Held(job.Dir) && waited < orphanPatience; waited += lookAgain {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

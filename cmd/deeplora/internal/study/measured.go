@@ -22,9 +22,9 @@ const (
 type Measured struct {
 	Run
 	Result  train.Result
-	Origin  train.Provenance // where its bits come from
-	Curve   []Point          // of training, a point a step
-	Updates []train.Update   // of its kernels, where they were taken apart; of the first seed of an arm and condition
+	Origin  train.Provenance    // where its bits come from
+	Curve   []Point             // of training, a point a step
+	Updates []train.KernelDelta // of its kernels, where they were taken apart; of the first seed of an arm and condition
 }
 
 // Point is one step of a training curve.

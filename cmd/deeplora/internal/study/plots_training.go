@@ -121,7 +121,7 @@ func (s *Summary) spectrumChart(runs map[string][]*Measured) (picture.Lines, str
 	return chart, ""
 }
 
-func updatesOf(runs []*Measured) (updates []train.Update) {
+func updatesOf(runs []*Measured) (updates []train.KernelDelta) {
 	for _, m := range runs {
 		updates = append(updates, m.Updates...)
 	}
@@ -130,7 +130,7 @@ func updatesOf(runs []*Measured) (updates []train.Update) {
 
 // meanSpectrum is the mean over kernels of singular values over the largest; kernels without an update, and
 // values that rounding made, are left out.
-func meanSpectrum(updates []train.Update) []float64 {
+func meanSpectrum(updates []train.KernelDelta) []float64 {
 	const rounding = 1e-9
 	var sums, counts []float64
 	for _, u := range updates {

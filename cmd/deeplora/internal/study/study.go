@@ -13,6 +13,8 @@ import (
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/rundir"
+	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
@@ -35,7 +37,7 @@ type Study struct {
 	Experiment *Experiment
 	Runs       []Run
 
-	dir *train.RunDir
+	dir *rundir.Dir
 	out string // absolute
 }
 
@@ -46,10 +48,10 @@ func Open(out string, e *Experiment, resume bool) (*Study, error) {
 	if err != nil {
 		return nil, err
 	}
-	there := train.IsRun(out, ExperimentFile)
+	there := rundir.Is(out, ExperimentFile)
 	if e == nil {
 		if !there {
-			return nil, fmt.Errorf("%s: %w: it has no %s", out, train.ErrNoRun, ExperimentFile)
+			return nil, fmt.Errorf("%s: %w: it has no %s", out, rundir.ErrNoRun, ExperimentFile)
 		}
 		if e, err = ReadExperiment(filepath.Join(out, ExperimentFile)); err != nil {
 			return nil, err
@@ -57,12 +59,12 @@ func Open(out string, e *Experiment, resume bool) (*Study, error) {
 	}
 	s := &Study{Experiment: e, out: out}
 	if s.Runs, err = e.Runs(); err != nil {
-		return nil, train.ConfigError(err)
+		return nil, settings.Error(err)
 	}
 	if there && resume {
-		s.dir, err = train.OpenRun(out, ExperimentFile)
+		s.dir, err = rundir.Open(out, ExperimentFile)
 	} else {
-		s.dir, err = train.CreateRun(out, ExperimentFile)
+		s.dir, err = rundir.Create(out, ExperimentFile)
 	}
 	if err != nil {
 		return nil, err
@@ -203,7 +205,7 @@ func (s *Study) measure(r Run, dir string, sources map[string]source) (Measured,
 }
 
 // readUpdates reads a run's updates, none where it has not been taken apart.
-func (s *Study) readUpdates(r Run) (updates []train.Update, err error) {
+func (s *Study) readUpdates(r Run) (updates []train.KernelDelta, err error) {
 	err = jsonfile.Read(s.updatesFile(r), &updates)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -215,7 +217,7 @@ func (s *Study) updatesFile(r Run) string { return filepath.Join(s.out, inspectD
 
 // Inspect takes the updates of finished runs apart by of: of the first seed of each arm and condition, whatever
 // has not been taken apart yet. Methods without an adapter have no updates.
-func (s *Study) Inspect(ctx context.Context, of func(ctx context.Context, run string) ([]train.Update, error), progress func(done, total int)) error {
+func (s *Study) Inspect(ctx context.Context, of func(ctx context.Context, run string) ([]train.KernelDelta, error), progress func(done, total int)) error {
 	todo := s.uninspected()
 	for i, r := range todo {
 		if err := ctx.Err(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // Summary is what a study measured, as its summary.json has it: everything in the order of the experiment.
@@ -92,18 +93,18 @@ type Method struct {
 // RunRow is a finished run.
 type RunRow struct {
 	RunName
-	Metric          string        `json:"primary_metric"`
-	Score           Number        `json:"score"`
-	Metrics         train.Metrics `json:"metrics"`
-	TrainSeconds    float64       `json:"train_seconds"`
-	WallSeconds     float64       `json:"wall_seconds"`
-	TokensPerSecond float64       `json:"tokens_per_second"`
-	PeakRSS         int64         `json:"peak_rss_bytes"`
-	Parameters      int           `json:"trainable_parameters"`
-	FinalLoss       Number        `json:"final_loss"`
-	Selected        int           `json:"selected_step"`
-	Backend         string        `json:"backend"`
-	Threads         int           `json:"threads"`
+	Metric          string       `json:"primary_metric"`
+	Score           Number       `json:"score"`
+	Metrics         loop.Metrics `json:"metrics"`
+	TrainSeconds    float64      `json:"train_seconds"`
+	WallSeconds     float64      `json:"wall_seconds"`
+	TokensPerSecond float64      `json:"tokens_per_second"`
+	PeakRSS         int64        `json:"peak_rss_bytes"`
+	Parameters      int          `json:"trainable_parameters"`
+	FinalLoss       Number       `json:"final_loss"`
+	Selected        int          `json:"selected_step"`
+	Backend         string       `json:"backend"`
+	Threads         int          `json:"threads"`
 }
 
 // cell is an arm in a condition.

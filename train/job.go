@@ -1,0 +1,218 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/gomlx/compute"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train/loop"
+)
+
+// job is a fine-tuning as the loop sees it: its batches, its loss, its evaluation and its checkpoints.
+type job struct {
+	config  *Config // of the run, resolved
+	inputs  *inputs
+	backend compute.Backend
+	adapted *adaptation
+	ranks   map[string]int // of kernels whose rank is not the adapter's
+
+	order     *data.Order
+	packing   data.Packing // of training batches that are packed
+	evaluator *evaluator   // opened at the first evaluation
+}
+
+var _ loop.Job = (*job)(nil)
+
+// objective is what is minimised, over the adapter's factors and the tensors of the model that are trained themselves.
+func (j *job) objective() loop.Objective {
+	trained := j.config.trained(j.inputs.checkpoint.Config)
+	o := loop.Objective{Params: j.adapted.params(), Inputs: batchInputs(j.padding()), Loss: j.loss}
+	for _, t := range weightsOf(j.inputs.checkpoint) {
+		if slices.Contains(trained, t.Name) {
+			o.Params = append(o.Params, loop.Param{Name: t.Name, Shape: t.Value.Shape().Dimensions, Rate: 1, Draw: t.Value.LocalClone})
+		} else {
+			o.Frozen = append(o.Frozen, t)
+		}
+	}
+	return o
+}
+
+// loss is that of a classifier whose kernels have adapters.
+func (j *job) loss(weights func(name string) *Node, in []*Node, key, total *Node) *Node {
+	config := j.inputs.checkpoint.Config
+	batch := batchOf(j.padding(), in)
+	b := &model.BERT{
+		Config: config, Weights: weights, Hook: adapted(j.adapted.deltas(weights)), Dropout: &model.Dropout{Key: key},
+		GradientCheckpointing: j.config.GradientCheckpointing,
+	}
+	losses := lossOf(config.ProblemType)(b.Logits(batch.inputs), batch.labels)
+	return weightedMean(losses, batch.weights, total)
+}
+
+func (j *job) padding() data.Padding { return data.Padding(j.config.Pad) }
+
+// Batch assembles training batch i, counted through all epochs.
+func (j *job) Batch(i int) (loop.Batch, error) { return j.batch(i) }
+
+func (j *job) batch(i int) (data.Batch, error) {
+	c, examples, pad := j.config, j.inputs.train, j.inputs.checkpoint.Config.PadTokenID
+	index := j.order.Step(i)
+	if j.padding() == data.PadPacked {
+		return j.packing.Assemble(examples.rows, examples.labels, index, pad)
+	}
+	length := j.padding().Length(data.Longest(examples.rows, index), c.MaxLength)
+	return data.Assemble(examples.rows, examples.labels, index, c.Batch, length, pad)
+}
+
+// lookAhead is how many batches are looked at for the shapes of their graphs.
+const lookAhead = 512
+
+// Upcoming gives a batch of each shape that those after batch i have, first met first.
+func (j *job) Upcoming(i int) (list []loop.Batch, err error) {
+	type shape struct{ rows, length int }
+	seen := map[shape]bool{}
+	for end := min(i+lookAhead, j.config.Steps*j.config.Accumulate); i < end; i++ {
+		b, err := j.batch(i)
+		if err != nil {
+			return nil, err
+		}
+		if of := (shape{b.Rows, b.Len}); !seen[of] {
+			seen[of] = true
+			list = append(list, b)
+		}
+	}
+	return list, nil
+}
+
+// plannedBatches is how many of a run's batches its packing is planned by.
+const plannedBatches = 1024
+
+// planBatches settles which examples each batch has, and how packed ones are laid out: from the settings and the data
+// alone, so that a resumed run has the same batches.
+func (j *job) planBatches() (err error) {
+	c, rows := j.config, j.inputs.train.rows
+	if j.order, err = data.NewOrder(c.Seed, len(rows), c.Batch, c.DropLast); err != nil || j.padding() != data.PadPacked {
+		return err
+	}
+	batches := c.Steps * c.Accumulate
+	sample := min(batches, plannedBatches)
+	indices := func(yield func([]int) bool) {
+		for i := range sample {
+			if !yield(j.order.Step(i)) {
+				return
+			}
+		}
+	}
+	graph := graphTokens(j.inputs.checkpoint.Config.HiddenSize) * sample / batches
+	j.packing = data.PlanPacking(rows, indices, c.Batch, graph)
+	return nil
+}
+
+// graphTokens is what compiling a graph costs in tokens trained on: both go by the layers, a token's by the square of
+// their width too. At BERT-base's it is 5 s of processor time, 1,400 tokens', of which some passes beside the training.
+func graphTokens(hidden int) int { return 1000 * 768 * 768 / (hidden * hidden) }
+
+// Examples names the examples of a batch by file and row.
+func (j *job) Examples(batch int) []string {
+	split := j.inputs.train.split
+	var names []string
+	for _, i := range j.order.Step(batch) {
+		names = append(names, fmt.Sprintf("%s:%d", split.Source.File, split.Examples[i].Row))
+	}
+	return names
+}
+
+// Evaluate measures the adapter as it stands on the validation split, with merged weights.
+func (j *job) Evaluate(ctx context.Context, values []loop.NamedTensor, progress func(done, total int)) (loop.Metrics, error) {
+	if j.evaluator == nil {
+		var err error
+		if j.evaluator, err = newEvaluator(j.backend, j.inputs.checkpoint, j.adapted); err != nil {
+			return nil, err
+		}
+	}
+	logits, err := j.evaluator.logits(ctx, values, j.inputs.validation.rows, j.config.evaluationLayout(), progress)
+	if err != nil {
+		return nil, fmt.Errorf("evaluate: %w", err)
+	}
+	return Measure(j.inputs.task, logits, j.inputs.validation.labels)
+}
+
+// Score is the task's primary metric.
+func (j *job) Score(m loop.Metrics) float64 { return m[j.inputs.task.Primary] }
+
+// Write makes the parameters an adapter, with the tensors that travel with it.
+func (j *job) Write(dir string, values []loop.NamedTensor) error {
+	return writeAdapter(dir, j.info(), append(values, j.frozenHead()...))
+}
+
+// Read reads what Write wrote.
+func (j *job) Read(dir string) (map[string]*tensors.Tensor, error) {
+	_, values, err := readAdapter(dir)
+	return values, err
+}
+
+// info describes the adapter.
+func (j *job) info() AdapterInfo {
+	c, config := j.config, j.inputs.checkpoint.Config
+	info := AdapterInfo{
+		Method: c.Method, Settings: c.Settings,
+		Task: c.Task, Labels: config.Labels(), ProblemType: config.ProblemType, HeadTrained: c.TrainHead, MaxLength: c.MaxLength,
+		Base: c.Model, BaseFiles: j.inputs.checkpoint.Files,
+	}
+	for _, k := range j.adapted.kernels() {
+		info.Kernels = append(info.Kernels, AdaptedKernel{Name: k.Name, In: k.In, Out: k.Out, Rank: j.ranks[k.Name]})
+	}
+	return info
+}
+
+// headNames are the tensors of the classification head.
+var headNames = []string{model.HeadWeight, model.HeadBias}
+
+// frozenHead are the tensors that travel with the adapter although they are not trained: the head, and whatever else
+// the checkpoint lacked.
+func (j *job) frozenHead() (extra []loop.NamedTensor) {
+	checkpoint := j.inputs.checkpoint
+	trained := j.config.trained(checkpoint.Config)
+	for _, name := range append(slices.Clone(headNames), model.PoolerWeight, model.PoolerBias) {
+		fresh := slices.Contains(checkpoint.Fresh, name)
+		if slices.Contains(trained, name) || !fresh && !slices.Contains(headNames, name) {
+			continue
+		}
+		extra = append(extra, loop.NamedTensor{Name: name, Value: checkpoint.Tensors[name]})
+	}
+	return extra
+}
+
+// sites gives each kernel what an adapter may see of it. Gradients are computed on the first training batch, the same
+// that the first step sees again.
+func (j *job) sites(kernels []model.Kernel) ([]lora.Site, error) {
+	first, err := j.batch(0)
+	if err != nil {
+		return nil, err
+	}
+	gradients := j.gradientsOn(first, kernels)
+	sites := make([]lora.Site, len(kernels))
+	for i, k := range kernels {
+		sites[i] = lora.Site{
+			Name: k.Name, In: k.In, Out: k.Out,
+			RNG:      rng.New(j.config.Seed, "init", k.Name),
+			Gradient: func() (*tensors.Tensor, error) { return gradients.of(k.Name) },
+			Weight:   func() (*tensors.Tensor, error) { return j.inputs.checkpoint.Kernel(k.Name), nil },
+		}
+	}
+	return sites, nil
+}
+
+func (j *job) close() {
+	if j.evaluator != nil {
+		j.evaluator.close()
+	}
+}

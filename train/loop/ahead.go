@@ -1,0 +1,79 @@
+package loop
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/deeplora/deeplora/internal/graphx"
+	"github.com/deeplora/deeplora/internal/memory"
+)
+
+// upcoming is a job that knows the shapes of the batches that follow batch i: one batch of each, first met first.
+type upcoming interface{ Upcoming(i int) ([]Batch, error) }
+
+// compile compiles what the first step needs, the update beside the gradients, and warns of a step that does not fit into
+// memory before it is computed. Graphs of other shapes follow while the first steps run.
+func (l *Loop) compile(first Batch) error {
+	p := l.program
+	update := make(chan error, 1)
+	go func() { update <- graphx.Try("compile update", func() { graphx.Must(0, p.compileUpdate()) }) }()
+	err := graphx.Try("compile", func() {
+		g := graphx.Must(p.compiled(first.Args(p.DType), l.Accumulate > 1))
+		if l.Memory.Working != nil {
+			l.warnOf(l.Memory.Working(g.Executable()))
+		}
+	})
+	if err := errors.Join(err, <-update); err != nil {
+		return err
+	}
+	job, ok := l.job.(upcoming)
+	if !ok {
+		return nil
+	}
+	batches, err := job.Upcoming(l.progress.Step*l.Accumulate + 1)
+	if err != nil {
+		return err
+	}
+	l.ahead = compileAhead(p, batches, l.Accumulate > 1)
+	return nil
+}
+
+// ahead compiles graphs beside the training. A step that needs one of them waits for it.
+type ahead struct {
+	stopped atomic.Bool
+	done    chan struct{}
+}
+
+func compileAhead(p *program, batches []Batch, accumulated bool) *ahead {
+	a := &ahead{done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		for _, b := range batches {
+			if a.stopped.Load() {
+				return
+			}
+			// What fails here fails again, and is reported, in the step that needs it.
+			_ = graphx.Try("compile", func() { graphx.Must(p.compiled(b.Args(p.DType), accumulated)) })
+		}
+	}()
+	return a
+}
+
+// stop returns once the graph in hand is compiled. a may be nil.
+func (a *ahead) stop() {
+	if a != nil {
+		a.stopped.Store(true)
+		<-a.done
+	}
+}
+
+// warnOf warns of a step that takes more memory than there is, beside what is held already.
+func (l *Loop) warnOf(step int64, known bool) {
+	held, limit := memory.Resident(), l.Memory.Limit()
+	if l.Memory.Device {
+		held = l.program.frozenBytes() + l.program.stateBytes()
+	}
+	if known && limit > 0 && held+step > limit {
+		l.Notice("a step takes %s of memory, there are %s; what helps: a smaller --batch with more --accumulate, --gradient-checkpointing", memory.Text(held+step), memory.Text(limit))
+	}
+}

@@ -1,0 +1,107 @@
+package loop
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"io"
+	"math"
+	"os"
+
+	"github.com/deeplora/deeplora/internal/rundir"
+)
+
+// LogFile is a run's log: a line a step, and a line an evaluation.
+const LogFile = "metrics.jsonl"
+
+// metricsLog appends to a run's metrics.jsonl: a line a step, and a line an evaluation.
+type metricsLog struct {
+	file *os.File
+	sum  hash.Hash // sha256 of what was written
+}
+
+// openMetrics opens the log after cutting it to the length it had at a checkpoint: what came later will
+// come again. What is left must have the sum that it had then, unless that is not known.
+func openMetrics(path string, length int64, sum string) (*metricsLog, error) {
+	if err := rundir.OwnFile(path); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("metrics log: %w", err)
+	}
+	if info, err := f.Stat(); err == nil && info.Size() < length {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w: it is %d bytes, the checkpoint was saved at %d", path, ErrCorrupt, info.Size(), length)
+	}
+	l := &metricsLog{f, sha256.New()}
+	if err := l.takeUp(path, length, sum); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// takeUp verifies the log's beginning and cuts the rest off.
+func (l *metricsLog) takeUp(path string, length int64, sum string) error {
+	if _, err := io.CopyN(l.sum, l.file, length); err != nil {
+		return fmt.Errorf("metrics log: %w", err)
+	}
+	if is := l.total(); sum != "" && is != sum {
+		return fmt.Errorf("%s: %w: the sha256 of its first %d bytes is %s, the checkpoint has %s", path, ErrCorrupt, length, is, sum)
+	}
+	if err := l.file.Truncate(length); err != nil {
+		return fmt.Errorf("metrics log: %w", err)
+	}
+	return nil
+}
+
+func (l *metricsLog) total() string { return hex.EncodeToString(l.sum.Sum(nil)) }
+
+func (l *metricsLog) step(step int, loss, lr, norm float64, tokens int, seconds float64) error {
+	return l.line(map[string]any{
+		"step": step, "loss": loss, "lr": lr, "gradient_norm": norm,
+		"tokens_per_s": math.Round(float64(tokens) / seconds), "step_seconds": seconds,
+	})
+}
+
+func (l *metricsLog) evaluation(step int, m Metrics) error {
+	line := map[string]any{"step": step}
+	for name, v := range m {
+		line["eval/"+name] = nil
+		if !math.IsNaN(v) {
+			line["eval/"+name] = v
+		}
+	}
+	return l.line(line)
+}
+
+// line writes one line in one call, so that a reader never sees half of one in the middle of the file.
+func (l *metricsLog) line(v map[string]any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("metrics log: %w", err)
+	}
+	text = append(text, '\n')
+	if _, err := l.file.Write(text); err != nil {
+		return fmt.Errorf("metrics log: %w", err)
+	}
+	l.sum.Write(text)
+	return nil
+}
+
+// sync makes the lines durable and returns the log's length and sum.
+func (l *metricsLog) sync() (int64, string, error) {
+	if err := l.file.Sync(); err != nil {
+		return 0, "", fmt.Errorf("metrics log: %w", err)
+	}
+	info, err := l.file.Stat()
+	if err != nil {
+		return 0, "", fmt.Errorf("metrics log: %w", err)
+	}
+	return info.Size(), l.total(), nil
+}
+
+func (l *metricsLog) close() error { return l.file.Close() }

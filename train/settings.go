@@ -1,0 +1,284 @@
+package train
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/settings"
+	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/train/loop"
+)
+
+// Config is every setting of a training run. What each means, its default and its name on the command line and in JSON
+// stand in Settings, a row each.
+type Config struct {
+	Model string
+	Task  string
+	Data  string
+
+	From   string
+	Method string
+	lora.Settings
+	Scope  string
+	Target []string
+	MinDim int
+
+	Shots         int
+	ShotsPerClass int
+	Sample        string
+	Manifest      string
+	MaxLength     int
+	Pad           string
+	Overlong      string
+
+	loop.Plan
+	Batch                 int
+	AutoBatch             bool
+	EvalBatch             int
+	GradientCheckpointing bool
+	DropLast              bool
+	Dropout               float64
+
+	TrainHead bool
+	FreshHead bool
+	HeadSeed  int64
+	Select    string
+	Reference bool
+}
+
+// Parts of the settings: what they belong to.
+const (
+	partModel   = "model"
+	partAdapter = "adapter" // of a run that goes on from another, that run's
+	partData    = "data"
+	partLoop    = "loop"
+	partHead    = "head"
+)
+
+// Values that stand for something else.
+const (
+	checkpointDropout = -1.0 // Dropout: as the checkpoint's config.json says
+	seedOfRun         = -1   // HeadSeed: the run's seed
+)
+
+// Words that settings may have.
+const (
+	overlongDrop     = "drop"
+	overlongTruncate = "truncate"
+	selectLast       = "last"
+	selectBest       = "best"
+	sampleWithout    = "without"
+	sampleReplace    = "with-replacement"
+)
+
+// Values of Config.Model and Config.Data that are no directory.
+const (
+	BuiltinModel = "builtin:tiny" // of Sources.Models, which a program brings
+	BuiltinData  = "builtin"      // Sources.Data, likewise
+	HubData      = "hub"          // the hub's GLUE
+	memoryData   = "memory:"      // Options.Train and Options.Validation
+)
+
+// Settings is the table of a run's settings.
+func Settings() settings.Table[Config] {
+	type row = settings.Row[Config]
+	plan := loop.Rows(func(c *Config) *loop.Plan { return &c.Plan }).
+		With("decay-ratio", func(r *row) { r.Default, r.Preset = 0.1, 1.0 }).
+		With("lr", func(r *row) { r.Unset, r.Help = 0.0, "peak learning rate; 0: the method's" })
+	table := slices.Concat(settings.Table[Config]{
+		{Name: "model", Part: partModel, Default: BuiltinModel, Path: true, Words: []string{BuiltinModel}, At: func(c *Config) any { return &c.Model }, Help: "checkpoint: a directory, a hub id org/name[@revision], or " + BuiltinModel},
+		{Name: "task", Part: partData, Default: "stsb", At: func(c *Config) any { return &c.Task }, Help: "GLUE task: " + strings.Join(taskNames(), " ")},
+		{Name: "data", Part: partData, Default: BuiltinData, Path: true, Words: []string{BuiltinData, HubData}, At: func(c *Config) any { return &c.Data }, Help: "directory with the task's files, hub, or builtin"},
+	}, adapterRows(), dataRows(), plan, settings.Table[Config]{
+		{Name: "batch", Part: partLoop, Default: 16, Check: settings.AtLeast(1), At: func(c *Config) any { return &c.Batch }, Help: "examples a batch"},
+		{Name: "auto-batch", Part: partLoop, Default: false, At: func(c *Config) any { return &c.AutoBatch }, Help: "split a batch that does not fit into memory into accumulated ones"},
+		{Name: "eval-batch", Part: partLoop, Default: 32, Check: settings.AtLeast(1), At: func(c *Config) any { return &c.EvalBatch }, Help: "evaluation batch, in packed rows of 64 tokens"},
+		{Name: "gradient-checkpointing", Part: partLoop, Default: false, At: func(c *Config) any { return &c.GradientCheckpointing }, Help: "compute the inside of layers again in backward: less memory, a third more time"},
+		{Name: "drop-last", Part: partLoop, Default: false, Preset: true, At: func(c *Config) any { return &c.DropLast }, Help: "leave out each epoch's incomplete batch"},
+		{Name: "dropout", Part: partModel, Default: checkpointDropout, Unset: checkpointDropout, Check: settings.Unless(checkpointDropout, settings.Probability), At: func(c *Config) any { return &c.Dropout }, Help: "dropout probability; -1: the checkpoint's"},
+
+		{Name: "train-head", Part: partHead, Default: false, At: func(c *Config) any { return &c.TrainHead }, Help: "train the classification head too"},
+		{Name: "fresh-head", Part: partHead, Default: false, At: func(c *Config) any { return &c.FreshHead }, Help: "draw a new head even where the checkpoint has one"},
+		{Name: "head-seed", Part: partHead, Default: int64(seedOfRun), Preset: int64(0), Unset: int64(seedOfRun), Check: settings.AtLeast(seedOfRun), At: func(c *Config) any { return &c.HeadSeed }, Help: "seed of a new head; -1: --seed"},
+		{Name: "select", Part: partLoop, Default: "", Unset: "", Check: settings.Unless("", settings.OneOf(selectLast, selectBest)), At: func(c *Config) any { return &c.Select }, Help: "adapter kept at the end: last or best (default last; best with --early-stop)"},
+		{Name: "reference", Default: false, Preset: true, At: func(c *Config) any { return &c.Reference }, Help: "every default of the paper's code: fixed padding, overlong dropped, drawn with replacement, constant rate"},
+	})
+	return table
+}
+
+// adapterRows are the settings of an adapter and of the kernels that have one.
+func adapterRows() settings.Table[Config] {
+	d := lora.Defaults()
+	return settings.Table[Config]{
+		{Name: "from", Part: partModel, Default: "", Path: true, At: func(c *Config) any { return &c.From }, Help: "finished or imported run whose adapter training goes on with"},
+		{Name: "method", Part: partAdapter, Default: "deep-compressed", At: func(c *Config) any { return &c.Method }, Help: "adapter, or what of the model is trained: " + strings.Join(methodNames(), " ")},
+		{Name: "rank", Part: partAdapter, Default: d.Rank, At: func(c *Config) any { return &c.Rank }, Help: "rank of the adapter"},
+		{Name: "depth", Part: partAdapter, Default: d.Depth, At: func(c *Config) any { return &c.Depth }, Help: "factors of the deep methods"},
+		{Name: "init-scale", Part: partAdapter, Default: d.InitScale, At: func(c *Config) any { return &c.InitScale }, Help: "initial scale ε of the deep methods' factors"},
+		{Name: "gamma", Part: partAdapter, Default: d.Gamma, At: func(c *Config) any { return &c.Gamma }, Help: "learning-rate multiple γ of deep-compressed's outer factors"},
+		{Name: "init", Part: partAdapter, Default: d.Init, At: func(c *Config) any { return &c.Init }, Help: "initialisation of vanilla: reference or peft"},
+		{Name: "alpha", Part: partAdapter, Default: d.Alpha, Unset: 0.0, At: func(c *Config) any { return &c.Alpha }, Help: "scale of vanilla with peft's initialisation; 0: the rank"},
+		{Name: "scope", Part: partAdapter, Default: "attention-mlp", At: func(c *Config) any { return &c.Scope }, Help: "kernels adapted: " + strings.Join(lora.Scopes(), " ")},
+		{Name: "target", Part: partAdapter, At: func(c *Config) any { return &c.Target }, Check: patterns, Help: "pattern of kernel names, instead of a scope (repeatable)"},
+		{Name: "min-dim", Part: partAdapter, Default: 0, Check: settings.AtLeast(0), At: func(c *Config) any { return &c.MinDim }, Help: "smallest side of a kernel in all-dense; 0: 512, or the hidden size where smaller"},
+	}
+}
+
+// dataRows are the settings of what is drawn from the data, and of how it becomes batches.
+func dataRows() settings.Table[Config] {
+	return settings.Table[Config]{
+		{Name: "shots", Part: partData, Default: 0, Check: settings.AtLeast(0), At: func(c *Config) any { return &c.Shots }, Help: "training examples drawn; 0: all"},
+		{Name: "shots-per-class", Part: partData, Default: 0, Check: settings.AtLeast(0), At: func(c *Config) any { return &c.ShotsPerClass }, Help: "training examples drawn of each class; 0: off"},
+		{Name: "sample", Part: partData, Default: sampleWithout, Preset: sampleReplace, Check: settings.OneOf(sampleWithout, sampleReplace), At: func(c *Config) any { return &c.Sample }, Help: "how shots are drawn: without or with-replacement"},
+		{Name: "manifest", Part: partData, Default: "", Path: true, At: func(c *Config) any { return &c.Manifest }, Help: "draw to replay: the manifest.json of another run"},
+		{Name: "max-length", Part: partData, Default: 128, Check: settings.AtLeast(3), At: func(c *Config) any { return &c.MaxLength }, Help: "longest example, in tokens"},
+		{Name: "pad", Part: partData, Default: string(data.PadPacked), Preset: string(data.PadFixed), At: func(c *Config) any { return &c.Pad }, Help: "padding of batches: packed, bucket or fixed"},
+		{Name: "overlong", Part: partData, Default: overlongTruncate, Preset: overlongDrop, Check: settings.OneOf(overlongDrop, overlongTruncate), At: func(c *Config) any { return &c.Overlong }, Help: "what becomes of longer examples: drop or truncate"},
+	}
+}
+
+func patterns(value any) error {
+	for _, pattern := range value.([]string) {
+		if _, err := regexp.Compile(pattern); err != nil {
+			return fmt.Errorf("%q is no regular expression: %w", pattern, err)
+		}
+	}
+	return nil
+}
+
+func taskNames() (names []string) {
+	for _, t := range data.Tasks() {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// methodNames are the adapters and the methods that train the model itself.
+func methodNames() (names []string) {
+	for _, m := range lora.Methods() {
+		names = append(names, m.Name)
+	}
+	for _, m := range wholeMethods {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// Default returns the defaults of the command line.
+func Default() Config { return Settings().Defaults() }
+
+// Reference returns the defaults of the paper's code (method.md 2.4): every batch padded to 128, overlong examples
+// dropped, training rows drawn with replacement, a constant learning rate, a head that is the same for every seed and
+// stays frozen, incomplete batches left out.
+func Reference() Config { return Settings().Preset() }
+
+// Key identifies what a run with these settings computes, once they are resolved: it names the run's folder in a study.
+func (c *Config) Key() (string, error) { return Settings().Key(c) }
+
+// MarshalJSON writes the settings in the order of their table.
+func (c Config) MarshalJSON() ([]byte, error) { return Settings().Marshal(&c) }
+
+// UnmarshalJSON reads settings strictly: unknown and repeated names are errors. What is absent stays as it is.
+func (c *Config) UnmarshalJSON(text []byte) error { return Settings().Unmarshal(text, c) }
+
+// Validate returns every fault of the settings, joined; each names its setting.
+func (c *Config) Validate() error {
+	f := settings.Faults(Settings().Check(c))
+	if c.Data != memoryData {
+		_, err := data.LookupTask(c.Task)
+		f.Add(err)
+	}
+	if c.Whole() {
+		f.Check(len(c.Target) == 0, "target: method %s has no kernels to choose", c.Method)
+	} else {
+		_, err := lora.New(c.Method, c.Settings)
+		f.Add(err)
+	}
+	if len(c.Target) == 0 {
+		f.Add(prefixed("scope", settings.OneOf(lora.Scopes()...)(c.Scope)))
+	}
+	_, err := data.ParsePadding(c.Pad)
+	f.Add(err)
+	f.Check(c.Shots == 0 || c.ShotsPerClass == 0, "shots and shots-per-class: give one of them")
+	f.Check(c.Manifest == "" || c.Shots == 0 && c.ShotsPerClass == 0, "manifest: a replayed draw takes no shots or shots-per-class")
+	f.Check(c.ShotsPerClass == 0 || c.Sample == sampleWithout || c.Reference, "sample: shots-per-class draws without replacement")
+	f.Add(c.Plan.Check())
+	return f.Err()
+}
+
+func prefixed(name string, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return err
+}
+
+// resolve replaces what stands for a choice by the choice, once the number of training examples is known.
+func (c *Config) resolve(examples int) error {
+	if err := c.Resolve(); err != nil {
+		return err
+	}
+	if c.Batch > examples {
+		if c.Reference {
+			return fmt.Errorf("batch: %d is more than the %d training examples", c.Batch, examples)
+		}
+		c.Batch = examples
+	}
+	if c.Steps > 0 {
+		c.Epochs = float64(c.Steps) * float64(c.Batch*c.Accumulate) / float64(examples)
+	}
+	batches := (examples + c.Batch - 1) / c.Batch
+	if c.DropLast {
+		batches = examples / c.Batch
+	}
+	return c.Plan.Resolve(batches, 3)
+}
+
+// Resolve replaces what stands for a choice by the choice, as far as that follows from the settings alone: what is left
+// are the numbers that follow from the training examples. It is an error if the method is unknown.
+func (c *Config) Resolve() error {
+	if err := c.resolveMethod(); err != nil {
+		return err
+	}
+	if c.Alpha == 0 {
+		c.Alpha = float64(c.Rank)
+	}
+	if c.HeadSeed == seedOfRun {
+		c.HeadSeed = int64(c.Seed)
+	}
+	if c.Select == "" {
+		c.Select = selectLast
+		if c.EarlyStop > 0 {
+			c.Select = selectBest
+		}
+	}
+	if c.OnNonfinite == loop.NonfiniteStop {
+		c.OnNonfinite = ""
+	}
+	return nil
+}
+
+// resolveMethod takes what the method brings: its learning rate, and a head that is trained with the model.
+func (c *Config) resolveMethod() error {
+	if whole, ok := lookupWhole(c.Method); ok {
+		c.TrainHead = true
+		if c.LR == 0 {
+			c.LR = whole.rate
+		}
+		return nil
+	}
+	method, err := lora.LookupMethod(c.Method)
+	if err == nil && c.LR == 0 {
+		c.LR = method.LearningRate(c.Settings)
+	}
+	return err
+}
+
+// Absolute makes the relative paths among the settings absolute, so that a run finds its files from anywhere.
+func (c *Config) Absolute() error { return Settings().Absolute(c) }
+
+// ErrConfig is what errors.Is finds in errors about settings that turn out not to fit a model or its data.
+var ErrConfig = settings.ErrConfig
