@@ -39,9 +39,9 @@ func compressTensor(gradient *tensors.Tensor, s Site, rank int) (outer outerFact
 	var access error
 	switch gradient.DType() {
 	case dtypes.Float32:
-		access = tensors.ConstFlatData(gradient, func(g []float32) { outer, err = compress(g, s.In, s.Out, rank, s.RNG.At(0)) })
+		access = tensors.ConstFlatData(gradient, func(g []float32) { outer, err = compress(g, s.In, s.Out, rank, s.stream().At(0)) })
 	case dtypes.Float64:
-		access = tensors.ConstFlatData(gradient, func(g []float64) { outer, err = compress(g, s.In, s.Out, rank, s.RNG.At(0)) })
+		access = tensors.ConstFlatData(gradient, func(g []float64) { outer, err = compress(g, s.In, s.Out, rank, s.stream().At(0)) })
 	default:
 		access = fmt.Errorf("it is of dtype %s, want float32 or float64", gradient.DType())
 	}

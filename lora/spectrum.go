@@ -116,10 +116,10 @@ func leading(a *mat.Dense, k int) mat.Matrix {
 // Norm is the Frobenius norm of ΔK.
 func (s Spectrum) Norm() float64 { return floats.Norm(s.Values, 2) }
 
-// Leading returns the k leading singular triples of a matrix of float32 or float64, read where it lies. s
-// draws for matrices that are too large to be decomposed exactly.
-func Leading(matrix *tensors.Tensor, k int, s *rng.Stream) (top Spectrum, err error) {
-	shape := matrix.Shape()
+// Leading returns the k leading singular triples of a matrix of float32 or float64, read where it lies. Where both
+// sides are above 64 they are approximate, from a randomised range finder: the same for the same matrix.
+func Leading(matrix *tensors.Tensor, k int) (top Spectrum, err error) {
+	shape, s := matrix.Shape(), rng.New(0, "leading")
 	if shape.Rank() != 2 {
 		return top, fmt.Errorf("spectrum: %s is no matrix", shape)
 	}

@@ -16,7 +16,6 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
-	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
 )
@@ -244,7 +243,7 @@ func (t *trainer) sites(kernels []model.Kernel) ([]lora.Site, error) {
 	for i, k := range kernels {
 		sites[i] = lora.Site{
 			Name: k.Name, In: k.In, Out: k.Out,
-			RNG:      rng.New(t.config.Seed, "init", k.Name),
+			Seed:     t.config.Seed,
 			Gradient: func() (*tensors.Tensor, error) { return gradients.of(k.Name) },
 			Weight:   func() (*tensors.Tensor, error) { return t.in.checkpoint.Kernel(k.Name), nil },
 		}

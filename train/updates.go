@@ -13,7 +13,6 @@ import (
 	"gonum.org/v1/gonum/floats"
 
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
 )
@@ -180,7 +179,7 @@ func anglesTo(at lora.Site, delta lora.Spectrum, h int) (*GradientAngles, error)
 	}
 	defer gradient.MustFinalizeAll()
 	h = min(h, at.In, at.Out)
-	top, err := lora.Leading(gradient, h, rng.New(0, "inspect", at.Name))
+	top, err := lora.Leading(gradient, h)
 	if err != nil {
 		return nil, fmt.Errorf("gradient: %w", err)
 	}

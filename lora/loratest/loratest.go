@@ -94,7 +94,7 @@ func site(k lora.Shape) lora.Site {
 		return tensors.FromFlatDataAndDimensions(flat, k.In, k.Out), nil
 	}
 	return lora.Site{
-		Name: k.Name, In: k.In, Out: k.Out, RNG: rng.New(1, "init", k.Name),
+		Name: k.Name, In: k.In, Out: k.Out, Seed: 1,
 		Gradient: gradient, Weight: gradient,
 	}
 }
@@ -120,7 +120,7 @@ func general(factors []lora.Factor) []*mat.Dense {
 
 func (s subject) listsWithoutDrawing(t *testing.T) {
 	for _, k := range s.kernels {
-		// No stream, no gradient, no weight: touching one is a nil dereference.
+		// Neither gradient nor weight: calling one is a nil dereference.
 		factors := s.init(t, lora.Site{Name: k.Name, In: k.In, Out: k.Out})
 		names := map[string]bool{}
 		for _, f := range factors {
