@@ -46,9 +46,9 @@ const (
 // encoderInputs are the nodes of inputArgs.
 func encoderInputs(in []*Node) model.Inputs {
 	if len(in) == paddedInputs {
-		return model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]}
+		return model.Padded{IDs: in[0], Types: in[1], Mask: in[2]}
 	}
-	return model.Inputs{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3], First: in[4]}
+	return model.Packed{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3], First: in[4]}
 }
 
 // batchArgs are a batch with its labels as a graph's arguments: those of inputArgs and targets more.

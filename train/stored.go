@@ -13,7 +13,6 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
 )
@@ -87,7 +86,7 @@ func (s *Stored) loadOptions() model.LoadOptions {
 	_, head := s.Values[model.HeadWeight]
 	return model.LoadOptions{
 		Labels: s.Adapter.Labels, ProblemType: s.Adapter.ProblemType,
-		Head: rng.New(headSeed(&s.Run.Config), "head"), NewHead: s.Run.FreshHead || head && s.Adapter.Imported,
+		DrawHead: true, HeadSeed: headSeed(&s.Run.Config), NewHead: s.Run.FreshHead || head && s.Adapter.Imported,
 	}
 }
 
