@@ -71,9 +71,9 @@ func compressedParameters(s Settings, in, out int) int {
 	return s.Rank*(in+out) + s.Depth*s.Rank*s.Rank
 }
 
-// compressedNorm: left and right are both orthonormal for a square kernel. Otherwise the shorter side's
-// has singular values of 1 and below, the ones on the gradient's own directions, which the other side's
-// random half meets at an angle: only the upper bound is certain.
+// compressedNorm is ε^L for a square kernel, whose left and right are both orthonormal. Of another kernel only the
+// factor of the longer side is; that of the shorter has singular values of 1 and less, which depend on the draw, so
+// that only the upper bound is certain.
 func compressedNorm(s Settings, in, out int) (low, high float64) {
 	_, high = deepNorm(s, in, out)
 	if in == out {

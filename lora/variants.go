@@ -2,8 +2,7 @@ package lora
 
 import "math"
 
-// Variants of LoRA that need little and are hard to beat, for comparison. Each is vanilla with PEFT's start (W2
-// uniform, W1 = 0); what differs is one number.
+// Variants of LoRA to compare with. Each is vanilla with PEFT's start (W2 uniform, W1 = 0) and one number changed.
 
 // loraPlusRatio is LoRA+'s λ: how much faster the factor that starts at zero learns than the other (Hayou et al.
 // 2024, section 5, where 16 served every task).
@@ -24,7 +23,7 @@ func newLoRAPlus(s Settings) (Adapter, error) {
 	return v, err
 }
 
-// newVariant is vanilla with PEFT's start, whatever the settings say of the start: it is the variant's own.
+// newVariant is vanilla with PEFT's start, which the settings need not ask for.
 func newVariant(s Settings) (*vanilla, error) {
 	if s.Init == "" || s.Init == InitReference { // the default; another name stays, and is refused
 		s.Init = InitPEFT

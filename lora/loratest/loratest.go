@@ -31,7 +31,7 @@ var kernels = []lora.Shape{
 	{Name: "pooler.dense", In: 8, Out: 8},
 }
 
-// settings a method is tried with. It may refuse those that are not its own, but not the first.
+// settings a method is tried with. It may refuse all but the first.
 func settings() []lora.Settings {
 	plain := lora.Defaults()
 	plain.Rank = 4
@@ -48,7 +48,8 @@ type subject struct {
 	kernels  []lora.Shape
 }
 
-// Run holds the registered method of that name to the contract of lora.Adapter.
+// Run holds the registered method of that name to the contract of lora.Adapter. The method has to accept rank 4 with
+// the other settings as lora.Defaults has them; settings that it refuses beyond those are left out.
 func Run(t *testing.T, name string) {
 	method, err := lora.LookupMethod(name)
 	if err != nil {
