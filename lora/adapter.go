@@ -4,19 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
+	"math/rand/v2"
 
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/internal/rng"
 )
 
-// Adapter is the whole of an adapter. It holds no state of any kernel: one Adapter serves all of them.
+// Adapter is a method with its settings. It holds nothing of any one kernel: one Adapter serves all of them.
 type Adapter interface {
-	// Init lists what is trained for one kernel, and how it starts. It draws nothing and asks s for
-	// nothing: a Factor's Value does. It is an error if the adapter does not fit the kernel's shape.
+	// Init lists what is trained for one kernel, and how it starts. It draws nothing and calls neither Gradient nor
+	// Weight: a Factor's Value does. It is an error if the adapter does not fit the kernel's shape.
 	Init(s Site) ([]Factor, error)
 	// Delta returns the update that factors stand for. f holds their nodes in the order of Init.
 	Delta(f []*graph.Node) Delta
@@ -24,28 +23,33 @@ type Adapter interface {
 
 // Site is one kernel K [In, Out], y = x·K, as a method may see it.
 type Site struct {
-	Name    string // of the kernel, for messages
+	Name    string // of the kernel: for messages, and part of the name of its random numbers
 	In, Out int
-	// RNG is the kernel's own stream, named after it and the seed, so that the order in which kernels
-	// are initialised does not matter.
-	RNG *rng.Stream
-	// Gradient returns ∂loss/∂K at ΔK = 0, [In, Out], float32 or float64. It is paid for only if
-	// called, and called at most once. The tensor is the adapter's, which finalizes it once read.
+	Seed    uint64 // of the run
+	// Gradient returns ∂loss/∂K at ΔK = 0, [In, Out], float32 or float64. It costs a backward pass, and only when
+	// it is called; a method calls it at most once. The tensor then belongs to the method, which finalizes it.
 	Gradient func() (*tensors.Tensor, error)
-	// Weight returns K itself, for methods that start from it. It stays the caller's.
+	// Weight returns K itself, for methods that start from it. The tensor stays the caller's: leave it as it is.
 	Weight func() (*tensors.Tensor, error)
 }
+
+// Source returns random numbers for one factor. They depend on the seed, the kernel's name and the factor's alone:
+// the order in which kernels and factors are drawn does not matter, and every machine draws the same.
+func (s Site) Source(factor string) rand.Source { return rng.New(s.Seed, "init", s.Name, factor) }
+
+// stream is what the methods of this package draw from: one stream a kernel, its parts told apart by At.
+func (s Site) stream() *rng.Stream { return rng.New(s.Seed, "init", s.Name) }
 
 // Factor is one trained tensor of a kernel's adapter.
 type Factor struct {
 	Name  string // "left", "W3", …: the name in every file we write
 	Shape []int
-	Rate  float64                         // learning-rate multiple: γ for outer factors, 1 inside, 0 = frozen bit for bit
-	Value func() (*tensors.Tensor, error) // the initial value, float32, drawn when called: counting and loading draw nothing
+	Rate  float64                         // multiple of the learning rate; at 0 not a bit of the factor changes
+	Value func() (*tensors.Tensor, error) // the initial value, float32, made when called: counting and loading make none
 }
 
-// Settings are a method's numbers. A method ignores what it does not have (vanilla the depth, deep-wide
-// the rank). Defaults gives a start; the zero value of InitScale is a fault, that of Gamma a choice.
+// Settings are a method's numbers. A method ignores those it has no use for (vanilla the depth, deep-wide the rank).
+// Begin with Defaults: an InitScale of 0 is refused, and a Gamma of 0 is a choice, not a default.
 type Settings struct {
 	Rank      int     `json:"rank"`       // r, the inner width
 	Depth     int     `json:"depth"`      // L, how many W of the deep methods; at least 3
@@ -61,92 +65,10 @@ const (
 	InitPEFT      = "peft"      // Kaiming-uniform on the input side, zero on the output side, ΔK scaled by Alpha/Rank
 )
 
-// Method is a row of the table of adapters.
-type Method struct {
-	Name        string
-	Description string // one line, no full stop
-	Needs       string // what it asks of kernels and settings, one line
-	Depth       int    // default number of W factors; vanilla's two are all it can have
-
-	FirstGradient bool // its start is found from the kernels' first gradients
-
-	rate       func(s Settings) float64                          // default learning rate
-	build      func(s Settings) (Adapter, []error)               // the adapter, or every fault of the settings
-	parameters func(s Settings, in, out int) int                 // of one kernel: method.md 2.3
-	norm       func(s Settings, in, out int) (low, high float64) // bounds of ‖ΔK‖₂ at the start: method.md 2.1
-}
-
-var methods = []Method{
-	{
-		Name: "vanilla", Depth: 2, Description: "LoRA: ΔK = W2·W1", Needs: "rank up to the kernel's smaller side",
-		rate: vanillaRate, build: newVanilla, parameters: vanillaParameters, norm: zeroNorm,
-	},
-	{
-		Name: "deep-wide", Depth: 3, Description: "ΔK = WL···W1 as wide as the kernel's larger side", Needs: "depth 3 or more; memory for several kernels per kernel",
-		rate: deepRate, build: newWide, parameters: deepParameters(wideWidth), norm: deepNorm,
-	},
-	{
-		Name: "deep-narrow", Depth: 3, Description: "ΔK = WL···W1 of the width of the rank", Needs: "depth 3 or more; rank up to the kernel's smaller side",
-		rate: deepRate, build: newNarrow, parameters: deepParameters(narrowWidth), norm: deepNorm,
-	},
-	{
-		Name: "deep-compressed", Depth: 3, FirstGradient: true, Description: "ΔK = left·WL···W1·rightᵀ, deep-wide's learning directions from the first gradient", Needs: "depth 3 or more; an even rank up to the kernel's smaller side; one gradient of each kernel",
-		rate: compressedRate, build: newCompressed, parameters: compressedParameters, norm: compressedNorm,
-	},
-	{
-		Name: "rslora", Depth: 2, Description: "LoRA with PEFT's start, ΔK scaled by α/√r (rank-stabilised)", Needs: "rank up to the kernel's smaller side",
-		rate: variantRate(3e-4), build: newRSLoRA, parameters: vanillaParameters, norm: zeroNorm,
-	},
-	{
-		Name: "lora-plus", Depth: 2, Description: "LoRA with PEFT's start, W1 learning 16 times as fast as W2 (LoRA+)", Needs: "rank up to the kernel's smaller side",
-		rate: variantRate(1e-4), build: newLoRAPlus, parameters: vanillaParameters, norm: zeroNorm,
-	},
-}
-
-// Methods returns the table of adapters, in the order they are documented in.
-func Methods() []Method { return append([]Method(nil), methods...) }
-
-// LookupMethod returns the method of that name. The error for an unknown one names the nearest.
-func LookupMethod(name string) (Method, error) {
-	var names []string
-	for _, m := range methods {
-		if m.Name == name {
-			return m, nil
-		}
-		names = append(names, m.Name)
-	}
-	return Method{}, fmt.Errorf("unknown method %q; nearest: %s (known: %s)", name, nearest.Of(name, names), strings.Join(names, " "))
-}
-
-// New returns the adapter of a method. The error joins every fault of the settings.
-func New(method string, s Settings) (Adapter, error) {
-	m, err := LookupMethod(method)
-	if err != nil {
-		return nil, err
-	}
-	adapter, faults := m.build(s)
-	for i, fault := range faults {
-		faults[i] = fmt.Errorf("method %s: %w", m.Name, fault)
-	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
-	}
-	return adapter, nil
-}
-
 // Defaults are the settings the method is documented with: rank 8, depth 3, ε 1e-3, γ 0.01.
 func Defaults() Settings {
 	return Settings{Rank: 8, Depth: 3, InitScale: 1e-3, Gamma: 0.01, Init: InitReference}
 }
-
-// LearningRate is the method's default peak learning rate under AdamW.
-func (m Method) LearningRate(s Settings) float64 { return m.rate(s) }
-
-// Parameters is the number of adapter parameters on one kernel [in, out], frozen factors included.
-func (m Method) Parameters(s Settings, in, out int) int { return m.parameters(s, in, out) }
-
-// InitialNorm bounds the spectral norm of a kernel's ΔK at the start.
-func (m Method) InitialNorm(s Settings, in, out int) (low, high float64) { return m.norm(s, in, out) }
 
 // Count returns how many parameters the adapter has on these kernels, frozen factors included. Nothing
 // is drawn. It is an error if the adapter does not fit one of them.
@@ -170,6 +92,8 @@ func Count(a Adapter, kernels []Shape) (int, error) {
 
 // faults collects what is wrong with settings.
 type faults []error
+
+func (f faults) err() error { return errors.Join(f...) }
 
 func (f *faults) unless(ok bool, format string, args ...any) {
 	if !ok {

@@ -24,7 +24,7 @@ func compressSite(s Site, rank int) (outerFactors, error) {
 	if err != nil {
 		return outerFactors{}, s.fault("compress its gradient: %w", err)
 	}
-	// Freed now, not at the next collection: a device's memory is not Go's to see.
+	// Freed now: it may lie in a device's memory, which the garbage collector does not see fill up.
 	if err := gradient.FinalizeAll(); err != nil {
 		return outerFactors{}, s.fault("free its gradient: %w", err)
 	}
@@ -35,13 +35,13 @@ func compressTensor(gradient *tensors.Tensor, s Site, rank int) (outer outerFact
 	if shape := gradient.Shape(); shape.Rank() != 2 || shape.Dim(0) != s.In || shape.Dim(1) != s.Out {
 		return outer, fmt.Errorf("it is %s, want [%d %d]", shape, s.In, s.Out)
 	}
-	// Read in place: the decomposition needs no float64 copy of the largest array in sight.
+	// Read in place: a float64 copy would be the largest array of the whole start.
 	var access error
 	switch gradient.DType() {
 	case dtypes.Float32:
-		access = tensors.ConstFlatData(gradient, func(g []float32) { outer, err = compress(g, s.In, s.Out, rank, s.RNG.At(0)) })
+		access = tensors.ConstFlatData(gradient, func(g []float32) { outer, err = compress(g, s.In, s.Out, rank, s.stream().At(0)) })
 	case dtypes.Float64:
-		access = tensors.ConstFlatData(gradient, func(g []float64) { outer, err = compress(g, s.In, s.Out, rank, s.RNG.At(0)) })
+		access = tensors.ConstFlatData(gradient, func(g []float64) { outer, err = compress(g, s.In, s.Out, rank, s.stream().At(0)) })
 	default:
 		access = fmt.Errorf("it is of dtype %s, want float32 or float64", gradient.DType())
 	}

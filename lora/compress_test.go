@@ -269,7 +269,7 @@ func TestT15MemoryOfTheEmbedding(t *testing.T) {
 	}
 	gradient := tensors.FromFlatDataAndDimensions(g, in, out)
 	factors, err := a.Init(lora.Site{
-		Name: "embeddings.word_embeddings", In: in, Out: out, RNG: rng.New(15),
+		Name: "embeddings.word_embeddings", In: in, Out: out, Seed: 15,
 		Gradient: func() (*tensors.Tensor, error) { return gradient, nil },
 	})
 	if err != nil {

@@ -20,7 +20,7 @@ type compressed struct {
 
 var _ Adapter = (*compressed)(nil)
 
-func newCompressed(s Settings) (Adapter, []error) {
+func newCompressed(s Settings) (Adapter, error) {
 	var f faults
 	f.rank(s)
 	f.unless(s.Rank%2 == 0, "rank %d is odd; want an even one: half of it follows the gradient's left singular vectors, half the right", s.Rank)
@@ -28,25 +28,25 @@ func newCompressed(s Settings) (Adapter, []error) {
 	f.initScale(s)
 	f.unless(s.Gamma >= 0 && s.Gamma <= math.MaxFloat32, "gamma %g; want 0 (left and right stay frozen) or more, as 0.01", s.Gamma)
 	f.onlyVanilla(s)
-	return &compressed{rank: s.Rank, depth: s.Depth, scale: s.InitScale, gamma: s.Gamma}, f
+	return &compressed{rank: s.Rank, depth: s.Depth, scale: s.InitScale, gamma: s.Gamma}, f.err()
 }
 
 func (c *compressed) Init(s Site) ([]Factor, error) {
 	if err := s.fits(c.rank); err != nil {
 		return nil, err
 	}
-	inner := drawn(func() mat.Matrix { return scaledIdentity(c.scale, c.rank) })
+	inner := func() (mat.Matrix, error) { return scaledIdentity(c.scale, c.rank), nil }
 	var factors []Factor
 	for l := 1; l <= c.depth; l++ {
-		factors = append(factors, factor(fmt.Sprintf("W%d", l), c.rank, c.rank, 1, inner))
+		factors = append(factors, NewFactor(fmt.Sprintf("W%d", l), c.rank, c.rank, 1, inner))
 	}
 	// One gradient and one decomposition for both outer factors, and none if neither is drawn.
 	outer := sync.OnceValues(func() (outerFactors, error) { return compressSite(s, c.rank) })
 	left := func() (mat.Matrix, error) { o, err := outer(); return o.left, err }
 	right := func() (mat.Matrix, error) { o, err := outer(); return o.right, err }
 	return append(factors,
-		factor("left", s.In, c.rank, c.gamma, left),
-		factor("right", s.Out, c.rank, c.gamma, right)), nil
+		NewFactor("left", s.In, c.rank, c.gamma, left),
+		NewFactor("right", s.Out, c.rank, c.gamma, right)), nil
 }
 
 func scaledIdentity(scale float64, n int) mat.Matrix {
@@ -67,17 +67,13 @@ func (c *compressed) Delta(f []*graph.Node) Delta {
 	return append(chain, graph.Transpose(right, 0, 1))
 }
 
-// compressedRate is higher than the other methods' since Adam moves ε·I more slowly than a dense random
-// factor of the same scale (method.md 2.4).
-func compressedRate(Settings) float64 { return 1e-2 }
-
 func compressedParameters(s Settings, in, out int) int {
 	return s.Rank*(in+out) + s.Depth*s.Rank*s.Rank
 }
 
-// compressedNorm: left and right are both orthonormal for a square kernel. Otherwise the shorter side's
-// has singular values of 1 and below, the ones on the gradient's own directions, which the other side's
-// random half meets at an angle: only the upper bound is certain.
+// compressedNorm is ε^L for a square kernel, whose left and right are both orthonormal. Of another kernel only the
+// factor of the longer side is; that of the shorter has singular values of 1 and less, which depend on the draw, so
+// that only the upper bound is certain.
 func compressedNorm(s Settings, in, out int) (low, high float64) {
 	_, high = deepNorm(s, in, out)
 	if in == out {

@@ -22,21 +22,21 @@ type deep struct {
 
 var _ Adapter = (*deep)(nil)
 
-func newWide(s Settings) (Adapter, []error) {
+func newWide(s Settings) (Adapter, error) {
 	var f faults
 	f.depth(s)
 	f.initScale(s)
 	f.onlyVanilla(s)
-	return &deep{depth: s.Depth, scale: s.InitScale}, f
+	return &deep{depth: s.Depth, scale: s.InitScale}, f.err()
 }
 
-func newNarrow(s Settings) (Adapter, []error) {
+func newNarrow(s Settings) (Adapter, error) {
 	var f faults
 	f.rank(s)
 	f.depth(s)
 	f.initScale(s)
 	f.onlyVanilla(s)
-	return &deep{depth: s.Depth, scale: s.InitScale, rank: s.Rank}, f
+	return &deep{depth: s.Depth, scale: s.InitScale, rank: s.Rank}, f.err()
 }
 
 func (d *deep) Init(s Site) ([]Factor, error) {
@@ -56,11 +56,11 @@ func (d *deep) Init(s Site) ([]Factor, error) {
 		if l == d.depth {
 			rows = s.In
 		}
-		factors = append(factors, factor(fmt.Sprintf("W%d", l), rows, cols, 1, drawn(func() mat.Matrix {
-			w := linalg.Haar(s.RNG.At(uint64(l)), rows, cols)
+		factors = append(factors, NewFactor(fmt.Sprintf("W%d", l), rows, cols, 1, func() (mat.Matrix, error) {
+			w := linalg.Haar(s.stream().At(uint64(l)), rows, cols)
 			w.Scale(d.scale, w)
-			return w
-		})))
+			return w, nil
+		}))
 	}
 	return factors, nil
 }
@@ -71,8 +71,6 @@ func (d *deep) Delta(f []*graph.Node) Delta {
 	slices.Reverse(chain)
 	return chain
 }
-
-func deepRate(Settings) float64 { return 1e-4 }
 
 func wideWidth(_ Settings, in, out int) int { return max(in, out) }
 

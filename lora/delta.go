@@ -13,7 +13,7 @@ import (
 //
 // Every product below is taken in the order that costs least, found from the shapes: small factors are
 // multiplied with each other first, and ΔK itself is formed only where that is cheaper still, which a
-// low-rank chain never is. Graph code: faults of shape panic with an error, as GoMLX's own do.
+// low-rank chain never is. Where shapes do not fit it panics with an error, as GoMLX's own operations do.
 type Delta []*Node
 
 // Apply returns x·ΔK: x [..., In] -> [..., Out]. For n rows and a chain left·C·rightᵀ of rank r that is

@@ -16,8 +16,8 @@ import (
 	"github.com/deeplora/deeplora/internal/rng"
 )
 
-// Spectrum is the singular value decomposition of a ΔK = U·diag(Values)·Vᵀ, for as many values as the
-// chain's narrowest factor lets it have. ΔK is never formed.
+// Spectrum is the singular value decomposition ΔK = U·diag(Values)·Vᵀ. It has as many values as the narrowest factor
+// of the chain has columns or rows. ΔK is never formed.
 type Spectrum struct {
 	U      *mat.Dense // [In, k], input directions
 	Values []float64  // k, descending
@@ -71,8 +71,8 @@ func Decompose(chain []*mat.Dense) (Spectrum, error) {
 	return Spectrum{U: times(first, d.U), Values: d.S, V: times(last, d.V)}, nil
 }
 
-// triangular splits a tall matrix into an orthonormal basis and the square rest: a = q·r. A wide one is
-// its own rest, with a nil basis for the identity.
+// triangular splits a tall matrix into an orthonormal basis and a square rest: a = q·r. For a wide one r is a itself
+// and q is nil, which stands for the identity.
 func triangular(a *mat.Dense) (q, r *mat.Dense) {
 	if rows, cols := a.Dims(); rows <= cols {
 		return nil, a
@@ -116,10 +116,10 @@ func leading(a *mat.Dense, k int) mat.Matrix {
 // Norm is the Frobenius norm of ΔK.
 func (s Spectrum) Norm() float64 { return floats.Norm(s.Values, 2) }
 
-// Leading returns the k leading singular triples of a matrix of float32 or float64, read where it lies. s
-// draws for matrices that are too large to be decomposed exactly.
-func Leading(matrix *tensors.Tensor, k int, s *rng.Stream) (top Spectrum, err error) {
-	shape := matrix.Shape()
+// Leading returns the k leading singular triples of a matrix of float32 or float64, read where it lies. Where both
+// sides are above 64 they are approximate, from a randomised range finder: the same for the same matrix.
+func Leading(matrix *tensors.Tensor, k int) (top Spectrum, err error) {
+	shape, s := matrix.Shape(), rng.New(0, "leading")
 	if shape.Rank() != 2 {
 		return top, fmt.Errorf("spectrum: %s is no matrix", shape)
 	}

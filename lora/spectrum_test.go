@@ -103,7 +103,7 @@ func TestLeadingIsTheBeginningOfTheSpectrum(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	top, err := lora.Leading(tensors.FromFlatDataAndDimensions(a.RawMatrix().Data, 90, 80), 4, s)
+	top, err := lora.Leading(tensors.FromFlatDataAndDimensions(a.RawMatrix().Data, 90, 80), 4)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,10 +115,10 @@ func TestLeadingIsTheBeginningOfTheSpectrum(t *testing.T) {
 	if len(input) != 2 || len(output) != 2 || input[1] > 1e-7 || output[1] > 1e-7 {
 		t.Errorf("two directions within four: angles %v, %v", input, output)
 	}
-	if _, err := lora.Leading(tensors.FromFlatDataAndDimensions([]float32{1, 2}, 2), 1, s); err == nil {
+	if _, err := lora.Leading(tensors.FromFlatDataAndDimensions([]float32{1, 2}, 2), 1); err == nil {
 		t.Error("a vector: no error")
 	}
-	if _, err := lora.Leading(tensors.FromFlatDataAndDimensions([]int32{1, 2}, 1, 2), 1, s); err == nil {
+	if _, err := lora.Leading(tensors.FromFlatDataAndDimensions([]int32{1, 2}, 1, 2), 1); err == nil {
 		t.Error("integers: no error")
 	}
 }

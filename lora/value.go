@@ -5,13 +5,11 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// value is an initial value in the making: a matrix, made when asked for.
-type value func() (mat.Matrix, error)
-
-// factor makes a Factor [rows, cols] whose tensor is that of v, rounded once to float32.
-func factor(name string, rows, cols int, rate float64, v value) Factor {
+// NewFactor makes a Factor [rows, cols] that starts as the matrix value returns, rounded to float32. value is called
+// when the factor's Value is.
+func NewFactor(name string, rows, cols int, rate float64, value func() (mat.Matrix, error)) Factor {
 	return Factor{name, []int{rows, cols}, rate, func() (*tensors.Tensor, error) {
-		m, err := v()
+		m, err := value()
 		if err != nil {
 			return nil, err
 		}
@@ -25,11 +23,6 @@ func factor(name string, rows, cols int, rate float64, v value) Factor {
 	}}
 }
 
-// drawn is a value that cannot fail.
-func drawn(draw func() mat.Matrix) value {
-	return func() (mat.Matrix, error) { return draw(), nil }
-}
-
-func zeros(rows, cols int) value {
-	return drawn(func() mat.Matrix { return mat.NewDense(rows, cols, nil) })
+func zeros(rows, cols int) func() (mat.Matrix, error) {
+	return func() (mat.Matrix, error) { return mat.NewDense(rows, cols, nil), nil }
 }

@@ -24,7 +24,7 @@ type vanilla struct {
 
 var _ Adapter = (*vanilla)(nil)
 
-func newVanilla(s Settings) (Adapter, []error) {
+func newVanilla(s Settings) (Adapter, error) {
 	var f faults
 	f.rank(s)
 	f.unless(s.Init == "" || s.Init == InitReference || s.Init == InitPEFT,
@@ -37,26 +37,26 @@ func newVanilla(s Settings) (Adapter, []error) {
 		f.unless(s.Alpha > 0 && s.Alpha <= math.MaxFloat32, "alpha %g; want a positive number", s.Alpha)
 		v.scale = s.Alpha / float64(s.Rank)
 	}
-	return v, f
+	return v, f.err()
 }
 
 func (v *vanilla) Init(s Site) ([]Factor, error) {
 	if err := s.fits(v.rank); err != nil {
 		return nil, err
 	}
-	w1 := drawn(func() mat.Matrix { return linalg.Gaussian(s.RNG.At(1), v.rank, s.Out) })
+	w1 := func() (mat.Matrix, error) { return linalg.Gaussian(s.stream().At(1), v.rank, s.Out), nil }
 	w2 := zeros(s.In, v.rank)
 	if v.peft {
 		w1 = zeros(v.rank, s.Out)
-		w2 = drawn(func() mat.Matrix { return kaiming(s, v.rank) })
+		w2 = func() (mat.Matrix, error) { return kaiming(s, v.rank), nil }
 	}
-	return []Factor{factor("W1", v.rank, s.Out, v.ratio, w1), factor("W2", s.In, v.rank, 1, w2)}, nil
+	return []Factor{NewFactor("W1", v.rank, s.Out, v.ratio, w1), NewFactor("W2", s.In, v.rank, 1, w2)}, nil
 }
 
 // kaiming draws [in, r] uniformly within ±1/√in: Kaiming's bound √(6/((1+a²)·in)) at the a = √5 that
 // PyTorch's linear layers, and PEFT after them, use.
 func kaiming(s Site, rank int) *mat.Dense {
-	stream, bound := s.RNG.At(2), 1/math.Sqrt(float64(s.In))
+	stream, bound := s.stream().At(2), 1/math.Sqrt(float64(s.In))
 	w := mat.NewDense(s.In, rank, nil)
 	for i := range s.In {
 		for j := range rank {

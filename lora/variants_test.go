@@ -6,7 +6,6 @@ import (
 
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/lora"
 )
@@ -44,7 +43,7 @@ func oneKernel(t *testing.T, method string, s lora.Settings, in, out int) (rates
 	if err != nil {
 		t.Fatal(err)
 	}
-	factors, err := adapter.Init(lora.Site{Name: "k", In: in, Out: out, RNG: rng.New(3, "init", "k")})
+	factors, err := adapter.Init(lora.Site{Name: "k", In: in, Out: out, Seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

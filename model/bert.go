@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -11,34 +12,43 @@ import (
 	"github.com/gomlx/gomlx/ml/layers/activation"
 )
 
-// Inputs of the encoder, each [batch, seq], int32: token ids, token types, and a mask that is 1 on real
-// tokens and 0 on padding. Ids must lie inside the vocabulary: a graph cannot check them (Batch in
-// package data does).
-//
-// Packed rows hold several texts each and have Segments and Positions instead of Mask, [batch, seq] too:
-// tokens attend within their segment, numbered from 1 with 0 for padding, and positions begin anew with each.
-// First, [examples], says where the texts that are classified begin, counted through all rows; without it every
-// row is one.
-type Inputs struct {
-	IDs, Types, Mask    *Node
-	Segments, Positions *Node
-	First               *Node
+// Inputs are a batch of texts, Padded or Packed. Ids and types must be the model's: a graph cannot check them, but
+// Config.Check can.
+type Inputs interface {
+	tokens() (ids, types *Node)             // [batch, seq]
+	positions() *Node                       // [batch, seq], or [1, seq]: the same in every row
+	allTokens(dtype dtypes.DType) queries   // of the whole batch
+	firstTokens(dtype dtypes.DType) queries // of the examples, a group each
+}
+
+// Padded inputs have a row for each example, short ones filled up. All are [batch, seq], int32.
+type Padded struct {
+	IDs, Types *Node
+	Mask       *Node // 1 on real tokens, 0 on padding
+}
+
+// Packed inputs have several texts in a row, so that little of it is padding. All but First are [batch, seq], int32.
+type Packed struct {
+	IDs, Types *Node
+	Segments   *Node // which text of its row a token belongs to, from 1; 0 on padding. Tokens attend within their text
+	Positions  *Node // a token's place in its text, from 0
+	First      *Node // [examples], int32: where the examples begin, counted through all rows. Only First and Logits use it
 }
 
 // Weights gives the graph's node of a tensor by its Hugging Face name; kernels are [in, out].
 type Weights func(name string) *Node
 
-// BERT builds the encoder's graph: the one forward pass that training, evaluation, the compressed
-// initialisation and tests share.
+// BERT builds the encoder's graph. There is one forward pass: training, evaluation and the gradients that adapters
+// start from all call it.
 type BERT struct {
 	*Config
 	Weights Weights
 	Hook    WeightHook
 	Dropout *Dropout // nil outside training
 
-	// GradientCheckpointing keeps only what goes from layer to layer for backward, and computes the inside of each
-	// layer again there: a third more work for a fraction of the memory (Chen et al. 2016, arXiv:1604.06174). The
-	// numbers are the same up to rounding.
+	// GradientCheckpointing keeps for the backward pass only what each layer passes on to the next, and computes the
+	// inside of a layer again when its gradients are due: a third more work for a fraction of the memory (Chen et al.
+	// 2016, arXiv:1604.06174). The numbers are the same up to rounding.
 	GradientCheckpointing bool
 }
 
@@ -54,8 +64,8 @@ func (b *BERT) Hidden(in Inputs) *Node {
 	return b.layers(in, b.NumHiddenLayers)
 }
 
-// First is what Hidden has at the first token of each example, [examples, H]. The last layer is computed for those
-// tokens alone, which saves most of it: only its keys and values are of all.
+// First is the part of Hidden at the first token of each example, [examples, H]. The last layer is computed for those
+// tokens alone, which saves most of its work: only keys and values are needed of all tokens.
 func (b *BERT) First(in Inputs) *Node {
 	last := b.NumHiddenLayers - 1
 	hidden := b.layers(in, last)
@@ -72,7 +82,7 @@ func (b *BERT) layers(in Inputs, n int) *Node {
 	return hidden
 }
 
-// begin marks what a layer is given, and end what it gives, as all that is kept of it for backward.
+// begin marks a layer's input, and end its output, as all that gradient checkpointing keeps of the layer.
 func (b *BERT) begin(hidden *Node) *Node {
 	if !b.GradientCheckpointing {
 		return hidden
@@ -94,17 +104,13 @@ func (b *BERT) Pooled(first *Node) *Node {
 
 // embed sums word, token-type and position rows, then normalises: [batch, seq] -> [batch·seq, H].
 func (b *BERT) embed(in Inputs) *Node {
-	g := in.IDs.Graph()
-	batch, seq := in.IDs.Shape().Dim(0), in.IDs.Shape().Dim(1)
-	words := b.lookup(wordEmbeddings, b.VocabSize, Reshape(in.IDs, batch*seq))
-	types := b.lookup(typeEmbeddings, b.TypeVocabSize, Reshape(in.Types, batch*seq))
-	x := Add(words, types)
-	if in.Positions != nil {
-		x = Add(x, b.lookup(positionEmbeddings, b.MaxPositionEmbeddings, Reshape(in.Positions, batch*seq)))
-	} else { // the same positions for every example
-		positions := b.lookup(positionEmbeddings, b.MaxPositionEmbeddings, Iota(g, shape(dtypes.Int32, seq), 0)) // [seq, H]
-		x = Add(Reshape(x, batch, seq, b.HiddenSize), InsertAxes(positions, 0))
-	}
+	ids, types := in.tokens()
+	batch, seq := ids.Shape().Dim(0), ids.Shape().Dim(1)
+	x := Add(
+		b.lookup(wordEmbeddings, b.VocabSize, Reshape(ids, -1)),
+		b.lookup(typeEmbeddings, b.TypeVocabSize, Reshape(types, -1))) // [batch·seq, H]
+	places := b.lookup(positionEmbeddings, b.MaxPositionEmbeddings, Reshape(in.positions(), -1)) // [batch·seq or seq, H]
+	x = Add(Reshape(x, batch, seq, b.HiddenSize), Reshape(places, -1, seq, b.HiddenSize))
 	x = b.norm(embeddingsNorm, Reshape(x, batch*seq, b.HiddenSize))
 	return b.Dropout.apply("embeddings", b.HiddenDropout, x)
 }
@@ -167,25 +173,38 @@ func (q queries) see(x *Node) *Node {
 	return Gather(x, InsertAxes(q.rows, -1))
 }
 
-func (in Inputs) allTokens(dtype dtypes.DType) queries {
-	if in.Segments == nil {
-		return queries{bias: attentionBias(InsertAxes(in.Mask, 1), dtype)}
-	}
+func (in Padded) tokens() (ids, types *Node) { return in.IDs, in.Types }
+
+func (in Padded) positions() *Node {
+	return Iota(in.IDs.Graph(), shape(dtypes.Int32, 1, in.IDs.Shape().Dim(1)), 1)
+}
+
+func (in Padded) allTokens(dtype dtypes.DType) queries {
+	return queries{bias: attentionBias(InsertAxes(in.Mask, 1), dtype)}
+}
+
+func (in Padded) firstTokens(dtype dtypes.DType) queries {
+	batch, seq := in.IDs.Shape().Dim(0), in.IDs.Shape().Dim(1)
+	q := in.allTokens(dtype)
+	q.tokens = MulScalar(Iota(in.IDs.Graph(), shape(dtypes.Int32, batch), 0), seq)
+	return q
+}
+
+func (in Packed) tokens() (ids, types *Node) { return in.IDs, in.Types }
+
+func (in Packed) positions() *Node { return in.Positions }
+
+func (in Packed) allTokens(dtype dtypes.DType) queries {
 	same := Equal(InsertAxes(in.Segments, -1), InsertAxes(in.Segments, 1)) // [batch, query, key]
 	return queries{bias: attentionBias(same, dtype)}
 }
 
-// firstTokens are those of the examples, a group each.
-func (in Inputs) firstTokens(dtype dtypes.DType) queries {
-	g, batch, seq := in.IDs.Graph(), in.IDs.Shape().Dim(0), in.IDs.Shape().Dim(1)
-	length := Scalar(g, dtypes.Int32, seq)
+func (in Packed) firstTokens(dtype dtypes.DType) queries {
 	if in.First == nil {
-		q := in.allTokens(dtype)
-		q.tokens = Mul(Iota(g, shape(dtypes.Int32, batch), 0), length)
-		return q
+		panic(errors.New("model: packed inputs without First; it says where the examples begin"))
 	}
-	rows := Div(in.First, length)                                                 // [examples]
-	own := Gather(Reshape(in.Segments, batch*seq), InsertAxes(in.First, -1))      // [examples]
+	rows := DivScalar(in.First, in.IDs.Shape().Dim(1))                            // [examples]
+	own := Gather(Reshape(in.Segments, -1), InsertAxes(in.First, -1))             // [examples]
 	same := Equal(InsertAxes(own, -1), Gather(in.Segments, InsertAxes(rows, -1))) // [examples, seq]
 	return queries{tokens: in.First, rows: rows, bias: attentionBias(InsertAxes(same, 1), dtype)}
 }

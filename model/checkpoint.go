@@ -47,9 +47,11 @@ type LoadOptions struct {
 	// the files is matched with them by name, since models of one task differ in the order of their classes.
 	Labels      []string
 	ProblemType string // with Labels
-	// Head draws missing modules. nil means a missing module is an error.
-	Head *rng.Stream
-	// NewHead draws the head even where the files hold one.
+	// DrawHead draws heads, and the pooler of a masked-LM checkpoint, that the files lack; else they are an error.
+	DrawHead bool
+	HeadSeed uint64 // what they are drawn from, together with HeadName
+	HeadName string // names the numbers drawn; "head" unless set
+	// NewHead leaves out the head that the files hold, as if they lacked it.
 	NewHead bool
 	DType   dtypes.DType // Float32 unless set
 	// Backend, unless nil, is handed each tensor as soon as it is read, so that there is never a second copy of
@@ -60,8 +62,7 @@ type LoadOptions struct {
 // Load reads a Hugging Face BERT checkpoint: config.json with model.safetensors, or an index and its
 // shards. Names without the "bert." prefix and LayerNorm's legacy gamma and beta are understood; F16 and
 // BF16 are widened. Any tensor that is missing, unexpected, of another shape or not finite is an error naming
-// it. Only heads, and the pooler of masked-LM checkpoints, may be absent, each as a whole, when o.Head is
-// given.
+// it. With o.DrawHead the heads, and the pooler of masked-LM checkpoints, may be absent, each as a whole.
 func Load(fsys fs.FS, o LoadOptions) (*Checkpoint, error) {
 	r, err := openReader(fsys, o)
 	if err != nil {
@@ -90,6 +91,7 @@ func (c *Checkpoint) Kernel(name string) *tensors.Tensor { return c.Tensors[name
 // read fills Tensors from the files, several at a time; fresh modules are drawn in the order of Specs, alike each time.
 func (c *Checkpoint) read(r *Reader, o LoadOptions) error {
 	drawn, left := absentModules(r.found), maps.Clone(r.found)
+	stream := rng.New(o.HeadSeed, cmp.Or(o.HeadName, "head"))
 	specs := c.Specs()
 	list, faults := make([]*tensors.Tensor, len(specs)), make([]error, len(specs))
 	var missing []string
@@ -106,8 +108,8 @@ func (c *Checkpoint) read(r *Reader, o LoadOptions) error {
 				}
 				return nil
 			})
-		case slices.Contains(drawn, spec.Name) && o.Head != nil:
-			list[i] = fresh(spec, o.Head, c.Config.InitializerRange, r.dtype)
+		case slices.Contains(drawn, spec.Name) && o.DrawHead:
+			list[i] = fresh(spec, stream, c.Config.InitializerRange, r.dtype)
 			c.Fresh = append(c.Fresh, spec.Name)
 		default:
 			missing = append(missing, spec.Name)
@@ -164,11 +166,11 @@ func matchLabels(have, want []string) ([]int, error) {
 }
 
 // New draws a model as Transformers initialises one: kernels and embeddings N(0, initializer_range²), the
-// padding token's row and biases 0, norms 1. Every tensor has a stream of its own.
-func New(config *Config, a Architecture, s func(name string) *rng.Stream) *Checkpoint {
+// padding token's row and biases 0, norms 1. What a tensor is drawn as depends on the seed and its own name alone.
+func New(config *Config, a Architecture, seed uint64) *Checkpoint {
 	c := &Checkpoint{Config: config, Tensors: map[string]*tensors.Tensor{}, Architecture: a}
 	for _, spec := range c.Specs() {
-		c.Tensors[spec.Name] = fresh(spec, s(spec.Name), config.InitializerRange, dtypes.Float32)
+		c.Tensors[spec.Name] = fresh(spec, rng.New(seed, "init", spec.Name), config.InitializerRange, dtypes.Float32)
 		c.Fresh = append(c.Fresh, spec.Name)
 	}
 	words := c.Tensors[wordEmbeddings+".weight"]

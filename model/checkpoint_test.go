@@ -9,7 +9,6 @@ import (
 
 	"github.com/gomlx/compute/dtypes"
 
-	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/internal/safetensors"
 	"github.com/deeplora/deeplora/model"
 )
@@ -23,7 +22,7 @@ const (
 
 // What a user sees of each way in which a checkpoint can be wrong.
 func TestLoadErrors(t *testing.T) {
-	head := model.LoadOptions{Head: rngHead()}
+	head := model.LoadOptions{DrawHead: true}
 	for _, tc := range []struct {
 		name string
 		bend func(f *files)
@@ -133,12 +132,12 @@ func TestLoadErrors(t *testing.T) {
 		},
 		{
 			"head of another width", func(*files) {},
-			model.LoadOptions{Head: rngHead(), Labels: []string{"a", "b"}, ProblemType: model.SingleLabel},
+			model.LoadOptions{DrawHead: true, Labels: []string{"a", "b"}, ProblemType: model.SingleLabel},
 			`model.safetensors: tensor "classifier.weight" is [3 4], want [2 4]; this head was made for another task: --fresh-head draws a new one`,
 		},
 		{
 			"head of other classes", func(*files) {},
-			model.LoadOptions{Head: rngHead(), Labels: []string{"no", "yes", "often"}, ProblemType: model.SingleLabel},
+			model.LoadOptions{DrawHead: true, Labels: []string{"no", "yes", "often"}, ProblemType: model.SingleLabel},
 			`the checkpoint's head tells "no", "maybe", "yes" apart, the task "no", "yes", "often"; --fresh-head draws a new one; if they mean the same, correct id2label in config.json`,
 		},
 		{
@@ -376,7 +375,7 @@ func TestFreshHeadIsSeeded(t *testing.T) {
 	}
 	with := func(seed uint64) *model.Checkpoint {
 		o := wide
-		o.Head = rng.New(seed, "head")
+		o.DrawHead, o.HeadSeed = true, seed
 		return load(t, headless(miniBERT()), o)
 	}
 	a, b, other := with(1), with(1), with(2)
@@ -403,7 +402,7 @@ func TestFreshHeadIsSeeded(t *testing.T) {
 		}
 	}
 	o := wide
-	o.Head, o.DType = rng.New(1, "head"), dtypes.Float64
+	o.DrawHead, o.HeadSeed, o.DType = true, 1, dtypes.Float64
 	double := load(t, headless(miniBERT()), o)
 	for i, v := range floats(t, double.Tensors[model.HeadWeight]) {
 		if float32(v) != values[i] {
@@ -419,7 +418,7 @@ func TestMaskedLMWithoutPooler(t *testing.T) {
 		delete(f.tensors, name)
 	}
 	f.put("cls.predictions.bias", draw("x", 7), 7)
-	c := load(t, f, model.LoadOptions{Head: rngHead()})
+	c := load(t, f, model.LoadOptions{DrawHead: true})
 	if want := []string{model.PoolerWeight, model.PoolerBias, model.HeadWeight, model.HeadBias}; !slices.Equal(c.Fresh, want) {
 		t.Errorf("drawn: %v, want %v", c.Fresh, want)
 	}
@@ -435,7 +434,7 @@ func TestMaskedLMWithoutPooler(t *testing.T) {
 
 func TestNewHeadReplacesTheFiles(t *testing.T) {
 	labels := []string{"a", "b", "c", "d", "e"}
-	c := load(t, miniBERT(), model.LoadOptions{Head: rngHead(), NewHead: true, Labels: labels, ProblemType: model.SingleLabel})
+	c := load(t, miniBERT(), model.LoadOptions{DrawHead: true, NewHead: true, Labels: labels, ProblemType: model.SingleLabel})
 	if want := []string{model.HeadWeight, model.HeadBias}; !slices.Equal(c.Fresh, want) {
 		t.Errorf("drawn: %v, want %v", c.Fresh, want)
 	}

@@ -1,10 +1,10 @@
-// Package model is the encoder: BERT for sequence classification and regression, as a graph over
-// named weights, and the strict reading of Hugging Face checkpoints.
+// Package model is the encoder: BERT for sequence classification, regression and masked language modelling, as a graph
+// over named weights, and the strict reading and writing of Hugging Face checkpoints.
 //
-// Read bert.go first: it is the whole forward pass, top to bottom. hook.go holds the one seam: the
-// encoder asks a WeightHook for the product with each named kernel, so that whoever adapts, merges or
-// measures weights does it there. config.go, checkpoint.go and weights.go read config.json and
-// safetensors, and refuse whatever they cannot honour.
+// Read bert.go first: it is the whole forward pass, from top to bottom. hook.go is where others come in: the encoder
+// asks a WeightHook for the product with each kernel, so that whoever adapts or measures kernels needs no other forward
+// pass. config.go, checkpoint.go and weights.go read config.json and safetensors, and refuse what the encoder would
+// compute wrongly; reader.go reads tensors one at a time, and save.go writes them.
 //
 // The package knows nothing of adapters, tasks, tokenizers or training.
 package model

@@ -32,10 +32,10 @@ func TestFirstIsHiddenAtTheFirstTokens(t *testing.T) {
 		in    func(in []*Node) model.Inputs
 	}{
 		{"packed", packed, []int{12, 5, 0, 12}, func(in []*Node) model.Inputs {
-			return model.Inputs{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3], First: in[4]}
+			return model.Packed{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3], First: in[4]}
 		}},
 		{"padded", padded, []int{0, packedRow}, func(in []*Node) model.Inputs {
-			return model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]}
+			return model.Padded{IDs: in[0], Types: in[1], Mask: in[2]}
 		}},
 	}
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
@@ -43,7 +43,7 @@ func TestFirstIsHiddenAtTheFirstTokens(t *testing.T) {
 			dtype dtypes.DType
 			rel   float64
 		}{{dtypes.Float32, 2e-5}, {dtypes.Float64, 1e-12}} {
-			c := load(t, maskedFiles(t), model.LoadOptions{Architecture: model.MaskedLM, Head: rngHead(), DType: p.dtype})
+			c := load(t, maskedFiles(t), model.LoadOptions{Architecture: model.MaskedLM, DrawHead: true, DType: p.dtype})
 			var names []string
 			for _, spec := range c.Specs() {
 				// The pooler comes after. Adding one vector to all keys changes no weight of attention: its gradient is rounding.

@@ -72,13 +72,13 @@ func loadTiny(t *testing.T, dtype dtypes.DType) *tiny {
 }
 
 // run evaluates fn over the encoder on the golden batch.
-func (g *tiny) run(t *testing.T, b compute.Backend, fn func(bert *model.BERT, in model.Inputs) []*Node) []*tensors.Tensor {
+func (g *tiny) run(t *testing.T, b compute.Backend, fn func(bert *model.BERT, in model.Padded) []*Node) []*tensors.Tensor {
 	t.Helper()
 	return run(t, b, g.checkpoint, []*tensors.Tensor{g.ids, g.types, g.mask}, fn)
 }
 
 // run evaluates fn over a checkpoint's encoder. Tensors are cloned: they belong to one backend once used.
-func run(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*tensors.Tensor, fn func(bert *model.BERT, in model.Inputs) []*Node) []*tensors.Tensor {
+func run(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*tensors.Tensor, fn func(bert *model.BERT, in model.Padded) []*Node) []*tensors.Tensor {
 	t.Helper()
 	var names []string
 	var args []any
@@ -100,7 +100,7 @@ func run(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*tensors.
 		weights := func(name string) *Node { return in[slices.Index(names, name)] }
 		bert := &model.BERT{Config: c.Config, Weights: weights, Hook: model.Frozen}
 		n := len(names)
-		return fn(bert, model.Inputs{IDs: in[n], Types: in[n+1], Mask: in[n+2]})
+		return fn(bert, model.Padded{IDs: in[n], Types: in[n+1], Mask: in[n+2]})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func crossEntropy(logits, labels *Node) *Node {
 
 func TestT21Forward(t *testing.T) {
 	eachPrecision(t, func(t *testing.T, b compute.Backend, g *tiny, rel, _ float64) {
-		out := g.run(t, b, func(bert *model.BERT, in model.Inputs) []*Node {
+		out := g.run(t, b, func(bert *model.BERT, in model.Padded) []*Node {
 			hidden := bert.Hidden(in)
 			logits := bert.Logits(in)
 			return []*Node{logits, hidden, bert.Pooled(bert.First(in)), crossEntropy(logits, Const(hidden.Graph(), g.labels.Value()))}
@@ -192,7 +192,7 @@ func TestT22KernelGradients(t *testing.T) {
 		if len(names) != 15 {
 			t.Fatalf("%d golden gradients, want 15", len(names))
 		}
-		out := g.run(t, b, func(bert *model.BERT, in model.Inputs) []*Node {
+		out := g.run(t, b, func(bert *model.BERT, in model.Padded) []*Node {
 			loss := crossEntropy(bert.Logits(in), Const(in.IDs.Graph(), g.labels.Value()))
 			var kernels []*Node
 			for _, name := range names {
@@ -214,7 +214,7 @@ func TestT22KernelGradients(t *testing.T) {
 func TestT22PaddingDoesNotLeak(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
 		g := loadTiny(t, dtypes.Float32)
-		logits := func(bert *model.BERT, in model.Inputs) []*Node { return []*Node{bert.Logits(in)} }
+		logits := func(bert *model.BERT, in model.Padded) []*Node { return []*Node{bert.Logits(in)} }
 		before := floats(t, g.run(t, b, logits)[0])
 		mask := tensors.MustCopyFlatData[int32](g.mask)
 		padded := 0
@@ -261,7 +261,7 @@ func TestMiniLM(t *testing.T) {
 		t.Error("loaded without a classifier")
 	}
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		c, err := model.Load(os.DirFS(dir), model.LoadOptions{Head: rngHead()})
+		c, err := model.Load(os.DirFS(dir), model.LoadOptions{DrawHead: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func TestMiniLM(t *testing.T) {
 			t.Errorf("drawn: %v, want the classifier alone", c.Fresh)
 		}
 		batch := []*tensors.Tensor{tensors.FromValue(want.IDs), tensors.FromValue(want.Types), tensors.FromValue(want.Mask)}
-		out := run(t, b, c, batch, func(bert *model.BERT, in model.Inputs) []*Node {
+		out := run(t, b, c, batch, func(bert *model.BERT, in model.Padded) []*Node {
 			first := bert.First(in)
 			return []*Node{bert.Pooled(first), first}
 		})

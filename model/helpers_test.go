@@ -16,8 +16,6 @@ import (
 	"github.com/deeplora/deeplora/model"
 )
 
-func rngHead() *rng.Stream { return rng.New(0, "head") }
-
 // files are a checkpoint that a test bends before it is written: two layers of BERT, four wide.
 type files struct {
 	config  map[string]any

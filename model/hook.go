@@ -16,7 +16,7 @@ func (k Kernel) Weight() string { return k.Name + ".weight" }
 
 // WeightHook gives y for kernel k with weight w [In, Out]: x [rows, In] -> y [rows, Out]. For a Lookup
 // x is ids [rows], int32. Hidden states stay flat (rows = batch·seq) between attentions, because products
-// of rank 3 are compiled to a slow path once adapters are trained; the pooler has a row an example.
+// of rank 3 are compiled to a slow path once adapters are trained; the pooler has one row per example.
 // Biases stay with the encoder.
 type WeightHook func(k Kernel, x, w *Node) *Node
 

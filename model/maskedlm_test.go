@@ -116,7 +116,7 @@ func evaluate(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*ten
 
 // tokenLogits are the logits of every position of ids, types and mask, [batch·seq, V], and the states before.
 func tokenLogits(bert *model.BERT, in []*Node) []*Node {
-	hidden := bert.Hidden(model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]})
+	hidden := bert.Hidden(model.Padded{IDs: in[0], Types: in[1], Mask: in[2]})
 	return []*Node{bert.TokenLogits(hidden), hidden}
 }
 
@@ -157,7 +157,7 @@ func TestTokenLogits(t *testing.T) {
 		}, 2},
 	}
 	for _, v := range variants {
-		c := load(t, maskedWith(t, v.bend), model.LoadOptions{Architecture: model.MaskedLM, Head: rngHead()})
+		c := load(t, maskedWith(t, v.bend), model.LoadOptions{Architecture: model.MaskedLM, DrawHead: true})
 		if !slices.Equal(c.Fresh, []string{model.PoolerWeight, model.PoolerBias}) || len(c.Ignored) != v.ignored {
 			t.Errorf("%s: drawn %v, ignored %v", v.name, c.Fresh, c.Ignored)
 		}
@@ -204,7 +204,7 @@ func TestMaskedLMRefuses(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := model.Load(maskedWith(t, tc.bend).fs(t), model.LoadOptions{Architecture: model.MaskedLM, Head: rngHead()})
+			_, err := model.Load(maskedWith(t, tc.bend).fs(t), model.LoadOptions{Architecture: model.MaskedLM, DrawHead: true})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v\nwant  %s", err, tc.want)
 			}
@@ -225,7 +225,7 @@ func TestArchitectures(t *testing.T) {
 		{model.Encoder, 16*2 + 5, nil, 5},
 		{model.SequenceClassification, 16*2 + 9, []string{model.PoolerWeight, model.PoolerBias, model.HeadWeight, model.HeadBias}, 5},
 	} {
-		c := load(t, f, model.LoadOptions{Architecture: tc.a, Head: rngHead()})
+		c := load(t, f, model.LoadOptions{Architecture: tc.a, DrawHead: true})
 		if len(c.Tensors) != tc.tensors || len(c.Specs()) != tc.tensors || !slices.Equal(c.Fresh, tc.fresh) || len(c.Ignored) != tc.ignored {
 			t.Errorf("%s: %d tensors, drawn %v, ignored %v", tc.a, len(c.Tensors), c.Fresh, c.Ignored)
 		}
@@ -242,10 +242,7 @@ func TestNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	config.PadTokenID = 3
-	stream := func(seed uint64) func(name string) *rng.Stream {
-		return func(name string) *rng.Stream { return rng.New(seed, "init", name) }
-	}
-	c, again, other := model.New(config, model.MaskedLM, stream(1)), model.New(config, model.MaskedLM, stream(1)), model.New(config, model.MaskedLM, stream(2))
+	c, again, other := model.New(config, model.MaskedLM, 1), model.New(config, model.MaskedLM, 1), model.New(config, model.MaskedLM, 2)
 	sameTensors(t, again, c)
 	words := flat(t, c.Tensors[model.WordEmbeddings])
 	if slices.Equal(words, flat(t, other.Tensors[model.WordEmbeddings])) {
@@ -298,7 +295,7 @@ func packSegments(segments [][]int32) []*tensors.Tensor {
 }
 
 func packedStates(bert *model.BERT, in []*Node) []*Node {
-	return []*Node{bert.Hidden(model.Inputs{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3]})}
+	return []*Node{bert.Hidden(model.Packed{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3]})}
 }
 
 // drawnSegments are ids for the segments of packedLengths.
@@ -318,7 +315,7 @@ func drawnSegments() (segments [][]int32) {
 
 // A segment of a packed row has the states it has alone.
 func TestPackedRowsAreTextsAlone(t *testing.T) {
-	c := load(t, maskedFiles(t), model.LoadOptions{Architecture: model.MaskedLM, Head: rngHead()})
+	c := load(t, maskedFiles(t), model.LoadOptions{Architecture: model.MaskedLM, DrawHead: true})
 	segments := drawnSegments()
 	const longest = 7
 	n := len(segments) * longest
@@ -356,7 +353,7 @@ func eachSegment(visit func(i, at, length int)) {
 
 // What stands in a segment, or in the padding, does not reach the others.
 func TestPackedRowsDoNotLeak(t *testing.T) {
-	c := load(t, maskedFiles(t), model.LoadOptions{Architecture: model.MaskedLM, Head: rngHead()})
+	c := load(t, maskedFiles(t), model.LoadOptions{Architecture: model.MaskedLM, DrawHead: true})
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
 		before := evaluate(t, b, c, packSegments(drawnSegments()), packedStates)[0]
 		segments := drawnSegments()

@@ -11,8 +11,8 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 )
 
-// Reader is a checkpoint on disk whose tensors are read one at a time, for who wants to copy or change a model
-// without holding it.
+// Reader is a checkpoint on disk whose tensors are read one at a time, so that a model can be copied or changed without
+// holding all of it in memory.
 type Reader struct {
 	Config       *Config
 	Architecture Architecture
@@ -24,8 +24,8 @@ type Reader struct {
 	dtype dtypes.DType
 }
 
-// OpenReader opens the files of a checkpoint and verifies their headers against its config. o is Load's; nothing
-// is drawn, so a module that the files lack is for the caller to give. Close it.
+// OpenReader opens the files of a checkpoint and verifies their headers against its config. The options are Load's, but
+// nothing is drawn: a head or a pooler may be missing (see Has), and the caller supplies it. Close the Reader after use.
 func OpenReader(fsys fs.FS, o LoadOptions) (*Reader, error) {
 	r, err := openReader(fsys, o)
 	if err != nil {
@@ -83,7 +83,7 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 	return r, nil
 }
 
-// holds is the error for tensors that the files have too few or too many of, heads apart.
+// holds is the error for tensors that are missing or unexpected. Whole heads and poolers may be missing.
 func (r *Reader) holds() error {
 	var missing []string
 	absent := absentModules(r.found)

@@ -29,11 +29,11 @@ func (c *Checkpoint) Save(dir string, dtype dtypes.DType) error {
 // SaveOptions say how a checkpoint is written.
 type SaveOptions struct {
 	DType      dtypes.DType // Float32, Float16 or BFloat16
-	ShardBytes int64        // of tensors a file holds at most, one larger tensor apart; 0: all in one file
+	ShardBytes int64        // the most that the tensors of a file may have, unless it holds one alone; 0: all in one file
 }
 
-// SaveStream writes a checkpoint as Save does, of tensors float32 in the graph's orientation that are asked for one
-// at a time and let go of once written. It returns the names of the weight files.
+// SaveStream writes a checkpoint as Save does, but asks for the tensors one at a time and keeps none: float32, dense
+// kernels as [in, out]. It returns the names of the weight files.
 func SaveStream(dir string, config *Config, a Architecture, o SaveOptions, tensor func(spec Spec) (*tensors.Tensor, error)) (files []string, err error) {
 	written, ok := saved[o.DType]
 	if !ok {

@@ -50,7 +50,7 @@ func bytesOf(t *testing.T, dir, name string) []byte {
 
 // maskedLM is the golden masked-language model, with a pooler drawn.
 func maskedLM(t *testing.T) *model.Checkpoint {
-	return load(t, maskedFiles(t), model.LoadOptions{Architecture: model.MaskedLM, Head: rngHead()})
+	return load(t, maskedFiles(t), model.LoadOptions{Architecture: model.MaskedLM, DrawHead: true})
 }
 
 // A saved model holds the tensors of its architecture under Transformers' names, as [out, in], and comes back whole.
@@ -140,7 +140,7 @@ func TestSaveConfig(t *testing.T) {
 	f := maskedFiles(t)
 	f.config["use_cache"], f.config["our_note"], f.config["architectures"] = true, map[string]any{"made": "by hand"}, []string{"BertModel"}
 	f.config["torch_dtype"], f.config["hidden_dropout_prob"] = "float32", 0
-	c := load(t, f, model.LoadOptions{Architecture: model.MaskedLM, Head: rngHead()})
+	c := load(t, f, model.LoadOptions{Architecture: model.MaskedLM, DrawHead: true})
 	c.Config.SetDropout(0.25)
 	dir := saved(t, c, dtypes.Float16)
 	var fields map[string]any
@@ -212,7 +212,7 @@ func TestSavedModelOpensInTransformers(t *testing.T) {
 	f := maskedFiles(t)
 	f.config["torch_dtype"] = "float32" // as older files say it: not to win over dtype
 	for _, dtype := range []dtypes.DType{dtypes.Float32, dtypes.Float16} {
-		dir := saved(t, load(t, f, model.LoadOptions{Architecture: model.MaskedLM, Head: rngHead()}), dtype)
+		dir := saved(t, load(t, f, model.LoadOptions{Architecture: model.MaskedLM, DrawHead: true}), dtype)
 		c := loadDir(t, dir, model.LoadOptions{Architecture: model.MaskedLM})
 		out := evaluate(t, testbackend.All(t)[0], c, batch, tokenLogits)
 		entries := []safetensors.Entry{{Name: "logits", Shape: []int{3, 12, 40}, Data: narrow(out[0])}, {Name: "hidden", Shape: []int{3, 12, 16}, Data: narrow(out[1])}}

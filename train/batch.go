@@ -27,10 +27,10 @@ func batchOf(padding data.Padding, in []*Node) batchNodes {
 	return batchNodes{encoderInputs(padding == data.PadPacked, in[:n]), in[n], in[n+1]}
 }
 
-// encoderInputs sorts the nodes of data.Batch.Tokens.
+// encoderInputs sorts the nodes of data.Batch.Tensors.
 func encoderInputs(packed bool, in []*Node) model.Inputs {
 	if packed {
-		return model.Inputs{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3], First: in[4]}
+		return model.Packed{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3], First: in[4]}
 	}
-	return model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]}
+	return model.Padded{IDs: in[0], Types: in[1], Mask: in[2]}
 }

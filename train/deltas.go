@@ -12,7 +12,6 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	"gonum.org/v1/gonum/floats"
 
-	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
 )
@@ -164,7 +163,7 @@ func anglesTo(at lora.Site, delta lora.Spectrum, h int) (*GradientAngles, error)
 	}
 	defer gradient.MustFinalizeAll()
 	h = min(h, at.In, at.Out)
-	top, err := lora.Leading(gradient, h, rng.New(0, "inspect", at.Name))
+	top, err := lora.Leading(gradient, h)
 	if err != nil {
 		return nil, fmt.Errorf("gradient: %w", err)
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
@@ -110,7 +109,7 @@ func (f *Finished) loadOptions() model.LoadOptions {
 	_, head := f.Values[model.HeadWeight]
 	return model.LoadOptions{
 		Labels: f.Adapter.Labels, ProblemType: f.Adapter.ProblemType,
-		Head: rng.New(headSeed(&f.Run.Config), "head"), NewHead: f.Run.FreshHead || head && f.Adapter.Imported,
+		DrawHead: true, HeadSeed: headSeed(&f.Run.Config), NewHead: f.Run.FreshHead || head && f.Adapter.Imported,
 	}
 }
 

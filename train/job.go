@@ -10,7 +10,6 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train/loop"
@@ -203,7 +202,7 @@ func (j *job) sites(kernels []model.Kernel) ([]lora.Site, error) {
 	for i, k := range kernels {
 		sites[i] = lora.Site{
 			Name: k.Name, In: k.In, Out: k.Out,
-			RNG:      rng.New(j.config.Seed, "init", k.Name),
+			Seed:     j.config.Seed,
 			Gradient: func() (*tensors.Tensor, error) { return gradients.of(k.Name) },
 			Weight:   func() (*tensors.Tensor, error) { return j.inputs.checkpoint.Kernel(k.Name), nil },
 		}

@@ -12,7 +12,6 @@ import (
 	"github.com/gomlx/compute"
 
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
@@ -164,7 +163,7 @@ func loadCheckpointFor(files fs.FS, backend compute.Backend, c *Config, task dat
 	labels, problem := headOf(task)
 	checkpoint, err := model.Load(files, model.LoadOptions{
 		Labels: labels, ProblemType: problem,
-		Head: rng.New(headSeed(c), "head"), NewHead: c.FreshHead, Backend: backend,
+		DrawHead: true, HeadSeed: headSeed(c), NewHead: c.FreshHead, Backend: backend,
 	})
 	if err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ var kernels = []lora.Shape{
 	{Name: "pooler.dense", In: 8, Out: 8},
 }
 
-// settings a method is tried with. It may refuse those that are not its own, but not the first.
+// settings a method is tried with. It may refuse all but the first.
 func settings() []lora.Settings {
 	plain := lora.Defaults()
 	plain.Rank = 4
@@ -48,7 +48,8 @@ type subject struct {
 	kernels  []lora.Shape
 }
 
-// Run holds the registered method of that name to the contract of lora.Adapter.
+// Run holds the registered method of that name to the contract of lora.Adapter. The method has to accept rank 4 with
+// the other settings as lora.Defaults has them; settings that it refuses beyond those are left out.
 func Run(t *testing.T, name string) {
 	method, err := lora.LookupMethod(name)
 	if err != nil {
@@ -94,7 +95,7 @@ func site(k lora.Shape) lora.Site {
 		return tensors.FromFlatDataAndDimensions(flat, k.In, k.Out), nil
 	}
 	return lora.Site{
-		Name: k.Name, In: k.In, Out: k.Out, RNG: rng.New(1, "init", k.Name),
+		Name: k.Name, In: k.In, Out: k.Out, Seed: 1,
 		Gradient: gradient, Weight: gradient,
 	}
 }
@@ -120,7 +121,7 @@ func general(factors []lora.Factor) []*mat.Dense {
 
 func (s subject) listsWithoutDrawing(t *testing.T) {
 	for _, k := range s.kernels {
-		// No stream, no gradient, no weight: touching one is a nil dereference.
+		// Neither gradient nor weight: calling one is a nil dereference.
 		factors := s.init(t, lora.Site{Name: k.Name, In: k.In, Out: k.Out})
 		names := map[string]bool{}
 		for _, f := range factors {

@@ -46,7 +46,7 @@ func writeBase(t *testing.T, layers int, pooler bool) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkpoint := model.New(c, model.SequenceClassification, func(name string) *rng.Stream { return rng.New(1, "test", name) })
+	checkpoint := model.New(c, model.SequenceClassification, 1)
 	for _, spec := range checkpoint.Specs() {
 		tensors.MustMutableFlatData(checkpoint.Tensors[spec.Name], func(flat []float32) {
 			for i := range flat {

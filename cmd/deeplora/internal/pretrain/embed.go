@@ -76,7 +76,7 @@ func (e *Embedder) graph(in []*Node) []*Node {
 		names = append(names, spec.Name)
 	}
 	bert := &model.BERT{Config: e.model.Config, Weights: named(names, in[3:]), Hook: model.Frozen}
-	hidden := bert.Hidden(model.Inputs{IDs: in[0], Types: in[1], Mask: in[2]})
+	hidden := bert.Hidden(model.Padded{IDs: in[0], Types: in[1], Mask: in[2]})
 	batch, seq := in[0].Shape().Dim(0), in[0].Shape().Dim(1)
 	mask := InsertAxes(ConvertDType(in[2], hidden.DType()), -1) // [batch, seq, 1]
 	sum := ReduceSum(Mul(Reshape(hidden, batch, seq, e.Width()), mask), 1)

@@ -27,7 +27,7 @@ func (r *run) draw(width int) *start {
 	seed := r.config.Seed
 	s := &start{model: r.from}
 	if s.model == nil {
-		s.model = model.New(r.model, model.MaskedLM, func(name string) *rng.Stream { return rng.New(seed, "init", name) })
+		s.model = model.New(r.model, model.MaskedLM, seed)
 		attendToLikes(s.model, float32(r.config.AttentionInit))
 	}
 	if width > 0 {

@@ -53,7 +53,7 @@ func (o *objective) loss(weights func(name string) *Node, batch []*Node, key, to
 // terms is the whole forward pass: the batch's arguments in the order of arrays.args. dropout may be nil.
 func (o *objective) terms(weights model.Weights, in []*Node, dropout *model.Dropout) terms {
 	bert := &model.BERT{Config: o.model, Weights: weights, Hook: model.Frozen, Dropout: dropout}
-	hidden := bert.Hidden(model.Inputs{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3]}) // [rows·length, H]
+	hidden := bert.Hidden(model.Packed{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3]}) // [rows·length, H]
 	var t terms
 	next := in[4:]
 	if o.masked > 0 {

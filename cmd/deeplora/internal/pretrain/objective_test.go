@@ -81,7 +81,7 @@ func measure(t *testing.T, b compute.Backend, r *run, a *arrays, names []string,
 		key, total := in[len(in)-2], in[len(in)-1]
 		loss := o.loss(weights, batch, key, total)
 		bert := &model.BERT{Config: o.model, Weights: weights, Hook: model.Frozen}
-		hidden := bert.Hidden(model.Inputs{IDs: batch[0], Types: batch[1], Segments: batch[2], Positions: batch[3]})
+		hidden := bert.Hidden(model.Packed{IDs: batch[0], Types: batch[1], Segments: batch[2], Positions: batch[3]})
 		out := append(r.evaluator.graph(in[:len(in)-2]), loss, hidden, bert.TokenLogits(hidden))
 		return append(out, Gradient(loss, in[:len(names)]...)...)
 	})

@@ -251,7 +251,7 @@ func (r *run) readModel(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.from, err = model.Load(files, model.LoadOptions{Architecture: model.MaskedLM, Head: rng.New(r.config.Seed, "init")})
+	r.from, err = model.Load(files, model.LoadOptions{Architecture: model.MaskedLM, DrawHead: true, HeadSeed: r.config.Seed, HeadName: "init"})
 	if err != nil {
 		return fmt.Errorf("model %s: %w", r.config.Model, err)
 	}
