@@ -104,7 +104,7 @@ func PackEvaluation(rows []Encoded, batch, maxLength int) (p Packing, batches []
 		all[i] = i
 	}
 	longest := Longest(rows, all)
-	var spots []spot
+	var spots []Spot
 	needed, least := 0, -1
 	for _, length := range append([]int{max(longest, maxLength)}, rowLengths...) {
 		if length < longest {
@@ -118,7 +118,7 @@ func PackEvaluation(rows []Encoded, batch, maxLength int) (p Packing, batches []
 	limit := max(1, batch*rowLengths[0]/p.Length)
 	batches = make([][]int, (needed+limit-1)/limit)
 	for i, at := range spots {
-		b := at.row % len(batches)
+		b := at.Row % len(batches)
 		batches[b] = append(batches[b], i)
 	}
 	for _, index := range batches {
@@ -144,20 +144,20 @@ func (p Packing) rows(needed int) int {
 	return needed
 }
 
-// spot is where an example lies in packed rows.
-type spot struct{ row, start int }
+// Spot is where an example lies in packed rows: its row, and how many tokens of it come before.
+type Spot struct{ Row, Start int }
 
 // place lays the examples that index names into rows, longest first, each into the first row with room: spots in the
 // order of index, and the number of rows used. Examples of one length keep their order, so that the examples of some
 // of the rows, laid again by themselves, fill these rows as before.
-func (p Packing) place(rows []Encoded, index []int) (spots []spot, used int) {
+func (p Packing) place(rows []Encoded, index []int) (spots []Spot, used int) {
 	order := make([]int, len(index))
 	for i := range order {
 		order[i] = i
 	}
 	length := func(i int) int { return len(rows[index[i]].IDs) }
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(length(b), length(a)) })
-	spots = make([]spot, len(index))
+	spots = make([]Spot, len(index))
 	var filled []int // tokens in each row
 	row, last := 0, 0
 	for _, i := range order {
@@ -171,7 +171,7 @@ func (p Packing) place(rows []Encoded, index []int) (spots []spot, used int) {
 		if row == len(filled) {
 			filled = append(filled, 0)
 		}
-		spots[i] = spot{row, filled[row]}
+		spots[i] = Spot{row, filled[row]}
 		filled[row] += tokens
 	}
 	return spots, len(filled)
@@ -185,20 +185,31 @@ func (p Packing) Assemble(rows []Encoded, labels []float64, index []int, padID i
 		return Batch{}, fmt.Errorf("assemble batch: %w", err)
 	}
 	spots, used := p.place(rows, index)
-	b := newBatch(p.rows(used), p.Length, p.Examples, padID)
-	n := b.Rows * b.Len
-	b.Segments, b.Positions, b.First = make([]int32, n), make([]int32, n), make([]int32, p.Examples)
-	inRow := make([]int32, b.Rows)
+	examples := make([]Encoded, len(index))
 	for e, i := range index {
-		row := spots[e].row
-		start := row*b.Len + spots[e].start
-		inRow[row]++
-		b.put(start, rows[i])
-		for j := range rows[i].IDs {
-			b.Segments[start+j], b.Positions[start+j] = inRow[row], int32(j)
-		}
-		b.First[e] = int32(start)
+		examples[e] = rows[i]
+	}
+	b := p.Lay(examples, spots, p.rows(used), padID)
+	for e, i := range index {
 		b.label(e, i, labels)
 	}
 	return b, nil
+}
+
+// Lay lays examples, at most p.Examples, into so many rows, each at its spot; they must not overlap. None has a label.
+func (p Packing) Lay(examples []Encoded, spots []Spot, rows int, padID int32) Batch {
+	b := newBatch(rows, p.Length, p.Examples, padID)
+	n := b.Rows * b.Len
+	b.Segments, b.Positions, b.First = make([]int32, n), make([]int32, n), make([]int32, p.Examples)
+	inRow := make([]int32, b.Rows)
+	for e, at := range spots {
+		start := at.Row*b.Len + at.Start
+		inRow[at.Row]++
+		b.put(start, examples[e])
+		for j := range examples[e].IDs {
+			b.Segments[start+j], b.Positions[start+j] = inRow[at.Row], int32(j)
+		}
+		b.First[e] = int32(start)
+	}
+	return b
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
@@ -101,7 +102,7 @@ func writeAdapter(dir string, info AdapterInfo, values []loop.NamedTensor) error
 	turned := slices.Clone(values)
 	for i, v := range turned {
 		if err := turn(&turned[i].Value, v.Name); err != nil {
-			return err
+			return fmt.Errorf("tensor %s: %w", v.Name, err)
 		}
 	}
 	if err := loop.WriteTensors(filepath.Join(dir, adapterTensors), turned); err != nil {
@@ -116,50 +117,54 @@ func writeAdapter(dir string, info AdapterInfo, values []loop.NamedTensor) error
 
 // readAdapter reads what writeAdapter wrote and verifies it.
 func readAdapter(dir string) (AdapterInfo, map[string]*tensors.Tensor, error) {
-	info, err := readAdapterInfo(dir)
+	if err := sums.Verify(os.DirFS(dir)); err != nil {
+		return AdapterInfo{}, nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	file, err := readDescription(dir)
+	if err == nil {
+		err = file.verify(dir)
+	}
 	if err != nil {
-		return info, nil, err
+		return file.AdapterInfo, nil, err
 	}
 	values, err := loop.ReadTensors(filepath.Join(dir, adapterTensors))
 	for name, v := range values {
 		if err := turn(&v, name); err != nil {
-			return info, nil, err
+			return file.AdapterInfo, nil, fmt.Errorf("tensor %s: %w", name, err)
 		}
 		values[name] = v
 	}
-	return info, values, err
+	return file.AdapterInfo, values, err
 }
 
-// readAdapterInfo reads adapter.json once all that is beside it has proved to be as it was written. The version before
-// this one may have written no SHA256SUMS, and the sum of the tensors into adapter.json.
-func readAdapterInfo(dir string) (AdapterInfo, error) {
-	file := struct {
-		AdapterInfo
-		Tensors string `json:"tensors_sha256"`
-	}{}
-	if err := sums.Verify(os.DirFS(dir)); err != nil {
-		return file.AdapterInfo, fmt.Errorf("%s: %w", dir, err)
-	}
+// description is adapter.json as this version and the one before it write it.
+type description struct {
+	AdapterInfo
+	Tensors string `json:"tensors_sha256"` // of version 1
+}
+
+func readDescription(dir string) (d description, err error) {
 	path := filepath.Join(dir, adapterJSON)
-	if err := jsonfile.Read(path, &file); err != nil {
-		return file.AdapterInfo, err
+	if err = jsonfile.Read(path, &d); err == nil && d.Version > adapterVersion {
+		err = fmt.Errorf("%s: version %d; this program reads up to version %d", path, d.Version, adapterVersion)
 	}
-	var err error
-	switch file.Version {
-	case adapterVersion:
-		err = sums.VerifyAll(os.DirFS(dir))
-	case 1:
-		sum, fault := model.SumFile(os.DirFS(dir), adapterTensors)
-		if err = fault; err == nil && sum.SHA256 != file.Tensors {
-			err = fmt.Errorf("%s: %w: its sha256 is %s, the one noted when it was written is %s", adapterTensors, loop.ErrCorrupt, sum.SHA256, file.Tensors)
+	return d, err
+}
+
+// verify holds the tensors against their sum. The version before this one noted it in adapter.json, and the oldest runs
+// have no SHA256SUMS.
+func (d *description) verify(dir string) error {
+	if d.Version == adapterVersion {
+		if err := sums.VerifyAll(os.DirFS(dir)); err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
 		}
-	default:
-		return file.AdapterInfo, fmt.Errorf("%s: version %d; this program reads up to version %d", path, file.Version, adapterVersion)
+		return nil
 	}
-	if err != nil {
-		err = fmt.Errorf("%s: %w", dir, err)
+	sum, err := model.SumFile(os.DirFS(dir), adapterTensors)
+	if err == nil && sum.SHA256 != d.Tensors {
+		err = fmt.Errorf("%s: %w: its sha256 is %s, the one noted when it was written is %s", filepath.Join(dir, adapterTensors), loop.ErrCorrupt, sum.SHA256, d.Tensors)
 	}
-	return file.AdapterInfo, err
+	return err
 }
 
 // denseHead are the tensors of the model that may travel with an adapter and that Hugging Face's files hold as
@@ -171,11 +176,17 @@ func turn(t **tensors.Tensor, name string) error {
 	if !slices.Contains(denseHead, name) || (*t).Rank() != 2 {
 		return nil
 	}
-	rows, cols := (*t).Shape().Dim(0), (*t).Shape().Dim(1)
-	values, err := tensors.CopyFlatData[float32](*t)
-	if err != nil {
-		return fmt.Errorf("tensor %s: %w", name, err)
+	if (*t).DType() == dtypes.Float64 {
+		return transpose[float64](t)
 	}
-	*t = tensors.FromFlatDataAndDimensions(model.Transposed(values, rows, cols), cols, rows)
-	return nil
+	return transpose[float32](t)
+}
+
+func transpose[T float32 | float64](t **tensors.Tensor) error {
+	rows, cols := (*t).Shape().Dim(0), (*t).Shape().Dim(1)
+	values, err := tensors.CopyFlatData[T](*t)
+	if err == nil {
+		*t = tensors.FromFlatDataAndDimensions(model.Transposed(values, rows, cols), cols, rows)
+	}
+	return err
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/testbackend"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // cpuTime is what all threads of the process have computed: of a machine that others use too, the better clock.
@@ -50,20 +51,11 @@ func (s *shapeCount) add(b data.Batch) (compiles bool) {
 	return compiles
 }
 
-// measure reports what n runs of fn took, and what a batch is.
-func (s *shapeCount) measure(b *testing.B, fn func() error) {
-	var wall []time.Duration
-	before := cpuTime()
-	for b.Loop() {
-		began := time.Now()
-		if err := fn(); err != nil {
-			b.Fatal(err)
-		}
-		wall = append(wall, time.Since(began))
-	}
+// report reports what each of these durations took, of so much processor time in all, and what a batch is.
+func (s *shapeCount) report(b *testing.B, wall []time.Duration, cpu time.Duration) {
 	slices.Sort(wall)
 	milliseconds := func(d time.Duration) float64 { return d.Seconds() * 1e3 }
-	b.ReportMetric(milliseconds(cpuTime()-before)/float64(len(wall)), "cpu-ms/op")
+	b.ReportMetric(milliseconds(cpu)/float64(len(wall)), "cpu-ms/op")
 	b.ReportMetric(milliseconds(wall[0]), "least-ms/op")
 	b.ReportMetric(milliseconds(wall[len(wall)/2]), "median-ms/op")
 	b.ReportMetric(float64(len(s.shapes)), "graphs")
@@ -71,55 +63,67 @@ func (s *shapeCount) measure(b *testing.B, fn func() error) {
 	b.ReportMetric(float64(s.total)/float64(s.batches), "computed/batch")
 }
 
-func benchmarked(b *testing.B, pad data.Padding) *trainer {
+func benchmarked(b *testing.B, pad data.Padding) *run {
 	b.Helper()
 	backends, c := testbackend.All(b), benchmarkConfig()
 	c.Pad = string(pad)
-	tr := newTrainer(c, Options{Backend: backends[len(backends)-1], Out: filepath.Join(b.TempDir(), "run")})
-	b.Cleanup(tr.close)
-	if err := tr.create(b.Context()); err != nil {
+	r := newRun(c, Options{Backend: backends[len(backends)-1], Sources: embedded(), Out: filepath.Join(b.TempDir(), "run")})
+	b.Cleanup(r.close)
+	if err := r.create(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	return tr
+	return r
 }
 
-// BenchmarkStep is one step of training for each padding, its graphs compiled before.
+// BenchmarkStep is the steps of a run for each padding, but the first epoch's, in which graphs are compiled.
 func BenchmarkStep(b *testing.B) {
 	for _, pad := range []data.Padding{data.PadFixed, data.PadBucket, data.PadPacked} {
 		b.Run(string(pad), func(b *testing.B) {
-			tr := benchmarked(b, pad)
-			var s shapeCount
-			for i := range tr.config.Steps {
-				batch, err := tr.batch(i)
-				if err != nil {
+			for b.Loop() {
+				r := benchmarked(b, pad)
+				var s shapeCount
+				var wall []time.Duration
+				var last time.Time
+				var before time.Duration
+				r.loop.On = func(e loop.Event) {
+					step, ok := e.(loop.Step)
+					if !ok {
+						return
+					}
+					if batch, err := r.job.batch(step.Step - 1); err != nil {
+						b.Error(err)
+					} else {
+						s.add(batch)
+					}
+					switch now := time.Now(); {
+					case step.Step == r.job.order.StepsPerEpoch():
+						before = cpuTime()
+					case step.Step > r.job.order.StepsPerEpoch():
+						wall = append(wall, now.Sub(last))
+					}
+					last = time.Now()
+				}
+				if err := r.loop.Run(b.Context()); err != nil {
 					b.Fatal(err)
 				}
-				if !s.add(batch) {
-					continue
-				}
-				tr.progress.Step = i
-				if err := tr.step(); err != nil {
-					b.Fatal(err)
-				}
+				s.report(b, wall, cpuTime()-before)
 			}
-			tr.progress.Step = 0
-			s.measure(b, tr.step)
 		})
 	}
 }
 
 // BenchmarkEvaluate is the logits of the validation split for each padding.
 func BenchmarkEvaluate(b *testing.B) {
-	tr := benchmarked(b, data.PadPacked)
-	p, err := NewPredictor(tr.options.Backend, tr.in.checkpoint)
+	r := benchmarked(b, data.PadPacked)
+	p, err := NewPredictor(r.options.Backend, r.job.inputs.checkpoint)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer p.Close()
-	rows := tr.in.validation.rows
+	rows := r.job.inputs.validation.rows
 	for _, pad := range []data.Padding{data.PadBucket, data.PadPacked} {
 		b.Run(string(pad), func(b *testing.B) {
-			layout := evaluationLayout(&tr.config)
+			layout := r.config.evaluationLayout()
 			layout.Padding = pad
 			var s shapeCount
 			for batch, err := range layout.batches(rows, 0) {
@@ -128,14 +132,20 @@ func BenchmarkEvaluate(b *testing.B) {
 				}
 				s.add(batch)
 			}
-			logits := func() error {
-				_, err := p.Logits(b.Context(), rows, layout, nil)
-				return err
+			logits := func() {
+				if _, err := p.Logits(b.Context(), rows, layout, nil); err != nil {
+					b.Fatal(err)
+				}
 			}
-			if err := logits(); err != nil { // compiles
-				b.Fatal(err)
+			logits() // compiles
+			var wall []time.Duration
+			before := cpuTime()
+			for b.Loop() {
+				began := time.Now()
+				logits()
+				wall = append(wall, time.Since(began))
 			}
-			s.measure(b, logits)
+			s.report(b, wall, cpuTime()-before)
 		})
 	}
 }

@@ -8,9 +8,11 @@ import (
 	"testing"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/testbackend"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // Gradient checkpointing computes the same: loss and gradients, with dropout, padded and packed, frozen kernels and
@@ -24,25 +26,27 @@ func TestGradientCheckpointing(t *testing.T) {
 			method string
 			pad    data.Padding
 		}{"deep-compressed", data.PadPacked}) {
-			gradients := func(checkpointing bool) (float64, [][]float64, *program) {
+			gradients := func(checkpointing bool) (float64, [][]float64, loop.Objective) {
 				c := long(tc.method)
 				c.Pad, c.Dropout, c.GradientCheckpointing = string(tc.pad), 0.1, checkpointing
 				tr := created(t, b, c)
+				objective := tr.job.objective()
+				values := tr.loop.Parameters()
 				if tc.method != "full" {
-					general(t, tr.program.state, trainDType, 1)
+					values = general(t, objective.Params, dtypes.Float32)
 				}
-				batch, err := tr.batch(0)
+				batch, err := tr.job.batch(0)
 				if err != nil {
 					t.Fatal(err)
 				}
-				loss, list := gradientsOf(t, tr.program, batch, 8)
-				return loss, list, tr.program
+				loss, list := gradientsOf(t, b, objective, values, batch, 8)
+				return loss, list, objective
 			}
 			loss, want, _ := gradients(false)
 			again, got, p := gradients(true)
 			agrees(t, tc.method+": loss", 0, again, loss, 1e-6)
 			for i := range want {
-				name := p.state.params[i].name
+				name := p.Params[i].Name
 				if strings.HasSuffix(name, "key.bias") { // rounding: see package model
 					continue
 				}
@@ -55,8 +59,8 @@ func TestGradientCheckpointing(t *testing.T) {
 }
 
 // sized is memory whose graphs are of these sizes, one after the other, and then empty.
-func sized(limit int64, sizes ...int64) Memory {
-	return Memory{Limit: limit, Device: true, Working: func(compute.Executable) (int64, bool) {
+func sized(limit int64, sizes ...int64) loop.Memory {
+	return loop.Memory{Given: limit, Device: true, Working: func(compute.Executable) (int64, bool) {
 		if len(sizes) == 0 {
 			return 0, true
 		}
@@ -76,16 +80,20 @@ func TestEstimate(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr := created(t, b, c)
-	weights, state := bytesOf(weightsOf(tr.in.checkpoint).list), int64(12*tr.program.state.trained())
+	parameters, weights := loop.Trained(tr.loop.Params()), int64(0)
+	for _, w := range weightsOf(tr.job.inputs.checkpoint) {
+		weights += bytesOf(w.Value)
+	}
+	state := int64(12 * parameters)
 	want := Estimate{
-		Batch: 8, Accumulate: 1, Rows: 8, Length: 16, Parameters: tr.program.state.trained(),
+		Batch: 8, Accumulate: 1, Rows: 8, Length: 16, Parameters: parameters,
 		Weights: weights, State: state, Step: 30 << 20, Initialise: 90 << 20, Evaluate: e.Evaluate, Peak: weights + state + 90<<20, Limit: 100 << 20,
 	}
 	if *e != want || e.Fits() != (e.Peak <= 100<<20) || e.Evaluate <= 10<<20 {
 		t.Errorf("estimated %+v, want %+v", *e, want)
 	}
-	o.Memory = Memory{}
-	if _, err := EstimateMemory(t.Context(), c, o); !errors.Is(err, ErrNoEstimate) {
+	o.Memory = loop.Memory{}
+	if _, err := EstimateMemory(t.Context(), c, o); !errors.Is(err, loop.ErrNoEstimate) {
 		t.Errorf("without an engine that knows: %v", err)
 	}
 }
@@ -93,13 +101,13 @@ func TestEstimate(t *testing.T) {
 // A batch that does not fit is split: the run is the one that these parts give, resumed too, and says so.
 func TestAutoBatch(t *testing.T) {
 	b := testbackend.All(t)[0]
-	run := func(c Config, m Memory) (list []float64, notices []string, config RunConfig) {
+	run := func(c Config, m loop.Memory) (list []float64, notices []string, config RunConfig) {
 		out := filepath.Join(t.TempDir(), "run")
-		o := Options{Backend: b, Out: out, Memory: m, OnEvent: func(e Event) {
+		o := Options{Backend: b, Out: out, Memory: m, OnEvent: func(e loop.Event) {
 			switch e := e.(type) {
-			case Step:
+			case loop.Step:
 				list = append(list, e.Loss)
-			case Notice:
+			case loop.Notice:
 				notices = append(notices, e.Text)
 			}
 		}}
@@ -124,19 +132,19 @@ func TestAutoBatch(t *testing.T) {
 		t.Errorf("the same line again asks for batches of %d: %v", resolved.Batch, err)
 	}
 	c.AutoBatch, c.Batch, c.Accumulate = false, 2, 4
-	if want, _, _ := run(c, Memory{}); !slices.Equal(got, want) {
+	if want, _, _ := run(c, loop.Memory{}); !slices.Equal(got, want) {
 		t.Errorf("losses %v, of the parts %v", got, want)
 	}
 
 	c = small()
 	c.Method, c.AutoBatch = "vanilla", true
 	for name, tc := range map[string]struct {
-		memory Memory
+		memory loop.Memory
 		want   string
 	}{
-		"too large":   {Memory{Limit: 1, Device: true, Working: sized(0).Working}, "a batch of one example takes"},
-		"not known":   {Memory{Device: true, Working: sized(0).Working}, "how much memory there is is not known; say so with --memory"},
-		"no estimate": {Memory{Limit: 1}, ErrNoEstimate.Error()},
+		"too large":   {loop.Memory{Given: 1, Device: true, Working: sized(0).Working}, "a batch of one example takes"},
+		"not known":   {loop.Memory{Device: true, Working: sized(0).Working}, "how much memory there is is not known; say so with --memory"},
+		"no estimate": {loop.Memory{Given: 1}, loop.ErrNoEstimate.Error()},
 	} {
 		_, err := Train(t.Context(), c, Options{Backend: b, Out: filepath.Join(t.TempDir(), "run"), Memory: tc.memory})
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -152,8 +160,8 @@ func TestWarningOfMemory(t *testing.T) {
 	c.Method = "vanilla"
 	trainSmall(t, testbackend.All(t)[0], c, filepath.Join(t.TempDir(), "run"), func(o *Options) {
 		o.Memory = sized(1<<30, 2<<30)
-		o.OnEvent = func(e Event) {
-			if n, ok := e.(Notice); ok && strings.Contains(n.Text, "a step takes") {
+		o.OnEvent = func(e loop.Event) {
+			if n, ok := e.(loop.Notice); ok && strings.Contains(n.Text, "a step takes") {
 				notices = append(notices, n.Text)
 			}
 		}
@@ -170,7 +178,7 @@ func TestUpcomingShapes(t *testing.T) {
 	tr := created(t, testbackend.All(t)[0], c)
 	var want [][]int
 	for i := 3; i < c.Steps; i++ {
-		b, err := tr.batch(i)
+		b, err := tr.job.batch(i)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +186,7 @@ func TestUpcomingShapes(t *testing.T) {
 			want = append(want, dims)
 		}
 	}
-	list, err := tr.Upcoming(3)
+	list, err := tr.job.Upcoming(3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +194,7 @@ func TestUpcomingShapes(t *testing.T) {
 		t.Fatalf("%d shapes, want %v, two or more", len(list), want)
 	}
 	for i, b := range list {
-		if dims := b.Args[0].Shape().Dimensions; !slices.Equal(dims, want[i]) {
+		if dims := b.Args(dtypes.Float32)[0].Shape().Dimensions; !slices.Equal(dims, want[i]) {
 			t.Errorf("shape %d is %v, want %v", i, dims, want[i])
 		}
 	}

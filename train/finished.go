@@ -59,8 +59,8 @@ func ReadFinished(ctx context.Context, dir string, o OpenOptions) (*Finished, er
 
 // ReadAdapterInfo reads what the adapter of a finished run is, without its tensors or its model.
 func ReadAdapterInfo(dir string) (AdapterInfo, error) {
-	info, err := readAdapterInfo(filepath.Join(dir, adapterDir))
-	return info, unfinished(dir, err)
+	d, err := readDescription(filepath.Join(dir, adapterDir))
+	return d.AdapterInfo, unfinished(dir, err)
 }
 
 // unfinished adds the way to go on to an error of reading an adapter.

@@ -15,14 +15,20 @@ import (
 	"testing"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/builtin"
+	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/internal/safetensors"
 	"github.com/deeplora/deeplora/internal/testshared"
+	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // scratch holds what tests share; TestMain removes it.
@@ -154,7 +160,7 @@ func small() Config {
 
 func trainSmall(t *testing.T, b compute.Backend, c Config, out string, more ...func(*Options)) *Result {
 	t.Helper()
-	o := Options{Backend: b, Out: out, Provenance: Provenance{Backend: b.Name(), Threads: 1}}
+	o := Options{Backend: b, Out: out, Sources: embedded(), Provenance: Provenance{Backend: b.Name(), Threads: 1}}
 	for _, f := range more {
 		f(&o)
 	}
@@ -168,8 +174,8 @@ func trainSmall(t *testing.T, b compute.Backend, c Config, out string, more ...f
 // losses collects the loss of every step.
 func losses(list *[]float64) func(*Options) {
 	return func(o *Options) {
-		o.OnEvent = func(e Event) {
-			if s, ok := e.(Step); ok {
+		o.OnEvent = func(e loop.Event) {
+			if s, ok := e.(loop.Step); ok {
 				*list = append(*list, s.Loss)
 			}
 		}
@@ -177,14 +183,94 @@ func losses(list *[]float64) func(*Options) {
 }
 
 // created is a run of which everything is ready for the first step.
-func created(t *testing.T, b compute.Backend, c Config) *trainer {
+func created(t *testing.T, b compute.Backend, c Config) *run {
 	t.Helper()
-	tr := newTrainer(c, Options{Backend: b, Out: filepath.Join(t.TempDir(), "run")})
-	t.Cleanup(tr.close)
-	if err := tr.create(t.Context()); err != nil {
+	r := newRun(c, Options{Backend: b, Sources: embedded(), Out: filepath.Join(t.TempDir(), "run")})
+	t.Cleanup(r.close)
+	if err := r.create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return tr
+	return r
+}
+
+// embedded are the sources of the command line.
+func embedded() Sources {
+	return Sources{Models: map[string]fs.FS{BuiltinModel: builtin.Model()}, Data: builtin.Data()}
+}
+
+// general gives every parameter random values of order 1, scaled so that a product of factors stays so: starts are too
+// special (zeros, multiples of the identity) to see faults at.
+func general(t *testing.T, params []loop.Param, dtype dtypes.DType) (values []loop.NamedTensor) {
+	t.Helper()
+	for _, p := range params {
+		flat := make([]float64, shapes.Make(dtype, p.Shape...).Size())
+		for i, r := 0, rng.New(7, p.Name); i < len(flat); i++ {
+			flat[i] = r.Normal() / math.Sqrt(float64(slices.Min(p.Shape)))
+		}
+		values = append(values, loop.NamedTensor{Name: p.Name, Value: inDType(flat, dtype, p.Shape...)})
+	}
+	return values
+}
+
+func inDType(flat []float64, dtype dtypes.DType, dims ...int) *tensors.Tensor {
+	if dtype == dtypes.Float64 {
+		return tensors.FromFlatDataAndDimensions(flat, dims...)
+	}
+	narrow := make([]float32, len(flat))
+	for i, v := range flat {
+		narrow[i] = float32(v)
+	}
+	return tensors.FromFlatDataAndDimensions(narrow, dims...)
+}
+
+// gradientsOf are the loss of one batch and its gradients by every parameter, of the objective's graph.
+func gradientsOf(t *testing.T, b compute.Backend, o loop.Objective, values []loop.NamedTensor, batch data.Batch, total float64) (loss float64, gradients [][]float64) {
+	t.Helper()
+	dtype := values[0].Value.DType()
+	all := append(slices.Clone(o.Frozen), values...)
+	exec := MustNewExec(b, func(in []*Node) []*Node {
+		weights, in := byName(all, in)
+		args, in := graphx.Split(in, o.Inputs)
+		loss := o.Loss(weights, args, in[0], in[1])
+		var moving []*Node
+		for _, p := range o.Params {
+			moving = append(moving, weights(p.Name))
+		}
+		return append([]*Node{loss}, Gradient(loss, moving...)...)
+	})
+	defer exec.Finalize()
+	args := append(argsOf(all), graphx.Donated(b, batch.Args(dtype))...)
+	out, err := exec.Call(append(args, []uint32{1, 2}, graphx.Scalar(total, dtype))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range out[1:] {
+		gradients = append(gradients, float64s(t, g))
+	}
+	return float64s(t, out[0])[0], gradients
+}
+
+// float64s copies a tensor of either precision.
+func float64s(t *testing.T, x *tensors.Tensor) []float64 {
+	t.Helper()
+	if x.DType() == dtypes.Float64 {
+		return tensors.MustCopyFlatData[float64](x)
+	}
+	var wide []float64
+	for _, v := range tensors.MustCopyFlatData[float32](x) {
+		wide = append(wide, float64(v))
+	}
+	return wide
+}
+
+// adapterNames are the registered methods; deep-compressed, which does most, is the last.
+func adapterNames() (names []string) {
+	for _, m := range lora.Methods() {
+		if m.Name != "deep-compressed" {
+			names = append(names, m.Name)
+		}
+	}
+	return append(names, "deep-compressed")
 }
 
 // full reports whether every variant of a test is tried on this engine: XLA compiles for most of the time that
@@ -200,10 +286,12 @@ func some[T any](b compute.Backend, variants ...T) []T {
 }
 
 // poison makes a parameter NaN.
-func poison(t *testing.T, p *param) {
-	t.Helper()
-	n := makeShape(trainDType, p.shape...).Size()
-	p.value = tensors.FromFlatDataAndDimensions(slices.Repeat([]float32{float32(math.NaN())}, n), p.shape...)
+func poison(p loop.NamedTensor) {
+	tensors.MustMutableFlatData(p.Value, func(flat []float32) {
+		for i := range flat {
+			flat[i] = float32(math.NaN())
+		}
+	})
 }
 
 // What differs between runs in messages: sums and sizes.

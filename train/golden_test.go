@@ -1,16 +1,19 @@
 package train
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -20,6 +23,7 @@ import (
 	"github.com/deeplora/deeplora/internal/testshared"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // goldenRun is one of the 20-step trainings of tiny_bert.json, made with PyTorch in float64.
@@ -57,15 +61,28 @@ func readGolden(t *testing.T) golden {
 	return g
 }
 
-// goldenProgram is the program of one golden run, its factors set to the stored ones.
-func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype dtypes.DType, padding data.Padding) tuned {
+// goldenJob trains the golden model on its one batch.
+type goldenJob struct {
+	objective loop.Objective
+	adapted   *adaptation
+	batch     data.Batch
+}
+
+func (j *goldenJob) Batch(int) (loop.Batch, error)                   { return j.batch, nil }
+func (j *goldenJob) Score(loop.Metrics) float64                      { return 0 }
+func (j *goldenJob) Write(string, []loop.NamedTensor) error          { return nil }
+func (j *goldenJob) Read(string) (map[string]*tensors.Tensor, error) { return nil, nil }
+
+func (j *goldenJob) Evaluate(context.Context, []loop.NamedTensor, func(done, total int)) (loop.Metrics, error) {
+	return nil, nil
+}
+
+// newGoldenJob is the job of one golden run, its factors set to the stored ones.
+func newGoldenJob(t *testing.T, g golden, r goldenRun, dtype dtypes.DType, padding data.Padding) *goldenJob {
 	t.Helper()
 	c, err := model.Load(os.DirFS(testshared.Path(t, "reference", "tiny_bert")), model.LoadOptions{DType: dtype})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if r.LossKind == "mse" {
-		c.Config.ProblemType = model.Regression
 	}
 	method := map[string]string{"vanilla": "vanilla", "narrow": "deep-narrow", "compressed": "deep-compressed"}[r.Kind]
 	settings := lora.Defaults()
@@ -78,40 +95,46 @@ func goldenProgram(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype
 	for _, k := range g.Kernels {
 		names = append(names, "^"+k.Name+"$")
 	}
-	selected, err := SelectKernels(c.Config, "", names, 0)
+	j := &goldenJob{adapted: adaptedBy(t, adapter, c.Config, lora.Scope{Patterns: names}), batch: goldenBatch(t, r.LossKind)}
+	if padding == data.PadPacked {
+		j.batch = packed(t, j.batch)
+	}
+	factors := goldenFactors(t, r.Kind, "tiny_bert_adapters.safetensors", dtype)
+	params := j.adapted.params()
+	for i := range params {
+		params[i].Draw = factors[params[i].Name].LocalClone
+	}
+	loss := crossEntropy
+	if r.LossKind == "mse" { // the golden model has three outputs and regresses the first
+		loss = firstOutputSquared
+	}
+	j.objective = loop.Objective{
+		Params: params, Frozen: weightsOf(c), Inputs: batchInputs(padding), DType: dtype,
+		Loss: func(weights func(name string) *Node, in []*Node, key, total *Node) *Node {
+			batch := batchOf(padding, in)
+			bert := &model.BERT{Config: c.Config, Weights: weights, Hook: adapted(j.adapted.deltas(weights)), Dropout: &model.Dropout{Key: key}}
+			return weightedMean(loss(bert.Logits(batch.inputs), batch.labels), batch.weights, total)
+		},
+	}
+	return j
+}
+
+// adaptedBy is an adapter on the kernels of a scope.
+func adaptedBy(t *testing.T, adapter lora.Adapter, c *model.Config, scope lora.Scope) *adaptation {
+	t.Helper()
+	kernels, _, _, err := SelectKernels(c, scope)
 	if err != nil {
 		t.Fatal(err)
 	}
-	kernels := selected.Kernels
 	var sites []lora.Site
 	for _, k := range kernels {
 		sites = append(sites, lora.Site{Name: k.Name, In: k.In, Out: k.Out})
 	}
-	p := &program{backend: b, weights: weightsOf(c), inputs: fineTuningInputs(padding), decay: r.WeightDecay, dtype: dtype}
-	loss := lossOf(c.Config.ProblemType)
-	if r.LossKind == "mse" { // the golden model has three outputs and regresses the first
-		loss = firstOutputSquared
-	}
-	if p.state, err = newState(adapter, sites, kernels, nil); err != nil {
+	a, err := adapt(adapter, kernels, sites)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.state.restore(goldenFactors(t, r.Kind, "tiny_bert_adapters.safetensors", dtype), nil); err != nil {
-		t.Fatal(err)
-	}
-	p.state.zeroMoments(dtype)
-	p.objective = fineTuning(c.Config, adapter, p.state, loss, false)
-	if err := p.compile(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.finalize)
-	return tuned{p, c.Config, adapter}
-}
-
-// tuned is a program of fine-tuning with what its objective was made of.
-type tuned struct {
-	*program
-	config  *model.Config
-	adapter lora.Adapter
+	return a
 }
 
 // goldenFactors reads the factors of one kind, by our names.
@@ -133,9 +156,7 @@ func goldenFactors(t *testing.T, kind, file string, dtype dtypes.DType) map[stri
 			t.Fatal(err)
 		}
 		info, _ := f.Info(name)
-		if factors[ours], err = ownDType(tensors.FromFlatDataAndDimensions(values, info.Shape...), dtype); err != nil {
-			t.Fatal(err)
-		}
+		factors[ours] = inDType(values, dtype, info.Shape...)
 	}
 	return factors
 }
@@ -221,56 +242,88 @@ func TestT23GoldenTraining(t *testing.T) {
 
 // trainGolden replays a golden run and compares losses, gradient norms, ‖ΔK‖ and final factors.
 func trainGolden(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype dtypes.DType, rel float64, padding data.Padding) {
-	p := goldenProgram(t, b, g, r, dtype, padding)
-	batch := goldenBatch(t, r.LossKind)
-	if padding == data.PadPacked {
-		batch = packed(t, batch)
+	j := newGoldenJob(t, g, r, dtype, padding)
+	before := bitsOf(t, j.objective.Frozen)
+	out := t.TempDir()
+	l, err := loop.New(loop.Plan{
+		Steps: r.Steps, Accumulate: 1, LR: r.LR, Warmup: r.Warmup, DecayRatio: r.DecayRatio, WeightDecay: r.WeightDecay, Keep: 1,
+	}, j.objective, j, loop.Options{Backend: b, Out: out})
+	if err != nil {
+		t.Fatal(err)
 	}
-	before := bitsOf(t, p.weights.list)
-	for step := range r.Steps {
-		u := update{number: step + 1, lr: rate(step, r.Steps, r.Warmup, r.LR, r.DecayRatio), total: 4, dropout: [][2]uint32{{1, 2}}}
-		if math.Abs(u.lr-r.Rates[step]) > 1e-15 {
-			t.Fatalf("step %d: rate %g, want %g", step, u.lr, r.Rates[step])
+	defer l.Close()
+	if err := l.Begin(t.Context(), "initialise"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	steps := loggedSteps(t, out)
+	if len(steps) != r.Steps {
+		t.Fatalf("%d steps, want %d", len(steps), r.Steps)
+	}
+	for i, s := range steps {
+		if math.Abs(s.LR-r.Rates[i]) > 1e-15 {
+			t.Fatalf("step %d: rate %g, want %g", i, s.LR, r.Rates[i])
 		}
-		loss, norm, err := p.run([]Batch{{Args: batchArgs(batch, dtype)}}, u)
-		if err != nil {
-			t.Fatal(err)
-		}
-		agrees(t, "loss", step, loss, r.Loss[step], rel)
+		agrees(t, "loss", i, s.Loss, r.Loss[i], rel)
 		if r.Gamma != 0 { // the golden norm counts frozen factors too, ours what moves
-			agrees(t, "gradient norm", step, norm, r.GradNorm[step], rel)
+			agrees(t, "gradient norm", i, s.Norm, r.GradNorm[i], rel)
 		}
 	}
-	m, err := newMerger(b, p.adapter)
+	values := map[string]*tensors.Tensor{}
+	for _, p := range l.Parameters() {
+		values[p.Name] = p.Value
+	}
+	m, err := newMerger(b, j.adapted.adapter)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.finalize()
-	for _, s := range p.state.sites {
-		agrees(t, "‖ΔK‖ of "+s.kernel.Name, r.Steps, deltaNorm(t, m, p, s), r.Delta[s.kernel.Name], rel)
+	for _, s := range j.adapted.sites {
+		agrees(t, "‖ΔK‖ of "+s.kernel.Name, r.Steps, deltaNorm(t, m, s, values), r.Delta[s.kernel.Name], rel)
 	}
-	if !slices.Equal(before, bitsOf(t, p.weights.list)) {
+	if !slices.Equal(before, bitsOf(t, j.objective.Frozen)) {
 		t.Error("frozen weights changed") // T24
 	}
 	if r.Gamma == 0 {
 		start := goldenFactors(t, r.Kind, "tiny_bert_adapters.safetensors", dtype)
-		for _, q := range p.state.params {
-			moved := !q.value.Equal(start[q.name])
-			if outer := strings.HasSuffix(q.name, ".left") || strings.HasSuffix(q.name, ".right"); moved == outer {
-				t.Errorf("γ = 0: %s moved: %v", q.name, moved) // T10
+		for name, value := range values {
+			moved := !value.Equal(start[name])
+			if outer := strings.HasSuffix(name, ".left") || strings.HasSuffix(name, ".right"); moved == outer {
+				t.Errorf("γ = 0: %s moved: %v", name, moved) // T10
 			}
 		}
 	}
 }
 
-// deltaNorm is ‖ΔK‖, from merging into a kernel of zeros.
-func deltaNorm(t *testing.T, m *merger, p tuned, s site) float64 {
+// loggedStep is a step's line of metrics.jsonl.
+type loggedStep struct {
+	Loss float64 `json:"loss"`
+	LR   float64 `json:"lr"`
+	Norm float64 `json:"gradient_norm"`
+}
+
+func loggedSteps(t *testing.T, run string) (steps []loggedStep) {
 	t.Helper()
-	var factors []*tensors.Tensor
-	for _, q := range p.state.params[s.first : s.first+s.factors] {
-		factors = append(factors, q.value)
+	for line := range strings.Lines(string(fileBytes(t, filepath.Join(run, loop.LogFile)))) {
+		var s loggedStep
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, s)
 	}
-	delta, err := m.merge(tensors.FromShape(makeShape(dtypes.Float64, s.kernel.In, s.kernel.Out)), factors)
+	return steps
+}
+
+// deltaNorm is ‖ΔK‖, from merging into a kernel of zeros.
+func deltaNorm(t *testing.T, m *merger, s site, values map[string]*tensors.Tensor) float64 {
+	t.Helper()
+	factors, err := s.tensors(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delta, err := m.merge(tensors.FromShape(shapes.Make(dtypes.Float64, s.kernel.In, s.kernel.Out)), factors)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,11 +342,11 @@ func agrees(t *testing.T, what string, step int, got, want, rel float64) {
 }
 
 // bitsOf copies tensors, to see later whether one changed.
-func bitsOf(t *testing.T, list []*tensors.Tensor) []byte {
+func bitsOf(t *testing.T, list []loop.NamedTensor) []byte {
 	t.Helper()
 	var all []byte
 	for _, x := range list {
-		if err := x.ConstBytes(func(b []byte) { all = append(all, b...) }); err != nil {
+		if err := x.Value.ConstBytes(func(b []byte) { all = append(all, b...) }); err != nil {
 			t.Fatal(err)
 		}
 	}

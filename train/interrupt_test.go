@@ -8,8 +8,9 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/internal/testbackend"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // A run that is cancelled before its first step or in its last evaluation says so and goes on, as one that is
@@ -20,20 +21,23 @@ func TestInterruptedOutsideTheLoop(t *testing.T) {
 	c.Steps, c.Warmup, c.EvalBatch = 2, 0, 8 // several batches to evaluate
 	whole := filepath.Join(t.TempDir(), "whole")
 	trainSmall(t, b, c, whole)
-	for name, when := range map[string]func(Event) bool{
-		"initialise": func(e Event) bool { p, ok := e.(Phase); return ok && p.Name == "initialise "+c.Method && p.Done == 3 },
-		"evaluate":   func(e Event) bool { p, ok := e.(Phase); return ok && p.Name == "evaluate" },
+	for name, when := range map[string]func(loop.Event) bool{
+		"initialise": func(e loop.Event) bool {
+			p, ok := e.(loop.Phase)
+			return ok && p.Name == "initialise "+c.Method && p.Done == 3
+		},
+		"evaluate": func(e loop.Event) bool { p, ok := e.(loop.Phase); return ok && p.Name == "evaluate" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "run")
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			_, err := Train(ctx, c, Options{Backend: b, Out: out, OnEvent: func(e Event) {
+			_, err := Train(ctx, c, Options{Backend: b, Out: out, OnEvent: func(e loop.Event) {
 				if when(e) {
 					cancel()
 				}
 			}})
-			if !errors.Is(err, ErrInterrupted) || !errors.Is(err, context.Canceled) {
+			if !errors.Is(err, loop.ErrInterrupted) || !errors.Is(err, context.Canceled) {
 				t.Fatalf("error %v, want one that says the run was interrupted", err)
 			}
 			trainSmall(t, b, c, out, func(o *Options) { o.Resume = true })
@@ -86,10 +90,10 @@ func TestResolvedAsTheRun(t *testing.T) {
 	if !reflect.DeepEqual(got, saved.Config) {
 		t.Errorf("resolved %+v\nwant     %+v", got, saved.Config)
 	}
-	if _, err := ReadRunConfig(t.TempDir()); !errors.Is(err, ErrNoRun) {
-		t.Errorf("an empty directory: error %v, want ErrNoRun", err)
+	if _, err := ReadRunConfig(t.TempDir()); !errors.Is(err, rundir.ErrNoRun) {
+		t.Errorf("an empty directory: error %v, want rundir.ErrNoRun", err)
 	}
-	if _, err := Open(t.Context(), t.TempDir(), b, data.HubOptions{Offline: true}); !errors.Is(err, ErrNoRun) {
-		t.Errorf("open an empty directory: error %v, want ErrNoRun", err)
+	if _, err := Open(t.Context(), t.TempDir(), b, OpenOptions{}); !errors.Is(err, rundir.ErrNoRun) {
+		t.Errorf("open an empty directory: error %v, want rundir.ErrNoRun", err)
 	}
 }

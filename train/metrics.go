@@ -27,7 +27,7 @@ func Measure(task data.Task, logits [][]float32, labels []float64) (loop.Metrics
 	predicted := make([]float64, len(logits))
 	for i, row := range logits {
 		if predicted[i] = float64(row[0]); !task.Regression() {
-			predicted[i] = float64(Argmax(row))
+			predicted[i] = float64(argmax(row))
 		}
 	}
 	m := loop.Metrics{}
@@ -41,8 +41,8 @@ func Measure(task data.Task, logits [][]float32, labels []float64) (loop.Metrics
 	return m, nil
 }
 
-// Argmax is the index of the largest value, the first of equals.
-func Argmax(row []float32) int {
+// argmax is the index of the largest value, the first of equals.
+func argmax(row []float32) int {
 	best := 0
 	for i, v := range row {
 		if v > row[best] {

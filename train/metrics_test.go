@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // Every metric against scikit-learn's and SciPy's; null in the goldens is undefined, NaN here.
@@ -17,7 +18,7 @@ func TestMetricsAgainstGoldens(t *testing.T) {
 		Cases []struct {
 			Name              string
 			Predicted, Labels []float64
-			Metrics           Metrics
+			Metrics           loop.Metrics
 		}
 	}
 	text, err := os.ReadFile("testdata/metrics.json")
@@ -95,11 +96,11 @@ func TestMeasure(t *testing.T) {
 
 // JSON has no NaN: undefined is null, there and back.
 func TestUndefinedMetricsAreNull(t *testing.T) {
-	text, err := json.Marshal(Metrics{"pearson": math.NaN(), "accuracy": 0.5})
+	text, err := json.Marshal(loop.Metrics{"pearson": math.NaN(), "accuracy": 0.5})
 	if err != nil || string(text) != `{"accuracy":0.5,"pearson":null}` {
 		t.Fatalf("%s, error %v", text, err)
 	}
-	var back Metrics
+	var back loop.Metrics
 	if err := json.Unmarshal(text, &back); err != nil {
 		t.Fatal(err)
 	}

@@ -7,9 +7,11 @@ import (
 	"testing"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/testbackend"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // long is small's run over examples of all lengths, without dropout, so large steps that differences would show.
@@ -26,7 +28,7 @@ func long(method string) Config {
 func TestPaddingIsTheSameModel(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
 		tr := created(t, b, long("vanilla"))
-		p, err := NewPredictor(b, tr.in.checkpoint)
+		p, err := NewPredictor(b, tr.job.inputs.checkpoint)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +43,7 @@ func TestPaddingIsTheSameModel(t *testing.T) {
 			}
 			return flat
 		}
-		rows := tr.in.validation.rows
+		rows := tr.job.inputs.validation.rows
 		fixed := logits(rows, data.PadFixed, 8)
 		for _, tc := range some(b, struct {
 			padding data.Padding
@@ -107,27 +109,29 @@ func TestPackedGradients(t *testing.T) {
 			if method == "deep-wide" {
 				c.Scope, c.MinDim = "all-dense", 8
 			}
-			gradients := func(padding data.Padding) (float64, [][]float64, *program) {
+			gradients := func(padding data.Padding) (float64, [][]float64, loop.Objective) {
 				c.Pad = string(padding)
 				tr := created(t, b, c)
+				objective := tr.job.objective()
+				values := tr.loop.Parameters()
 				if method != "full" {
-					general(t, tr.program.state, trainDType, 1)
+					values = general(t, objective.Params, dtypes.Float32)
 				}
-				batch, err := tr.batch(2) // the last of an epoch, and short
+				batch, err := tr.job.batch(2) // the last of an epoch, and short
 				if err != nil {
 					t.Fatal(err)
 				}
 				if n := slices.Index(batch.Weights, 0); n != 4 {
 					t.Fatalf("%d real examples, want a short batch of 4", n)
 				}
-				loss, list := gradientsOf(t, tr.program, batch, 4)
-				return loss, list, tr.program
+				loss, list := gradientsOf(t, b, objective, values, batch, 4)
+				return loss, list, objective
 			}
 			loss, want, _ := gradients(data.PadFixed)
 			packedLoss, got, p := gradients(data.PadPacked)
 			agrees(t, method+": loss", 0, packedLoss, loss, 1e-5)
 			for i := range want {
-				name := p.state.params[i].name
+				name := p.Params[i].Name
 				if strings.HasSuffix(name, "key.bias") { // rounding: see package model
 					continue
 				}
@@ -144,7 +148,7 @@ func TestPlannedShapes(t *testing.T) {
 	b := testbackend.All(t)[0]
 	c := small()
 	c.Pad, c.MaxLength, c.Shots, c.Steps = string(data.PadPacked), 48, 60, 30
-	one, two := created(t, b, c), created(t, b, c)
+	one, two := created(t, b, c).job, created(t, b, c).job
 	if one.packing.Length != two.packing.Length || !slices.Equal(one.packing.Rows, two.packing.Rows) {
 		t.Errorf("planned %+v and %+v", one.packing, two.packing)
 	}

@@ -189,12 +189,12 @@ func (p *Predictor) Interpret(logits []float32) Prediction {
 		score := float64(logits[0])
 		return Prediction{Score: &score, Logits: logits}
 	}
-	return Prediction{Label: p.Labels()[Argmax(logits)], Probabilities: softmax(logits), Logits: logits}
+	return Prediction{Label: p.Labels()[argmax(logits)], Probabilities: softmax(logits), Logits: logits}
 }
 
 // softmax in float64, from the largest logit down.
 func softmax(logits []float32) []float64 {
-	largest := float64(logits[Argmax(logits)])
+	largest := float64(logits[argmax(logits)])
 	p, sum := make([]float64, len(logits)), 0.0
 	for i, l := range logits {
 		p[i] = math.Exp(float64(l) - largest)

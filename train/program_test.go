@@ -10,55 +10,22 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
-	. "github.com/gomlx/gomlx/core/graph"
-	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/internal/safetensors"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/internal/testshared"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // precision is a dtype and how far, relatively, results may be off in it.
 type precision struct {
 	dtype dtypes.DType
 	rel   float64
-}
-
-// general gives every parameter random values of order 1, scaled so that a product of factors stays so: starts
-// are too special (zeros, multiples of the identity) to see faults at.
-func general(t *testing.T, s *state, dtype dtypes.DType, size float64) {
-	t.Helper()
-	for i := range s.params {
-		p := &s.params[i]
-		values := make([]float64, makeShape(dtype, p.shape...).Size())
-		for j, r := 0, rng.New(7, p.name); j < len(values); j++ {
-			values[j] = size * r.Normal() / math.Sqrt(float64(slices.Min(p.shape)))
-		}
-		var err error
-		if p.value, err = ownDType(tensors.FromFlatDataAndDimensions(values, p.shape...), dtype); err != nil {
-			t.Fatal(err)
-		}
-		p.draw = nil
-	}
-	s.zeroMoments(dtype)
-}
-
-// gradientsOf are the loss of one batch and its gradients by every parameter.
-func gradientsOf(t *testing.T, p *program, b data.Batch, total float64) (loss float64, gradients [][]float64) {
-	t.Helper()
-	args := append(append(p.values(), donated(p.backend, batchArgs(b, p.dtype))...), []uint32{1, 2}, scalar(total, p.dtype))
-	out, err := p.forward.Call(args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, g := range out[1:] {
-		gradients = append(gradients, float64s(t, g))
-	}
-	return scalarOf(out[0]), gradients
 }
 
 // gap is ‖a-b‖/‖b‖.
@@ -79,21 +46,22 @@ func TestFillerAndPaddingChangeNothing(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
 		c := small()
 		c.Method, c.Dropout, c.TrainHead = "vanilla", 0, true
-		tr := created(t, b, c)
-		general(t, tr.program.state, trainDType, 1)
+		r := created(t, b, c)
+		objective, examples := r.job.objective(), r.job.inputs.train
+		values := general(t, objective.Params, dtypes.Float32)
 		batch := func(index []int, rows, length int) data.Batch {
-			x, err := data.Assemble(tr.in.train.rows, tr.in.train.labels, index, rows, length, 0)
+			x, err := data.Assemble(examples.rows, examples.labels, index, rows, length, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			return x
 		}
-		loss, gradients := gradientsOf(t, tr.program, batch([]int{0, 1, 2}, 3, 16), 3)
+		loss, gradients := gradientsOf(t, b, objective, values, batch([]int{0, 1, 2}, 3, 16), 3)
 		if loss == 0 {
 			t.Fatal("the loss is 0")
 		}
 		for i, g := range gradients {
-			if name := tr.program.state.params[i].name; !slices.ContainsFunc(g, func(v float64) bool { return v != 0 }) && !strings.HasSuffix(name, "key.bias") {
+			if name := objective.Params[i].Name; !slices.ContainsFunc(g, func(v float64) bool { return v != 0 }) && !strings.HasSuffix(name, "key.bias") {
 				t.Errorf("gradient of %s is 0: it proves nothing", name)
 			}
 		}
@@ -102,13 +70,13 @@ func TestFillerAndPaddingChangeNothing(t *testing.T) {
 			rows, length int
 		}
 		for _, tc := range some(b, variant{"five filler rows", 8, 16}, variant{"24 tokens of padding", 3, 40}, variant{"both", 8, 40}) {
-			other, others := gradientsOf(t, tr.program, batch([]int{0, 1, 2}, tc.rows, tc.length), 3)
+			other, others := gradientsOf(t, b, objective, values, batch([]int{0, 1, 2}, tc.rows, tc.length), 3)
 			if math.Abs(other-loss) > 1e-6*loss {
 				t.Errorf("%s: loss %.9g, want %.9g", tc.name, other, loss)
 			}
 			for i, g := range others {
 				if d := gap(g, gradients[i]); d > 1e-5 {
-					t.Errorf("%s: gradient of %s differs by %.2g", tc.name, tr.program.state.params[i].name, d)
+					t.Errorf("%s: gradient of %s differs by %.2g", tc.name, objective.Params[i].Name, d)
 				}
 			}
 		}
@@ -136,7 +104,7 @@ func TestT22KernelGradientsInGroups(t *testing.T) {
 					t.Fatal(err)
 				}
 				k := &kernelGradients{
-					backend: b, config: c.Config, weights: weightsOf(c), loss: crossEntropy, batch: batch, total: 4,
+					backend: b, config: c.Config, weights: weightsOf(c), batch: batch,
 					kernels: c.Config.Kernels(), limit: limit,
 				}
 				for _, kernel := range g.Kernels {
@@ -165,12 +133,12 @@ func TestT30AllDenseOfTheEncoder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	selected, err := SelectKernels(c, "all-dense", nil, 16)
-	if err != nil || selected.Notice != "" || selected.MinDim != 16 {
-		t.Fatalf("selected %+v, error %v", selected, err)
+	selected, minDim, notice, err := SelectKernels(c, lora.Scope{Name: "all-dense", MinDim: 16})
+	if err != nil || notice != "" || minDim != 16 {
+		t.Fatalf("selected %+v with %d, %q, error %v", selected, minDim, notice, err)
 	}
 	var got, want []string
-	for _, k := range selected.Kernels {
+	for _, k := range selected {
 		got = append(got, k.Name)
 	}
 	for _, k := range readGolden(t).Kernels {
@@ -181,14 +149,14 @@ func TestT30AllDenseOfTheEncoder(t *testing.T) {
 	if !slices.Equal(got, want) || len(got) != 15 {
 		t.Errorf("kernels %v\nwant %v", got, want)
 	}
-	_, err = SelectKernels(c, "all-dense", nil, 512)
+	_, _, _, err = SelectKernels(c, lora.Scope{Name: "all-dense", MinDim: 512})
 	if text := "no kernel matches a min dimension of 512; the largest found among 16 kernels is 32: lower the bound"; errText(err) != text {
 		t.Errorf("got  %v\nwant %s", err, text)
 	}
 }
 
 // mergeable is an encoder of which kernels of every kind are adapted by a method, with general factors.
-func mergeable(t *testing.T, b compute.Backend, method string, dtype dtypes.DType) (*model.Checkpoint, tuned) {
+func mergeable(t *testing.T, method string, dtype dtypes.DType) (*model.Checkpoint, *adaptation, []loop.NamedTensor) {
 	t.Helper()
 	dir := filepath.Join(scratch(), "mergeable")
 	if err := writeModel(dir, map[string]any{"vocab_size": 40, "type_vocab_size": 8}); err != nil {
@@ -204,24 +172,11 @@ func mergeable(t *testing.T, b compute.Backend, method string, dtype dtypes.DTyp
 	if err != nil {
 		t.Fatal(err)
 	}
-	selected, err := SelectKernels(c.Config, "all-dense", nil, 8)
-	if err != nil {
-		t.Fatal(err)
+	a := adaptedBy(t, adapter, c.Config, lora.Scope{Name: "all-dense", MinDim: 8})
+	if len(a.sites) != 10 {
+		t.Fatalf("%d kernels, want three tables, a layer's six and the pooler", len(a.sites))
 	}
-	kernels := selected.Kernels
-	if len(kernels) != 10 {
-		t.Fatalf("%d kernels, want three tables, a layer's six and the pooler", len(kernels))
-	}
-	var sites []lora.Site
-	for _, k := range kernels {
-		sites = append(sites, lora.Site{Name: k.Name, In: k.In, Out: k.Out})
-	}
-	p := &program{backend: b, weights: weightsOf(c), dtype: dtype}
-	if p.state, err = newState(adapter, sites, kernels, nil); err != nil {
-		t.Fatal(err)
-	}
-	general(t, p.state, dtype, 1)
-	return c, tuned{p, c.Config, adapter}
+	return c, a, general(t, a.params(), dtype)
 }
 
 // randomInputs are 32 rows of 12 tokens, of 3 to 12 unmasked.
@@ -246,24 +201,24 @@ func randomInputs() data.Batch {
 func TestT20MergedEqualsAdapted(t *testing.T) {
 	batch := randomInputs()
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, method := range some(b, "vanilla", "deep-wide", "deep-narrow", "deep-compressed") {
+		for _, method := range some(b, adapterNames()...) {
 			for _, p := range some(b, precision{dtypes.Float64, 1e-12}, precision{dtypes.Float32, 1e-5}) {
-				c, program := mergeable(t, b, method, p.dtype)
-				factored := rawLogits(t, program, program.weights, true, batch)
-				plain := rawLogits(t, program, program.weights, false, batch)
-				m, err := newMerger(b, program.adapter)
+				c, a, values := mergeable(t, method, p.dtype)
+				factored := rawLogits(t, b, c.Config, append(weightsOf(c), values...), a, batch)
+				plain := rawLogits(t, b, c.Config, weightsOf(c), nil, batch)
+				e, err := newEvaluator(b, c, a)
 				if err != nil {
 					t.Fatal(err)
 				}
-				weights, merged, err := m.state(c, program.state)
-				m.finalize()
+				weights, merged, err := e.merged(values)
+				e.close()
 				if err != nil {
 					t.Fatal(err)
 				}
 				if len(merged) != 10 || merged[0].DType() != p.dtype {
 					t.Errorf("%d merged kernels of %s", len(merged), merged[0].DType())
 				}
-				if d := gap(rawLogits(t, program, weights, false, batch), factored); !(d <= p.rel) {
+				if d := gap(rawLogits(t, b, c.Config, weights, nil, batch), factored); !(d <= p.rel) {
 					t.Errorf("%s, %s: merged and factored logits differ by %.2g", method, p.dtype, d)
 				}
 				if d := gap(plain, factored); d < 0.1 {
@@ -274,28 +229,15 @@ func TestT20MergedEqualsAdapted(t *testing.T) {
 	})
 }
 
-// rawLogits are the logits in the model's own precision, with the program's adapters beside the weights or not.
-func rawLogits(t *testing.T, p tuned, weights namedTensors, adapters bool, batch data.Batch) []float64 {
+// rawLogits are the logits in the model's own precision, with the adapters of a beside the weights, or none.
+func rawLogits(t *testing.T, b compute.Backend, c *model.Config, weights []loop.NamedTensor, a *adaptation, batch data.Batch) []float64 {
 	t.Helper()
-	args := weights.args()
-	for _, q := range p.state.params {
-		args = append(args, q.value)
+	p, err := newPredictor(b, c, weights, a)
+	if err != nil {
+		t.Fatal(err)
 	}
-	exec := MustNewExec(p.backend, func(in []*Node) []*Node {
-		w, in := split(in, len(weights.list))
-		values, in := split(in, len(p.state.params))
-		named := map[string]*Node{}
-		for i, q := range p.state.params {
-			named[q.name] = values[i]
-		}
-		bert := &model.BERT{Config: p.config, Weights: weights.lookup(w, named), Hook: model.Frozen}
-		if adapters {
-			bert.Hook = adapted(p.state.deltas(p.adapter, bert.Weights))
-		}
-		return []*Node{bert.Logits(encoderInputs(in))}
-	})
-	defer exec.Finalize()
-	out, err := exec.Call(append(args, donated(p.backend, inputArgs(batch))...)...)
+	defer p.Close()
+	out, err := p.padded.Call(append(argsOf(weights), graphx.Donated(b, batch.Tensors())...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,30 +249,33 @@ func TestT10FrozenUnderWeightDecay(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
 		c := small()
 		c.Gamma, c.WeightDecay, c.Warmup, c.Steps = 0, 0.1, 0, 3
-		tr := created(t, b, c)
-		base := bitsOf(t, tr.program.weights.list)
+		r := created(t, b, c)
+		frozen := r.job.objective().Frozen
+		base := bitsOf(t, frozen)
 		start := map[string][]byte{}
-		for _, p := range tr.program.state.params {
-			start[p.name] = bitsOf(t, []*tensors.Tensor{p.value})
+		for _, p := range r.loop.Parameters() {
+			start[p.Name] = bitsOf(t, []loop.NamedTensor{p})
 		}
-		for range c.Steps {
-			if err := tr.step(); err != nil {
-				t.Fatal(err)
+		if err := r.loop.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		moments, err := loop.ReadTensors(filepath.Join(r.options.Out, "checkpoints", "step-3", "optimizer.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range r.loop.Parameters() {
+			outer := strings.HasSuffix(p.Name, ".left") || strings.HasSuffix(p.Name, ".right")
+			if same := slices.Equal(bitsOf(t, []loop.NamedTensor{p}), start[p.Name]); same != outer {
+				t.Errorf("%s kept its bits: %v, want %v", p.Name, same, outer)
+			}
+			if (moments[p.Name+".m"] == nil) != outer {
+				t.Errorf("%s has moments: %v", p.Name, moments[p.Name+".m"] != nil)
 			}
 		}
-		for _, p := range tr.program.state.params {
-			outer := strings.HasSuffix(p.name, ".left") || strings.HasSuffix(p.name, ".right")
-			if same := slices.Equal(bitsOf(t, []*tensors.Tensor{p.value}), start[p.name]); same != outer {
-				t.Errorf("%s kept its bits: %v, want %v", p.name, same, outer)
-			}
-			if (p.m == nil) != outer {
-				t.Errorf("%s has moments: %v", p.name, p.m != nil)
-			}
-		}
-		if !slices.Equal(bitsOf(t, tr.program.weights.list), base) {
+		if !slices.Equal(bitsOf(t, frozen), base) {
 			t.Error("the base model changed")
 		}
-		if n := len(tr.program.weights.list); n != 16+9 {
+		if n := len(frozen); n != 16+9 {
 			t.Errorf("%d frozen tensors, want the whole model, its head too", n)
 		}
 	})

@@ -5,16 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/testbackend"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 func fileBytes(t *testing.T, path string) []byte {
@@ -39,7 +40,7 @@ func sameAdapter(t *testing.T, a, b string) {
 func metricLines(t *testing.T, run string) []string {
 	t.Helper()
 	var lines []string
-	for line := range strings.Lines(string(fileBytes(t, filepath.Join(run, metricsJSONL)))) {
+	for line := range strings.Lines(string(fileBytes(t, filepath.Join(run, loop.LogFile)))) {
 		var fields map[string]any
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
 			t.Fatal(err)
@@ -61,7 +62,7 @@ func TestResumeGivesSameBits(t *testing.T) {
 		stops []int
 		set   func(*Config)
 	}{
-		{"evaluate and select", []int{1, 4, 5}, func(c *Config) { c.EvalEvery, c.SaveEvery, c.Select = 2, 3, SelectBest }},
+		{"evaluate and select", []int{1, 4, 5}, func(c *Config) { c.EvalEvery, c.SaveEvery, c.Select = 2, 3, selectBest }},
 		{"buckets", []int{3}, func(c *Config) { c.Pad, c.Method = string(data.PadBucket), "vanilla" }},
 		{"packed", []int{1, 3}, func(c *Config) { c.Pad, c.Method, c.MaxLength = string(data.PadPacked), "full", 48 }},
 		{"accumulate and head", []int{2}, func(c *Config) {
@@ -69,7 +70,7 @@ func TestResumeGivesSameBits(t *testing.T) {
 		}},
 		{"all at once", []int{4}, func(c *Config) {
 			c.Pad, c.MaxLength = string(data.PadPacked), 48
-			c.Accumulate, c.TrainHead, c.EvalEvery, c.SaveEvery, c.Select = 2, true, 2, 3, SelectBest
+			c.Accumulate, c.TrainHead, c.EvalEvery, c.SaveEvery, c.Select = 2, true, 2, 3, selectBest
 		}},
 	}
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
@@ -98,15 +99,15 @@ func interruptAt(t *testing.T, b compute.Backend, c Config, out string, stop int
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, err := Train(ctx, c, Options{Backend: b, Out: out, OnEvent: func(e Event) {
-		if s, ok := e.(Step); ok && s.Step == stop {
+	_, err := Train(ctx, c, Options{Backend: b, Out: out, OnEvent: func(e loop.Event) {
+		if s, ok := e.(loop.Step); ok && s.Step == stop {
 			cancel()
 		}
 	}})
-	if !errors.Is(err, ErrInterrupted) || !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, loop.ErrInterrupted) || !errors.Is(err, context.Canceled) {
 		t.Fatalf("cancelled at step %d: error %v", stop, err)
 	}
-	if _, err := os.Stat(checkpointPath(out, stop)); err != nil {
+	if _, err := os.Stat(filepath.Join(out, "checkpoints", fmt.Sprint("step-", stop))); err != nil {
 		t.Fatalf("cancelled at step %d: %v", stop, err)
 	}
 	if _, err := ReadResult(out); !errors.Is(err, os.ErrNotExist) {
@@ -175,17 +176,17 @@ func TestTrainingFitsAFewExamples(t *testing.T) {
 // A reopened run evaluates to the very metrics of its result.
 func TestOpenedRunIsTheTrainedOne(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, method := range some(b, "vanilla", "deep-wide", "deep-narrow", "deep-compressed") {
+		for _, method := range some(b, adapterNames()...) {
 			c := small()
 			c.Method, c.TrainHead, c.Steps = method, method == "vanilla", 3
 			dir := filepath.Join(t.TempDir(), "run")
 			r := trainSmall(t, b, c, dir)
-			saved, err := Open(t.Context(), dir, b, data.HubOptions{Offline: true})
+			saved, err := Open(t.Context(), dir, b, OpenOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer saved.Close()
-			split, err := LoadSplit(t.Context(), c.Data, saved.Task, data.Validation, data.HubOptions{})
+			split, err := embedded().Split(t.Context(), c.Data, saved.Task, data.Validation)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -211,10 +212,10 @@ func TestT28CompressionGradient(t *testing.T) {
 		outer := func(set func(*Config)) []byte {
 			c := small()
 			set(&c)
-			var values []*tensors.Tensor
-			for _, p := range created(t, b, c).program.state.params {
-				if strings.HasSuffix(p.name, ".left") || strings.HasSuffix(p.name, ".right") {
-					values = append(values, p.value)
+			var values []loop.NamedTensor
+			for _, p := range created(t, b, c).loop.Parameters() {
+				if strings.HasSuffix(p.Name, ".left") || strings.HasSuffix(p.Name, ".right") {
+					values = append(values, p)
 				}
 			}
 			if len(values) != 12 {

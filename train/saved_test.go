@@ -3,6 +3,7 @@ package train
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,11 +13,13 @@ import (
 	"testing"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/rundir"
+	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/train/loop"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/model"
@@ -57,9 +60,9 @@ func rewriteAdapter(t *testing.T, dir string, change func(values map[string]*ten
 		t.Fatal(err)
 	}
 	change(values)
-	var list []NamedTensor
+	var list []loop.NamedTensor
 	for name, v := range values {
-		list = append(list, NamedTensor{name, v})
+		list = append(list, loop.NamedTensor{Name: name, Value: v})
 	}
 	if err := writeAdapter(dir, info, list); err != nil {
 		t.Fatal(err)
@@ -95,38 +98,39 @@ func TestOpenErrors(t *testing.T) {
 		want string // DIR stands for the run, BASE for the model
 	}{
 		{
-			"a bit of the tensors flipped", func(t *testing.T, dir, _ string) { edit(t, adapterFile(dir), flip) }, ErrCorrupt,
-			"DIR/adapter/adapter.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUMREMEDY",
+			"a bit of the tensors flipped", func(t *testing.T, dir, _ string) { edit(t, adapterFile(dir), flip) }, loop.ErrCorrupt,
+			"DIR/adapter: adapter.safetensors: file is damaged: its sha256 is SUM, SHA256SUMS has SUMREMEDY",
 		},
 		{
 			"tensors cut short", func(t *testing.T, dir, _ string) {
 				edit(t, adapterFile(dir), func(text string) string { return text[:len(text)/2] })
-			}, ErrCorrupt,
-			"file is damaged: safetensors: DIR/adapter/adapter.safetensors: file is N bytes, header says N; the download or copy was cut short: get it againREMEDY",
+			}, loop.ErrCorrupt,
+			"DIR/adapter: adapter.safetensors: file is damaged: its sha256 is SUM, SHA256SUMS has SUMREMEDY",
 		},
 		{
-			"sum changed", func(t *testing.T, dir, _ string) {
-				describe(t, dir, replace(`"tensors_sha256": "`, `"tensors_sha256": "0`))
-			}, ErrCorrupt,
-			"DIR/adapter/adapter.safetensors: file is damaged: its sha256 is SUM, the one noted when it was written is SUMREMEDY",
+			"sums removed", func(t *testing.T, dir, _ string) {
+				if err := os.Remove(filepath.Join(dir, adapterDir, sums.File)); err != nil {
+					t.Fatal(err)
+				}
+			}, loop.ErrCorrupt, "DIR/adapter: file is damaged: its SHA256SUMS is missingREMEDY",
 		},
 		{
-			"a digit of the description changed", func(t *testing.T, dir, _ string) { edit(t, description(dir), replace(`"rank": 4`, `"rank": 5`)) }, ErrCorrupt,
+			"a digit of the description changed", func(t *testing.T, dir, _ string) { edit(t, description(dir), replace(`"rank": 4`, `"rank": 5`)) }, loop.ErrCorrupt,
 			"DIR/adapter: adapter.json: file is damaged: its sha256 is SUM, SHA256SUMS has SUMREMEDY",
 		},
 		{
-			"unknown field", func(t *testing.T, dir, _ string) { describe(t, dir, replace(`"rank"`, `"rnak"`)) }, ErrCorrupt,
+			"unknown field", func(t *testing.T, dir, _ string) { describe(t, dir, replace(`"rank"`, `"rnak"`)) }, loop.ErrCorrupt,
 			`DIR/adapter/adapter.json: file is damaged: json: unknown field "rnak"REMEDY`,
 		},
 		{
 			"text after the description", func(t *testing.T, dir, _ string) {
 				describe(t, dir, func(text string) string { return text + "]" })
-			}, ErrCorrupt, `DIR/adapter/adapter.json: file is damaged: text after the JSON valueREMEDY`,
+			}, loop.ErrCorrupt, `DIR/adapter/adapter.json: file is damaged: text after the JSON valueREMEDY`,
 		},
 		{
 			"version of a newer program", func(t *testing.T, dir, _ string) {
-				describe(t, dir, replace(`"version": 1`, `"version": 2`))
-			}, nil, `DIR/adapter/adapter.json: version 2; this program reads version 1`,
+				describe(t, dir, replace(`"version": 2`, `"version": 3`))
+			}, nil, `DIR/adapter/adapter.json: version 3; this program reads up to version 2`,
 		},
 		{
 			"unknown method", func(t *testing.T, dir, _ string) {
@@ -191,8 +195,8 @@ func TestOpenErrors(t *testing.T) {
 			}, nil, `DIR has no adapter yet: the run has not finished; go on with deeplora train --resume --out DIR`,
 		},
 		{
-			"settings damaged", func(t *testing.T, dir, _ string) { edit(t, filepath.Join(dir, configJSON), replace(`{`, ``)) }, ErrCorrupt,
-			`DIR/config.json: file is damaged: json: cannot unmarshal string into Go value of type train.RunConfig`,
+			"settings damaged", func(t *testing.T, dir, _ string) { edit(t, filepath.Join(dir, configJSON), replace(`{`, ``)) }, loop.ErrCorrupt,
+			`DIR/config.json: file is damaged: not a JSON object`,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -201,7 +205,7 @@ func TestOpenErrors(t *testing.T) {
 			copyTree(t, base, model)
 			edit(t, filepath.Join(dir, configJSON), replace(base, model))
 			tc.bend(t, dir, model)
-			saved, err := Open(t.Context(), dir, b, data.HubOptions{Offline: true})
+			saved, err := Open(t.Context(), dir, b, OpenOptions{})
 			if err == nil {
 				saved.Close()
 				t.Fatal("opened")
@@ -221,13 +225,13 @@ func TestOpenErrors(t *testing.T) {
 // An adapter file written and read is the same, a trained head's orientation included.
 func TestAdapterFileRoundTrip(t *testing.T) {
 	dir := t.TempDir()
-	values := []NamedTensor{
-		{"k.W1", tensors.FromFlatDataAndDimensions([]float32{1, 2, 3, float32(math.Pi), -0, 1e-38}, 2, 3)},
-		{"wide", tensors.FromFlatDataAndDimensions([]float64{math.Pi, 1e-300}, 2)},
-		{"classifier.weight", tensors.FromFlatDataAndDimensions([]float32{1, 2, 3, 4, 5, 6}, 3, 2)},
-		{"bert.pooler.dense.weight", tensors.FromFlatDataAndDimensions([]float64{1, 2, 3, 4}, 2, 2)},
+	values := []loop.NamedTensor{
+		{Name: "k.W1", Value: tensors.FromFlatDataAndDimensions([]float32{1, 2, 3, float32(math.Pi), -0, 1e-38}, 2, 3)},
+		{Name: "wide", Value: tensors.FromFlatDataAndDimensions([]float64{math.Pi, 1e-300}, 2)},
+		{Name: "classifier.weight", Value: tensors.FromFlatDataAndDimensions([]float32{1, 2, 3, 4, 5, 6}, 3, 2)},
+		{Name: "bert.pooler.dense.weight", Value: tensors.FromFlatDataAndDimensions([]float64{1, 2, 3, 4}, 2, 2)},
 	}
-	info := AdapterInfo{Method: "vanilla", Rank: 2, Kernels: []AdaptedKernel{{"k", 4, 3, 0}}}
+	info := AdapterInfo{Method: "vanilla", Settings: lora.Settings{Rank: 2}, Kernels: []AdaptedKernel{{"k", 4, 3, 0}}}
 	if err := writeAdapter(dir, info, values); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +239,7 @@ func TestAdapterFileRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info.Version, info.Tensors = 1, got.Tensors
+	info.Version = adapterVersion
 	a, errA := json.Marshal(got)
 	b, errB := json.Marshal(info)
 	if errA != nil || errB != nil || string(a) != string(b) {
@@ -277,11 +281,11 @@ func TestDamagedCheckpointIsSetAside(t *testing.T) {
 		bend func(t *testing.T, at string)
 		want string // AT stands for the checkpoint
 	}{
-		{"moments", inFile(optimizerTensors, flip), "AT: optimizer.safetensors: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
+		{"moments", inFile("optimizer.safetensors", flip), "AT: optimizer.safetensors: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
 		{"factors", inFile(adapterTensors, flip), "AT: adapter.safetensors: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
 		{"description", inFile(adapterJSON, flip), "AT: adapter.json: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
-		{"state cut short", inFile(stateJSON, func(text string) string { return text[:20] }), "AT: state.json: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
-		{"a digit of the state", inFile(stateJSON, func(text string) string { return strings.Replace(text, `"step": 4`, `"step": 5`, 1) }), "AT: state.json: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
+		{"state cut short", inFile("state.json", func(text string) string { return text[:20] }), "AT: state.json: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
+		{"a digit of the state", inFile("state.json", func(text string) string { return strings.Replace(text, `"step": 4`, `"step": 5`, 1) }), "AT: state.json: file is damaged: its sha256 is SUM, SHA256SUMS has SUM"},
 		{"the sums", inFile(sums.File, func(text string) string { return text[1:] }), "AT: SHA256SUMS:1: file is damaged: want a sha256, two spaces and the name of a file"},
 		{"a file gone", func(t *testing.T, at string) {
 			if err := os.Remove(filepath.Join(at, adapterJSON)); err != nil {
@@ -289,7 +293,7 @@ func TestDamagedCheckpointIsSetAside(t *testing.T) {
 			}
 		}, "AT: adapter.json: file is damaged: it is missing, and SHA256SUMS lists it"},
 		{"the log after the checkpoint before", func(t *testing.T, at string) {
-			edit(t, filepath.Join(filepath.Dir(filepath.Dir(at)), metricsJSONL), func(text string) string {
+			edit(t, filepath.Join(filepath.Dir(filepath.Dir(at)), loop.LogFile), func(text string) string {
 				i := strings.Index(text, `"step":4`)
 				return text[:i] + strings.Replace(text[i:], "4", "5", 1)
 			})
@@ -297,38 +301,38 @@ func TestDamagedCheckpointIsSetAside(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			out := checkpointed(t, b, c)
-			at := checkpointPath(out, 4)
+			at := filepath.Join(out, "checkpoints", fmt.Sprint("step-", 4))
 			tc.bend(t, at)
 			var notices []string
 			trainSmall(t, b, Config{}, out, func(o *Options) {
 				o.Resume = true
-				o.OnEvent = func(e Event) {
-					if n, ok := e.(Notice); ok {
+				o.OnEvent = func(e loop.Event) {
+					if n, ok := e.(loop.Notice); ok {
 						notices = append(notices, n.Text)
 					}
 				}
 			})
 			sameAdapter(t, whole, out)
-			want := notAsWritten + strings.ReplaceAll(strings.ReplaceAll(tc.want, "AT", at), "LOG", filepath.Join(out, metricsJSONL)) + "; the run goes on from step 2"
+			want := notAsWritten + strings.ReplaceAll(strings.ReplaceAll(tc.want, "AT", at), "LOG", filepath.Join(out, loop.LogFile)) + "; the run goes on from step 2"
 			if !slices.ContainsFunc(notices, func(n string) bool {
 				return digests.ReplaceAllString(regexp.MustCompile(`first \d+`).ReplaceAllString(n, "first N"), "SUM") == want
 			}) {
 				t.Errorf("notices %q, want\n%s", notices, want)
 			}
-			if steps, err := checkpointSteps(out); err != nil || !slices.Contains(steps, 4) || !IsRun(out, filepath.Join(checkpointsDir, "step-4"+damagedSuffix)) {
-				t.Errorf("checkpoints %v (%v), want step 4 anew and the damaged one beside it", steps, err)
+			if names := checkpointNames(t, out); !slices.Contains(names, "step-4") || !rundir.Is(out, filepath.Join(rundir.Checkpoints, "step-4"+".damaged")) {
+				t.Errorf("checkpoints %v, want step 4 anew and the damaged one beside it", names)
 			}
 		})
 	}
 	t.Run("state of a newer program", func(t *testing.T) {
 		out := checkpointed(t, b, c)
-		at := checkpointPath(out, 4)
-		edit(t, filepath.Join(at, stateJSON), func(text string) string { return strings.Replace(text, `"version": 1`, `"version": 3`, 1) })
+		at := filepath.Join(out, "checkpoints", fmt.Sprint("step-", 4))
+		edit(t, filepath.Join(at, "state.json"), func(text string) string { return strings.Replace(text, `"version": 2`, `"version": 3`, 1) })
 		if err := sums.Write(at); err != nil {
 			t.Fatal(err)
 		}
 		_, err := Train(t.Context(), Config{}, Options{Backend: b, Out: out, Resume: true})
-		if want := "resume: " + filepath.Join(at, stateJSON) + ": version 3; this program reads version 1"; errText(err) != want {
+		if want := "resume: " + filepath.Join(at, "state.json") + ": version 3; this program reads version 2"; errText(err) != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
 	})
@@ -343,17 +347,17 @@ func TestNoGoodCheckpoint(t *testing.T) {
 	trainSmall(t, b, c, whole)
 	out := checkpointed(t, b, c)
 	for _, step := range []int{2, 4} {
-		edit(t, filepath.Join(checkpointPath(out, step), optimizerTensors), flip)
+		edit(t, filepath.Join(filepath.Join(out, "checkpoints", fmt.Sprint("step-", step)), "optimizer.safetensors"), flip)
 	}
 	for range 2 {
 		_, err := Train(t.Context(), Config{}, Options{Backend: b, Out: out, Resume: true})
-		want := "resume: no checkpoint is left that is as it was written: " + checkpointPath(out, 4) + ": optimizer.safetensors: file is damaged: its sha256 is SUM, SHA256SUMS has SUM; " +
-			"remove " + filepath.Join(out, checkpointsDir) + ", and --resume begins at the first step"
-		if got := digests.ReplaceAllString(errText(err), "SUM"); got != want || !errors.Is(err, ErrCorrupt) {
+		want := "resume: no checkpoint is left that is as it was written: " + filepath.Join(out, "checkpoints", fmt.Sprint("step-", 4)) + ": optimizer.safetensors: file is damaged: its sha256 is SUM, SHA256SUMS has SUM; " +
+			"remove " + filepath.Join(out, rundir.Checkpoints) + ", and --resume begins at the first step"
+		if got := digests.ReplaceAllString(errText(err), "SUM"); got != want || !errors.Is(err, loop.ErrCorrupt) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
-	if err := os.RemoveAll(filepath.Join(out, checkpointsDir)); err != nil {
+	if err := os.RemoveAll(filepath.Join(out, rundir.Checkpoints)); err != nil {
 		t.Fatal(err)
 	}
 	trainSmall(t, b, Config{}, out, func(o *Options) { o.Resume = true })
@@ -367,7 +371,7 @@ func TestDamagedAdapterIsWrittenAgain(t *testing.T) {
 	trainSmall(t, b, small(), out)
 	copyTree(t, out, whole)
 	edit(t, filepath.Join(out, adapterDir, adapterTensors), flip)
-	_, err := Open(t.Context(), out, b, data.HubOptions{Offline: true})
+	_, err := Open(t.Context(), out, b, OpenOptions{})
 	if want := "; remove " + filepath.Join(out, resultJSON) + ", and deeplora train --resume --out " + out + " writes it again from the last checkpoint"; !strings.HasSuffix(errText(err), want) {
 		t.Fatalf("error %v, want one that ends with %s", err, want)
 	}
@@ -402,8 +406,8 @@ func TestResumeErrors(t *testing.T) {
 		want := map[string]string{
 			model: "resume " + out + ": model file model.safetensors has changed since the run began: sha256 SUM",
 			rows:  "resume " + out + ": data file validation.jsonl has changed since the run began: sha256 SUM",
-			out: "resume: no checkpoint is left that is as it was written: " + filepath.Join(out, metricsJSONL) + ": file is damaged: it is 3 bytes, the checkpoint was saved at N; " +
-				"remove " + filepath.Join(out, checkpointsDir) + ", and --resume begins at the first step",
+			out: "resume: no checkpoint is left that is as it was written: " + filepath.Join(out, loop.LogFile) + ": file is damaged: it is 3 bytes, the checkpoint was saved at N; " +
+				"remove " + filepath.Join(out, rundir.Checkpoints) + ", and --resume begins at the first step",
 		}[filepath.Dir(path)]
 		if got := digests.ReplaceAllString(counts.ReplaceAllString(errText(err), "$1 N"), "SUM"); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
@@ -411,7 +415,7 @@ func TestResumeErrors(t *testing.T) {
 	}
 	restored(filepath.Join(model, "model.safetensors"), flip)
 	restored(filepath.Join(rows, "validation.jsonl"), func(text string) string { return strings.Replace(text, `"label":`, `"label": `, 1) })
-	restored(filepath.Join(out, metricsJSONL), func(text string) string { return text[:3] })
+	restored(filepath.Join(out, loop.LogFile), func(text string) string { return text[:3] })
 	if err := resume(); err != nil {
 		t.Errorf("with everything put back: %v", err)
 	}
@@ -426,20 +430,20 @@ func TestOutputInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Train(t.Context(), c, Options{Backend: b, Out: full})
-	if want := full + ": output directory is in use: it holds thesis.tex; choose another --out"; !errors.Is(err, ErrInUse) || err.Error() != want {
+	if want := full + ": output directory is in use: it holds thesis.tex; choose another --out"; !errors.Is(err, rundir.ErrInUse) || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 	out := checkpointed(t, b, c)
 	_, err = Train(t.Context(), c, Options{Backend: b, Out: out})
-	if want := out + ": output directory is in use by a run; --resume goes on with it, or choose another --out"; !errors.Is(err, ErrInUse) || err.Error() != want {
+	if want := out + ": output directory is in use by a run; --resume goes on with it, or choose another --out"; !errors.Is(err, rundir.ErrInUse) || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	held, err := OpenRun(out, configJSON)
+	held, err := rundir.Open(out, configJSON)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = Train(t.Context(), c, Options{Backend: b, Out: out, Resume: true})
-	if !errors.Is(err, ErrInUse) || !strings.HasPrefix(err.Error(), out+": output directory is in use by another process (process ") {
+	if !errors.Is(err, rundir.ErrInUse) || !strings.HasPrefix(err.Error(), out+": output directory is in use by another process (process ") {
 		t.Errorf("held by another process: %v", err)
 	}
 	held.Close()
@@ -456,7 +460,7 @@ func FuzzAdapterDescription(f *testing.F) {
 		adaptedQuery + ".W1": tensors.FromFlatDataAndDimensions(make([]float32, 64), 2, 32),
 		adaptedQuery + ".W2": tensors.FromFlatDataAndDimensions(make([]float32, 64), 32, 2),
 	}
-	good := AdapterInfo{Version: 1, Method: "vanilla", Rank: 2, Init: "reference", Kernels: []AdaptedKernel{{adaptedQuery, 32, 32, 0}}}
+	good := AdapterInfo{Version: 1, Method: "vanilla", Settings: lora.Settings{Rank: 2, Init: "reference"}, Kernels: []AdaptedKernel{{adaptedQuery, 32, 32, 0}}}
 	for _, change := range []func(a *AdapterInfo){
 		func(*AdapterInfo) {},
 		func(a *AdapterInfo) { a.Rank = 1 << 40 },
@@ -482,23 +486,25 @@ func FuzzAdapterDescription(f *testing.F) {
 		}
 		var info AdapterInfo
 		if err := jsonfile.Read(path, &info); err != nil {
-			if !errors.Is(err, ErrCorrupt) {
-				t.Errorf("%v is not ErrCorrupt", err)
+			if !errors.Is(err, loop.ErrCorrupt) {
+				t.Errorf("%v is not loop.ErrCorrupt", err)
 			}
 			return
 		}
-		_, s, err := info.state(values, c)
+		a, byKernel, err := info.adaptation(values, c)
 		if err != nil {
 			return
 		}
 		seen := map[string]bool{}
-		for _, p := range s.params {
-			if seen[p.name] {
-				t.Errorf("%s was accepted twice", p.name)
-			}
-			seen[p.name] = true
-			if p.value == nil || !slices.Equal(p.value.Shape().Dimensions, p.shape) {
-				t.Errorf("%s was accepted without its tensor of %v", p.name, p.shape)
+		for _, s := range a.sites {
+			for i, factor := range byKernel[s.kernel.Name] {
+				if seen[s.name(i)] {
+					t.Errorf("%s was accepted twice", s.name(i))
+				}
+				seen[s.name(i)] = true
+				if factor == nil || !slices.Equal(factor.Shape().Dimensions, s.factors[i].Shape) {
+					t.Errorf("%s was accepted without its tensor of %v", s.name(i), s.factors[i].Shape)
+				}
 			}
 		}
 	})

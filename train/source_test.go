@@ -9,13 +9,14 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/testbackend"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // notices collects the notices of a run.
 func notices(list *[]string) func(*Options) {
 	return func(o *Options) {
-		o.OnEvent = func(e Event) {
-			if n, ok := e.(Notice); ok {
+		o.OnEvent = func(e loop.Event) {
+			if n, ok := e.(loop.Notice); ok {
 				*list = append(*list, n.Text)
 			}
 		}
@@ -135,8 +136,8 @@ func TestResumeWithSeveralDropouts(t *testing.T) {
 	interruptAt(t, b, c, parts, 3)
 	trainSmall(t, b, c, parts, func(o *Options) { o.Resume = true })
 	sameAdapter(t, whole, parts)
-	if saved, err := ReadRunConfig(whole); err != nil || saved.Dropout != CheckpointDropout {
-		t.Errorf("dropout noted as %g, want %d; error %v", saved.Dropout, CheckpointDropout, err)
+	if saved, err := ReadRunConfig(whole); err != nil || saved.Dropout != checkpointDropout {
+		t.Errorf("dropout noted as %g, want %g; error %v", saved.Dropout, checkpointDropout, err)
 	}
 	c.Model = smallModel()
 	one := created(t, b, c)
@@ -146,7 +147,7 @@ func TestResumeWithSeveralDropouts(t *testing.T) {
 }
 
 // Models that predict something else than one class or one score are refused.
-func TestLoadModelForPrediction(t *testing.T) {
+func TestOpenCheckpoint(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		fields map[string]any
@@ -163,7 +164,7 @@ func TestLoadModelForPrediction(t *testing.T) {
 		if tc.fields != nil {
 			addHead(t, dir, 2)
 		}
-		_, _, err := LoadModel(t.Context(), nil, dir, data.HubOptions{Offline: true})
+		_, err := OpenCheckpoint(t.Context(), dir, testbackend.All(t)[0], embedded())
 		if want := strings.ReplaceAll(tc.want, "MODEL", dir); errText(err) != want {
 			t.Errorf("%s:\ngot  %v\nwant %s", tc.name, err, want)
 		}
@@ -173,11 +174,12 @@ func TestLoadModelForPrediction(t *testing.T) {
 		t.Fatal(err)
 	}
 	addHead(t, dir, 2)
-	c, tok, err := LoadModel(t.Context(), nil, dir, data.HubOptions{Offline: true})
+	p, err := OpenCheckpoint(t.Context(), dir, testbackend.All(t)[0], embedded())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if data.VocabSize(tok) != c.Config.VocabSize || !slices.Equal(c.Config.Labels(), []string{"no", "yes"}) {
-		t.Errorf("vocabulary of %d and %d, labels %v", data.VocabSize(tok), c.Config.VocabSize, c.Config.Labels())
+	defer p.Close()
+	if data.VocabSize(p.Tokenizer) != p.Config().VocabSize || !slices.Equal(p.Labels(), []string{"no", "yes"}) {
+		t.Errorf("vocabulary of %d and %d, labels %v", data.VocabSize(p.Tokenizer), p.Config().VocabSize, p.Labels())
 	}
 }

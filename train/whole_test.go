@@ -2,12 +2,12 @@ package train
 
 import (
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/testbackend"
+	"github.com/deeplora/deeplora/lora"
 )
 
 // full, bitfit and head-only change the tensors they name and no other, and a finished run opens with them.
@@ -25,14 +25,14 @@ func TestWholeMethodsTrainWhatTheyName(t *testing.T) {
 		c.Method, c.Warmup, c.Steps = tc.method, 0, 2
 		dir := filepath.Join(t.TempDir(), "run")
 		r := trainSmall(t, b, c, dir)
-		base := created(t, b, c).in.checkpoint
-		saved, err := Open(t.Context(), dir, b, data.HubOptions{})
+		base := created(t, b, c).job.inputs.checkpoint
+		saved, err := Open(t.Context(), dir, b, OpenOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		trained := 0
-		for i, name := range saved.weights.names {
-			was, is := base.Tensors[name], saved.weights.list[i]
+		for _, w := range saved.weights {
+			name, was, is := w.Name, base.Tensors[w.Name], w.Value
 			if moved := !is.Equal(was); moved && !tc.moves(name) {
 				t.Errorf("%s moves %s", tc.method, name)
 			} else if !moved && tc.moves(name) && !strings.HasSuffix(name, "key.bias") { // which softmax cannot see
@@ -46,7 +46,7 @@ func TestWholeMethodsTrainWhatTheyName(t *testing.T) {
 			t.Errorf("%s: %d parameters, %d kernels, rank %d; want %d, 0, 0", tc.method, r.Parameters, r.Kernels, r.Rank, trained)
 		}
 		task := saved.Task
-		split, err := LoadSplit(t.Context(), c.Data, task, data.Validation, data.HubOptions{})
+		split, err := embedded().Split(t.Context(), c.Data, task, data.Validation)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,8 +64,8 @@ func TestWholeMethodsRefuseAdapters(t *testing.T) {
 	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "target: method full has no kernels to choose") {
 		t.Errorf("error %v", err)
 	}
-	for _, m := range WholeMethods() {
-		if !slices.ContainsFunc(wholeMethods, func(w WholeMethod) bool { return w.Name == m.Name }) || m.LearningRate <= 0 || m.Description == "" {
+	for _, m := range wholeMethods {
+		if _, err := lora.LookupMethod(m.Name); err == nil || m.rate <= 0 {
 			t.Errorf("row %+v", m)
 		}
 	}

@@ -15,49 +15,47 @@ import (
 	"testing"
 )
 
-// These tests hold the imports of the code: what each package may know of the others, who may name an engine, and
-// the manners of the library that it is built on. A new package gets a row in mayImport.
+// These tests hold the structure of the code: what each package may know of the others, how much of it a user sees, who
+// may name an engine, and the manners of the library that it is built on.
 
 const module = "github.com/deeplora/deeplora/"
 
-// basics know nothing of models, adapters, tasks or training, and import one another at most.
-var basics = []string{
-	"internal/atomicfile", "internal/fetch", "internal/graphx", "internal/jsonfile", "internal/linalg", "internal/memory", "internal/nearest",
-	"internal/readfile", "internal/rng", "internal/safetensors", "internal/sums",
+// floors are the packages from the ground up. A package may import those of lower floors; of its own floor only what
+// beside says, but on the ground, where Go itself forbids circles.
+var floors = []struct {
+	name string
+	has  func(dir string) bool
+}{
+	{"ground", func(dir string) bool { return strings.HasPrefix(dir, "internal/") }},
+	{"leaves", oneOf("model", "lora", "data", "engine", "train/loop")},
+	{"run", oneOf("train", "lora/loratest")},
+	{"export", oneOf("train/export")},
+	{"applications", func(dir string) bool { return strings.HasPrefix(dir, "cmd/deeplora/internal/") }},
+	{"programs", func(dir string) bool {
+		return dir == "cmd/deeplora" || dir == "bench" || strings.HasPrefix(dir, "scripts/")
+	}},
 }
 
-// mayImport lists, beside the basics, what of the module a package may import. Packages that are absent are a fault.
-var mayImport = map[string][]string{
-	// The four leaves never import one another.
-	"model":                            {},
-	"lora":                             {},
-	"data":                             {},
-	"cmd/deeplora/internal/completion": {},
-	"lora/loratest":                    {"lora", "internal/testbackend"},
-
-	// train joins them, and what is built on training comes after.
-	"train":                          {"model", "lora", "data", "internal/builtin"},
-	"train/export":                   {"train", "model", "lora", "data"},
-	"cmd/deeplora/internal/study":    {"train", "model", "lora", "data", "internal/picture"},
-	"cmd/deeplora/internal/pretrain": {"train", "model", "data", "cmd/deeplora/internal/wordpiece"},
-
-	"cmd/deeplora/internal/wordpiece": {"data"},
-	"internal/picture":                {},
-
-	"internal/builtin":      {},
-	"internal/engine":       {"internal/engine/quiet"},
-	"internal/engine/quiet": {},
-	"internal/testbackend":  {"internal/engine"},
-	"internal/testshared":   {},
-	"internal/arch":         {},
+func oneOf(dirs ...string) func(string) bool {
+	return func(dir string) bool { return slices.Contains(dirs, dir) }
 }
 
-// inTests is what the tests of any package may import besides.
-var inTests = []string{"internal/testbackend", "internal/testshared", "internal/builtin", "lora/loratest"}
+// beside are the imports within a floor.
+var beside = map[string][]string{
+	"cmd/deeplora/internal/pretrain": {"cmd/deeplora/internal/wordpiece"},
+}
 
-// programs may import everything but a program.
-func isProgram(dir string) bool {
-	return dir == "bench" || dir == "cmd/deeplora" || strings.HasPrefix(dir, "scripts/")
+// inTests is what the tests of a package above the ground may import besides.
+var inTests = []string{"lora/loratest", "engine"}
+
+// floorOf is a package's floor, -1 for none.
+func floorOf(dir string) int {
+	for i, f := range floors {
+		if f.has(dir) {
+			return i
+		}
+	}
+	return -1
 }
 
 func imports(file goFile) (paths []string) {
@@ -69,55 +67,127 @@ func imports(file goFile) (paths []string) {
 	return paths
 }
 
-func TestImportsFollowTheLayout(t *testing.T) {
+// ours are the imports of a file within the module, by folder.
+func ours(file goFile) (dirs []string) {
+	for _, name := range imports(file) {
+		if dir, ok := strings.CutPrefix(name, module); ok {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// No arrow runs back up: a package imports what stands below it.
+func TestNoArrowRunsBackUp(t *testing.T) {
 	for _, file := range parsedFiles(t) {
 		dir := path.Dir(file.path)
-		allowed, known := mayImport[dir]
-		basic := slices.Contains(basics, dir)
-		if !known && !basic && !isProgram(dir) {
-			t.Errorf("%s: package %s has no row in mayImport: say there what it may import", file.path, dir)
+		at := floorOf(dir)
+		if at < 0 {
+			t.Errorf("%s: package %s stands on no floor: say in floors where it belongs", file.path, dir)
 			continue
 		}
-		allowed = slices.Concat(allowed, basics, []string{dir})
-		if strings.HasSuffix(file.path, "_test.go") {
-			allowed = slices.Concat(allowed, inTests)
-		}
-		for _, name := range imports(file) {
-			ours, ok := strings.CutPrefix(name, module)
+		test := strings.HasSuffix(file.path, "_test.go")
+		for _, to := range ours(file) {
+			below := floorOf(to)
 			switch {
-			case !ok:
-			case isProgram(ours):
-				t.Errorf("%s imports %s, which is a program", file.path, ours)
-			case !isProgram(dir) && !slices.Contains(allowed, ours):
-				t.Errorf("%s imports %s; %s may import %s", file.path, ours, dir, strings.Join(slices.Concat(mayImport[dir], basics), ", "))
+			case to == dir, below >= 0 && below < at, at == 0 && below == 0, slices.Contains(beside[dir], to):
+			case test && (slices.Contains(inTests, to) || below >= 0 && below <= 1 && at > 0):
+			default:
+				t.Errorf("%s imports %s, which does not stand below it", file.path, to)
 			}
 		}
 	}
 }
 
-// The longest chain of packages is five: cmd, study, train, a leaf, a basic. Rows of mayImport form no circle, or
-// this would not end.
-func TestLayersAreFew(t *testing.T) {
-	var depth func(dir string) int
-	depth = func(dir string) int {
-		deepest := 0
-		next := mayImport[dir]
-		if !slices.Contains(basics, dir) {
-			next = append(slices.Clone(next), basics[0])
+// graph are the imports of the module's packages, without those of their tests.
+func graph(t *testing.T) map[string][]string {
+	t.Helper()
+	of := map[string][]string{}
+	for _, file := range parsedFiles(t) {
+		if dir := path.Dir(file.path); !strings.HasSuffix(file.path, "_test.go") {
+			of[dir] = append(of[dir], ours(file)...)
 		}
-		for _, below := range next {
-			deepest = max(deepest, depth(below))
-		}
-		return deepest + 1
 	}
-	for _, dir := range slices.Sorted(maps.Keys(mayImport)) {
-		if slices.Contains(inTests, dir) {
+	return of
+}
+
+// The longest chain of imports, from the command to the ground, is short.
+func TestLayersAreFew(t *testing.T) {
+	const limit = 9
+	of := graph(t)
+	chains := map[string][]string{}
+	var chain func(dir string) []string
+	chain = func(dir string) []string {
+		if known, ok := chains[dir]; ok {
+			return known
+		}
+		var longest []string
+		for _, below := range of[dir] {
+			if c := chain(below); len(c) > len(longest) {
+				longest = c
+			}
+		}
+		chains[dir] = append([]string{dir}, longest...)
+		return chains[dir]
+	}
+	ground := 0
+	for dir := range of {
+		if floorOf(dir) == 0 {
+			ground++
+		}
+	}
+	longest := chain("cmd/deeplora")
+	t.Logf("%d packages, %d of them on the ground; the longest chain is %s", len(of), ground, strings.Join(longest, " > "))
+	if len(longest) > limit {
+		t.Errorf("%d packages in a chain, want at most %d: %s", len(longest), limit, strings.Join(longest, " > "))
+	}
+}
+
+// What a user imports is small: types, functions, constants and variables at the top level.
+func TestExportedNamesAreFew(t *testing.T) {
+	const limit = 40
+	for _, dir := range []string{"model", "lora", "data", "train", "train/loop", "train/export", "engine"} {
+		names := exported(t, dir)
+		t.Logf("%s: %d exported names", dir, len(names))
+		if len(names) > limit || len(names) == 0 {
+			t.Errorf("%s exports %d names, want 1 to %d: %s", dir, len(names), limit, strings.Join(names, " "))
+		}
+	}
+}
+
+func exported(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	add := func(id *ast.Ident) {
+		if id.IsExported() {
+			names = append(names, id.Name)
+		}
+	}
+	for _, file := range parsedFiles(t) {
+		if path.Dir(file.path) != dir || strings.HasSuffix(file.path, "_test.go") || file.path == "data/daulet_off.go" {
 			continue
 		}
-		if n := depth(dir) + 1; n > 5 { // and cmd above it
-			t.Errorf("cmd to %s to the basics is %d packages, want at most 5", dir, n)
+		for _, declaration := range file.Decls {
+			switch d := declaration.(type) {
+			case *ast.FuncDecl:
+				if d.Recv == nil {
+					add(d.Name)
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					switch s := spec.(type) {
+					case *ast.TypeSpec:
+						add(s.Name)
+					case *ast.ValueSpec:
+						for _, id := range s.Names {
+							add(id)
+						}
+					}
+				}
+			}
 		}
 	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // engines are what computes: nobody asks for a particular one but the file of the command line that chooses, the

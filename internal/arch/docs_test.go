@@ -242,7 +242,7 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 
 var (
 	link       = regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`)
-	quotedPath = regexp.MustCompile("`((?:bench|cmd|data|docs|internal|lora|model|scripts|train)/[\\w./-]+)`")
+	quotedPath = regexp.MustCompile("`((?:bench|cmd|data|docs|engine|internal|lora|model|scripts|train)/[\\w./-]+)`")
 )
 
 // Relative links lead somewhere, and a path in backticks that begins with a folder of ours exists.
@@ -298,7 +298,7 @@ func TestFormatsNameEveryField(t *testing.T) {
 	wanted := map[string][]string{
 		"train/run.go":         {"Provenance", "Result"},
 		"train/adapterfile.go": {"AdapterInfo", "AdaptedKernel"},
-		"train/checkpoint.go":  {"progress"},
+		"train/loop/checkpoint.go": {"progress"},
 		"data/manifest.go":     {"Manifest"},
 
 		"cmd/deeplora/internal/study/summary.go":   {"Summary", "RunName", "ScoreRow", "SeedScore", "MetricRow", "Method", "RunRow"},

@@ -81,6 +81,9 @@ func (t Table[C]) Set(c *C, name string, value json.RawMessage) error {
 		return fmt.Errorf("setting %q is null", name)
 	}
 	err = json.Unmarshal(value, r.At(c))
+	if list, ok := r.At(c).(*[]string); ok && len(*list) == 0 {
+		*list = nil
+	}
 	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
 		return fmt.Errorf("setting %q: a %s where %s is wanted", name, wrong.Value, wrong.Type)
 	}

@@ -12,7 +12,7 @@ import (
 // Names of classes come from files of strangers: in a card they are text, in one cell of one row.
 func TestCardShowsNamesAsText(t *testing.T) {
 	const evil = "a|b\n# Heading <img src=x onerror=alert(1)> [x](http://y) \x1b[31m\u202e`code`"
-	c := &card{Stored: &train.Finished{}, Rank: "2"}
+	c := &card{Finished: &train.Finished{}, Rank: "2"}
 	c.Adapter.Labels, c.Adapter.ProblemType = []string{evil, "fine"}, "single_label_classification"
 	c.Run.Model = "base `| \x1b" + evil
 	path := t.TempDir() + "/README.md"

@@ -10,7 +10,6 @@ import (
 
 	"github.com/gomlx/compute/dtypes"
 
-	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/train"
 	"github.com/deeplora/deeplora/train/loop"
@@ -52,7 +51,7 @@ func TestDamagedMergedModelIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := func(dir string) error {
-		_, _, err := train.OpenModel(t.Context(), dir, data.HubOptions{Offline: true})
+		_, _, err := train.Sources{}.Model(t.Context(), dir)
 		return err
 	}
 	if err := open(o.Out); err != nil {

@@ -100,16 +100,15 @@ func writeRun(t *testing.T, base, method, scope string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	selected, err := train.SelectKernels(c, scope, nil, 0)
+	kernels, _, _, err := train.SelectKernels(c, lora.Scope{Name: scope})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &train.Finished{Base: files, Values: map[string]*tensors.Tensor{}}
 	s.Adapter = train.AdapterInfo{
-		Version: 1, Method: method, Rank: 2, Depth: settings.Depth, InitScale: settings.InitScale, Gamma: settings.Gamma,
-		Init: settings.Init, Alpha: settings.Alpha, Task: "mnli", Labels: testLabels, ProblemType: model.SingleLabel, HeadTrained: true, MaxLength: 32,
+		Method: method, Settings: settings, Task: "mnli", Labels: testLabels, ProblemType: model.SingleLabel, HeadTrained: true, MaxLength: 32,
 	}
-	for _, k := range selected.Kernels {
+	for _, k := range kernels {
 		s.Adapter.Kernels = append(s.Adapter.Kernels, train.AdaptedKernel{Name: k.Name, In: k.In, Out: k.Out})
 		factors, err := adapter.Init(lora.Site{Name: k.Name, In: k.In, Out: k.Out})
 		if err != nil {
@@ -137,7 +136,7 @@ func writeRun(t *testing.T, base, method, scope string) string {
 	s.Run.Config = train.Default()
 	s.Run.Model, s.Run.Task, s.Run.Method, s.Run.Scope, s.Run.FreshHead, s.Run.MaxLength = base, "mnli", method, scope, true, 32
 	dir := filepath.Join(t.TempDir(), "run")
-	if err := train.WriteImported(dir, s); err != nil {
+	if err := s.Write(dir); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -166,11 +165,11 @@ func options(t *testing.T, run string) Options {
 // predicted are the logits of a run for the inputs that exports are verified with.
 func predicted(t *testing.T, run string) [][]float32 {
 	t.Helper()
-	saved, err := train.Open(t.Context(), run, testbackend.All(t)[0], data.HubOptions{})
+	saved, err := train.Open(t.Context(), run, testbackend.All(t)[0], train.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return logitsOf(t, saved.Predictor)
+	return logitsOf(t, saved)
 }
 
 func logitsOf(t *testing.T, p *train.Predictor) [][]float32 {

@@ -223,7 +223,7 @@ func TestVerificationFailureLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.logits[2][1] += 1e-3
-	v, err := r.compare(t.Context(), saved.Predictor, precisionOf(dtypes.Float32))
+	v, err := r.compare(t.Context(), saved, precisionOf(dtypes.Float32))
 	wantError(t, err, "what was written differs from the trained model: logits are up to 0.001 apart")
 	if !errors.Is(err, ErrDiffers) || v.MaxDifference < 9e-4 {
 		t.Errorf("%+v", v)

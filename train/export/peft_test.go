@@ -107,7 +107,7 @@ func TestPEFTsOwnAdapters(t *testing.T) {
 			if done.Kernels != 10 || done.Task != "" || !slices.Equal(done.Labels, []string{"LABEL_0", "LABEL_1", "LABEL_2"}) {
 				t.Errorf("%+v", done)
 			}
-			saved, err := train.Open(t.Context(), i.Out, testbackend.All(t)[0], data.HubOptions{})
+			saved, err := train.Open(t.Context(), i.Out, testbackend.All(t)[0], train.OpenOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -312,7 +312,7 @@ func rewriteValues(t *testing.T, run string) {
 	if err := os.RemoveAll(run); err != nil {
 		t.Fatal(err)
 	}
-	if err := train.WriteImported(run, s); err != nil {
+	if err := s.Write(run); err != nil {
 		t.Fatal(err)
 	}
 }

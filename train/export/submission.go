@@ -214,7 +214,7 @@ func answersOf(t data.Task, labels []string, logits [][]float32) (data.Answers, 
 	for i, row := range logits {
 		v := float64(row[0])
 		if !t.Regression() {
-			v = float64(ids[train.Argmax(row)])
+			v = float64(ids[slices.Index(row, slices.Max(row))])
 		}
 		if answers.Values[i], err = t.Answer(v); err != nil {
 			return answers, fmt.Errorf("example %d: %w", i, err)

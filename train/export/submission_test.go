@@ -22,7 +22,7 @@ type fakeRun struct{ labels []string }
 func (f fakeRun) Labels() []string { return f.labels }
 func (f fakeRun) Close()           {}
 
-func (f fakeRun) Predict(_ context.Context, split *data.Split, progress func(done, total int)) ([][]float32, int, error) {
+func (f fakeRun) SplitLogits(_ context.Context, split *data.Split, progress func(done, total int)) ([][]float32, int, error) {
 	logits := make([][]float32, len(split.Examples))
 	for i, e := range split.Examples {
 		if e.Row != i {

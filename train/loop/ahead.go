@@ -19,8 +19,8 @@ func (l *Loop) compile(first Batch) error {
 	go func() { update <- graphx.Try("compile update", func() { graphx.Must(0, p.compileUpdate()) }) }()
 	err := graphx.Try("compile", func() {
 		g := graphx.Must(p.compiled(first.Args(p.DType), l.Accumulate > 1))
-		if l.Memory.Working != nil {
-			l.warnOf(l.Memory.Working(g.Executable()))
+		if l.memory.Working != nil {
+			l.warnOf(l.memory.Working(g.Executable()))
 		}
 	})
 	if err := errors.Join(err, <-update); err != nil {
@@ -69,8 +69,8 @@ func (a *ahead) stop() {
 
 // warnOf warns of a step that takes more memory than there is, beside what is held already.
 func (l *Loop) warnOf(step int64, known bool) {
-	held, limit := memory.Resident(), l.Memory.Limit()
-	if l.Memory.Device {
+	held, limit := memory.Resident(), l.memory.Limit()
+	if l.memory.Device {
 		held = l.program.frozenBytes() + l.program.stateBytes()
 	}
 	if known && limit > 0 && held+step > limit {

@@ -46,9 +46,11 @@ type Options struct {
 // directory Out, and going on from the newest of them to the same bits.
 type Loop struct {
 	Plan
-	Options
 	Reporter
+	Out string
 
+	memory   Memory
+	started  time.Time
 	job      Job
 	program  *program
 	state    *state
@@ -60,7 +62,7 @@ type Loop struct {
 	ahead    *ahead
 
 	initialised time.Duration // what drawing the parameters took
-	firstStep   time.Duration // from Started until the first step was done
+	firstStep   time.Duration // from started until the first step was done
 }
 
 // New prepares a loop. Nothing is drawn or compiled yet. Close it.
@@ -72,7 +74,9 @@ func New(plan Plan, objective Objective, job Job, o Options) (*Loop, error) {
 	if o.Started.IsZero() {
 		o.Started = time.Now()
 	}
-	return &Loop{Plan: plan, Options: o, Reporter: Reporter{o.OnEvent}, job: job, program: program, state: newState(objective.Params)}, nil
+	return &Loop{
+		Plan: plan, Reporter: Reporter{o.OnEvent}, Out: o.Out, memory: o.Memory, started: o.Started, job: job, program: program, state: newState(objective.Params),
+	}, nil
 }
 
 // Run trains, evaluates and saves until the last step. What is due is derived from what has been done, so
@@ -222,7 +226,7 @@ func (l *Loop) step() error {
 	l.progress.Tokens += int64(tokens)
 	l.progress.TrainSeconds += seconds
 	if l.firstStep == 0 {
-		l.firstStep = time.Since(l.Started)
+		l.firstStep = time.Since(l.started)
 	}
 	l.emit(Step{l.progress.Step, l.Steps, loss, in.lr, float64(tokens) / seconds})
 	if warning := l.trend.add(loss); warning != "" {

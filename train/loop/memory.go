@@ -48,7 +48,7 @@ func (m Memory) Of(g *Graph, err error) (int64, error) {
 // StepBytes is what a step of such batches takes while it is computed. The graph is compiled and not run.
 func (l *Loop) StepBytes(b Batch) (bytes int64, err error) {
 	err = graphx.Try("compile", func() {
-		bytes = graphx.Must(l.Memory.Of(l.program.compiled(b.Args(l.program.DType), l.Accumulate > 1)))
+		bytes = graphx.Must(l.memory.Of(l.program.compiled(b.Args(l.program.DType), l.Accumulate > 1)))
 	})
 	return bytes, err
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/rng"
 )
 
@@ -28,11 +29,10 @@ func (c *Config) shape(width int) shape {
 	}
 }
 
-// arrays are a batch in the order of a graph's arguments. Segments are flat, [rows·perRow]; positions in rows are
-// flat as well, row·length + position.
+// arrays are a batch. Segments are flat, [rows·perRow]; positions in rows are flat as well, row·length + position.
 type arrays struct {
+	data.Batch // packed rows of texts, without labels
 	shape
-	ids, types, segments, positions []int32 // [rows, length]; segments from 1, 0 is padding
 
 	maskedAt, maskedWas []int32   // [masked] positions and the tokens that stood there
 	maskedWeight        []float32 // [masked] 1, or 0 for filler
@@ -42,22 +42,21 @@ type arrays struct {
 	embedding    []float32 // [rows·perRow, width] the teacher's of those
 	pairWeight   []float32 // [rows·perRow] 1 for a joined pair
 	pairCosine   []float32 // [rows·perRow] the teacher's of those
-
-	tokens int // real ones
 }
 
-func (s shape) arrays(pad int32) *arrays {
-	n, segments := s.rows*s.length, s.rows*s.perRow
-	a := &arrays{
-		shape: s, ids: make([]int32, n), types: make([]int32, n), segments: make([]int32, n), positions: make([]int32, n),
+// arrays lays segments into a batch, and makes room for what is known of them.
+func (s shape) arrays(placed []placed, pad int32) *arrays {
+	segments := s.rows * s.perRow
+	examples, spots := make([]data.Encoded, len(placed)), make([]data.Spot, len(placed))
+	for i, p := range placed {
+		examples[i], spots[i] = p.encoded, data.Spot{Row: p.row, Start: p.start}
+	}
+	return &arrays{
+		Batch: data.Packing{Length: s.length, Examples: segments}.Lay(examples, spots, s.rows, pad), shape: s,
 		maskedAt: make([]int32, s.masked), maskedWas: make([]int32, s.masked), maskedWeight: make([]float32, s.masked),
 		first: make([]int32, segments), singleWeight: make([]float32, segments), embedding: make([]float32, segments*s.width),
 		pairWeight: make([]float32, segments), pairCosine: make([]float32, segments),
 	}
-	for i := range a.ids {
-		a.ids[i] = pad
-	}
-	return a
 }
 
 // filler fills a batch's arrays from placed segments.
@@ -70,19 +69,13 @@ type filler struct {
 }
 
 func (f *filler) fill(segments []placed, s *rng.Stream) *arrays {
-	a := f.arrays(f.pad)
+	a := f.arrays(segments, f.pad)
 	inRow, masked := make([]int, f.rows), 0
 	for _, p := range segments {
 		slot := p.row*f.perRow + inRow[p.row]
 		inRow[p.row]++
-		start := p.row*f.length + p.start
-		n := copy(a.ids[start:], p.encoded.IDs)
-		copy(a.types[start:], p.encoded.Types)
-		for i := range n {
-			a.segments[start+i], a.positions[start+i] = int32(inRow[p.row]), int32(i)
-		}
+		start, n := p.row*f.length+p.start, len(p.encoded.IDs)
 		a.first[slot] = int32(start)
-		a.tokens += n
 		switch {
 		case p.b >= 0:
 			a.pairWeight[slot], a.pairCosine[slot] = 1, cosine(f.embeddings[p.a], f.embeddings[p.b])
@@ -98,10 +91,10 @@ func (f *filler) fill(segments []placed, s *rng.Stream) *arrays {
 
 // mask masks one segment and returns how many masked tokens the batch has now; those beyond its slots stay whole.
 func (f *filler) mask(a *arrays, start, n, masked int, s *rng.Stream) int {
-	at, was := f.masking.mask(a.ids[start:start+n], s)
+	at, was := f.masking.mask(a.IDs[start:start+n], s)
 	for i := range at {
 		if masked == f.masked {
-			a.ids[start+at[i]] = was[i]
+			a.IDs[start+at[i]] = was[i]
 			continue
 		}
 		a.maskedAt[masked], a.maskedWas[masked], a.maskedWeight[masked] = int32(start+at[i]), was[i], 1
@@ -110,10 +103,9 @@ func (f *filler) mask(a *arrays, start, n, masked int, s *rng.Stream) int {
 	return masked
 }
 
-// args are the arrays as a graph's arguments.
-func (a *arrays) args() []*tensors.Tensor {
-	grid := func(v []int32) *tensors.Tensor { return tensors.FromFlatDataAndDimensions(v, a.rows, a.length) }
-	args := []*tensors.Tensor{grid(a.ids), grid(a.types), grid(a.segments), grid(a.positions)}
+// Args are the texts, without their first tokens, and what is known of them, as a graph's arguments.
+func (a *arrays) Args(dtypes.DType) []*tensors.Tensor {
+	args := a.Tensors()[:4]
 	if a.masked > 0 {
 		args = append(args, vector(a.maskedAt), vector(a.maskedWas), vector(a.maskedWeight))
 	}
@@ -140,11 +132,5 @@ func (s shape) inputs() int {
 	return n
 }
 
-// Args are the arrays as a graph's arguments.
-func (a *arrays) Args(dtypes.DType) []*tensors.Tensor { return a.args() }
-
 // Weight is 1: every batch of a step counts alike.
 func (a *arrays) Weight() float64 { return 1 }
-
-// RealTokens counts tokens, padding left out.
-func (a *arrays) RealTokens() int { return a.tokens }

@@ -99,7 +99,7 @@ type benchJob struct {
 	batch *arrays
 }
 
-func (j *benchJob) Batch(int) (loop.Batch, error) { return j.batch.batch(), nil }
+func (j *benchJob) Batch(int) (loop.Batch, error) { return j.batch, nil }
 
 func (*benchJob) Write(string, []loop.NamedTensor) error { return nil }
 
@@ -137,22 +137,21 @@ func benchmarkStep(b *testing.B, backend compute.Backend, width int) {
 			b.StopTimer()
 		}
 	}
-	loop, err := loop.NewLoop(backend, loop.Plan{Steps: b.N + 1, Accumulate: 1, LR: 1e-4, Keep: 1},
-		loop.Objective{Params: params, Inputs: o.inputs(), Loss: o.loss, WeightDecay: c.WeightDecay, Clip: c.Clip},
-		&benchJob{batch: batch}, b.TempDir(), count)
+	l, err := loop.New(loop.Plan{Steps: b.N + 1, Accumulate: 1, LR: 1e-4, Keep: 1, WeightDecay: c.WeightDecay, Clip: c.Clip},
+		loop.Objective{Params: params, Inputs: o.inputs(), Loss: o.loss}, &benchJob{batch: batch}, loop.Options{Backend: backend, Out: b.TempDir(), OnEvent: count})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer loop.Close()
+	defer l.Close()
 	top := peak(b, backend)
-	if err := loop.Open(b.Context()); err != nil {
+	if err := l.Open(b.Context(), "initialise"); err != nil {
 		b.Fatal(err)
 	}
-	if err := loop.Run(b.Context()); err != nil {
+	if err := l.Run(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	seconds := b.Elapsed().Seconds() / float64(b.N)
-	b.ReportMetric(float64(batch.tokens)/seconds, "tokens/s")
+	b.ReportMetric(float64(batch.Tokens)/seconds, "tokens/s")
 	b.ReportMetric(stepFLOPs(m, batch.shape)/seconds/top, "peak-share")
 	b.ReportMetric(top/1e9, "peak-GFLOP/s")
 }

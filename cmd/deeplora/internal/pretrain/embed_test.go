@@ -20,11 +20,12 @@ import (
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/internal/testshared"
 	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train"
 )
 
 func openEmbedder(t *testing.T, b compute.Backend, dir string) *Embedder {
 	t.Helper()
-	e, err := OpenEmbedder(t.Context(), b, dir, data.HubOptions{Offline: true})
+	e, err := OpenEmbedder(t.Context(), b, dir, train.Sources{})
 	if err != nil {
 		t.Fatal(err)
 	}

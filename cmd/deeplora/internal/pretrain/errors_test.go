@@ -35,7 +35,7 @@ func TestValidateListsEveryFault(t *testing.T) {
 		"steps and epochs: give one of them",
 		"warmup: 10 steps leave none of the 10 to train at full rate",
 		"dropout: 1 is not between 0 and below 1",
-		`dtype: "float8" is unknown; want float32 or float16`,
+		`dtype: "float8" is unknown; nearest: float32 (known: float32 float16)`,
 		"teacher-init: needs a teacher",
 		"mlm-weight: without a teacher it is the only objective; it, mask-share and mask-probability must be above 0",
 		"max-length: 4 is less than 8", "batch: 0 is less than 1", "eval-every: -1 is less than 0", "save-every: -2 is less than 0",
@@ -209,7 +209,7 @@ func TestResumeErrors(t *testing.T) {
 		{"moments damaged", "checkpoints/step-2/optimizer.safetensors", flip, loop.ErrCorrupt, "optimizer.safetensors: file is damaged: its sha256 is "},
 		{"state damaged", "checkpoints/step-2/state.json", half, jsonfile.ErrCorrupt, "--resume begins at the first step"},
 		{"settings damaged", RunJSON, half, jsonfile.ErrCorrupt, "pretrain.json: file is damaged: "},
-		{"an unknown setting", RunJSON, func(s string) string { return strings.Replace(s, `"lr"`, `"rl"`, 1) }, jsonfile.ErrCorrupt, `unknown field "rl"`},
+		{"an unknown setting", RunJSON, func(s string) string { return strings.Replace(s, `"lr"`, `"rl"`, 1) }, jsonfile.ErrCorrupt, `unknown setting "rl"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			file, ours := strings.CutPrefix(tc.file, "base/")

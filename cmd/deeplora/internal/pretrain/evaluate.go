@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -60,7 +61,7 @@ func (e *evaluator) measure(ctx context.Context, params []loop.NamedTensor, prog
 			for _, p := range params {
 				args = append(args, p.Value)
 			}
-			inputs := b.args()
+			inputs := b.Args(dtypes.Float32)
 			for _, t := range inputs {
 				args = append(args, t)
 			}

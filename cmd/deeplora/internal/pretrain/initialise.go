@@ -139,7 +139,7 @@ func (s *start) params(pairs bool) []loop.Param {
 	var params []loop.Param
 	add := func(name string, value *tensors.Tensor) {
 		params = append(params, loop.Param{
-			Name: name, Shape: value.Shape().Dimensions, NoDecay: value.Shape().Rank() == 1,
+			Name: name, Shape: value.Shape().Dimensions, Rate: 1, NoDecay: value.Shape().Rank() == 1,
 			Draw: func() (*tensors.Tensor, error) { return value, nil },
 		})
 	}

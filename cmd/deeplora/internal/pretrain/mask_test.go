@@ -166,8 +166,8 @@ func TestMaskedSlotsOverflow(t *testing.T) {
 		for i, id := range ids {
 			at := int32(row*64 + i)
 			slot := slices.Index(a.maskedAt, at)
-			if slot < 0 && a.ids[at] != id {
-				t.Errorf("token %d at %d is no masked one but became %d", id, at, a.ids[at])
+			if slot < 0 && a.IDs[at] != id {
+				t.Errorf("token %d at %d is no masked one but became %d", id, at, a.IDs[at])
 			}
 			if slot >= 0 && a.maskedWas[slot] != id {
 				t.Errorf("slot %d says %d stood where %d did", slot, a.maskedWas[slot], id)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -89,7 +90,7 @@ func measure(t *testing.T, b compute.Backend, r *run, a *arrays, names []string,
 		t.Fatal(err)
 	}
 	defer exec.Finalize()
-	for _, x := range a.args() {
+	for _, x := range a.Args(dtypes.Float32) {
 		args = append(args, x)
 	}
 	out := exec.MustCall(append(args, []uint32{1, 2}, float32(2))...)
@@ -143,7 +144,7 @@ func (s *slow) embedding(slot int) []float64 {
 	row, number := slot/s.perRow, int32(slot%s.perRow+1)
 	mean := make([]float64, s.hiddenSize)
 	for i := range s.length {
-		if at := row*s.length + i; s.segments[at] == number {
+		if at := row*s.length + i; s.Segments[at] == number {
 			for k := range mean {
 				mean[k] += s.hidden[at*s.hiddenSize+k]
 			}
@@ -277,7 +278,7 @@ func TestLossOfABatchWithoutSomeTerms(t *testing.T) {
 	c.Dropout = 0
 	r := prepared(t, b, c)
 	names, _, args := drawn(t, r)
-	empty := r.filler.arrays(r.filler.pad)
+	empty := r.filler.arrays(nil, r.filler.pad)
 	if m := measure(t, b, r, empty, names, args); m.loss != 0 || slices.ContainsFunc(m.terms, func(v float64) bool { return v != 0 }) {
 		t.Errorf("a batch of padding has loss %g, terms %v", m.loss, m.terms)
 	}
@@ -289,7 +290,7 @@ func TestEvaluationIsItsFormula(t *testing.T) {
 	c := taught()
 	c.Validation, c.RandomPairs = 0.5, 1
 	r := prepared(t, b, c)
-	m, err := r.Evaluate(t.Context())
+	m, err := r.Evaluate(t.Context(), r.loop.Parameters(), func(int, int) {})
 	if err != nil {
 		t.Fatal(err)
 	}

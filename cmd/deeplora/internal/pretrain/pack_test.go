@@ -5,8 +5,11 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gomlx/compute/dtypes"
+
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // drawnCorpus are ids of texts, without special tokens: some longer than a segment may be, some empty.
@@ -103,17 +106,17 @@ func TestFillerWritesSegments(t *testing.T) {
 		name      string
 		got, want any
 	}{
-		{"ids", a.ids, []int32{2, 10, 11, 3, 2, 15, 3, 9, 9, 9, 9, 9, 2, 12, 3, 13, 14, 3, 9, 9, 9, 9, 9, 9}},
-		{"types", a.types, []int32{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0}},
-		{"segments", a.segments, []int32{1, 1, 1, 1, 2, 2, 2, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0}},
-		{"positions", a.positions, []int32{0, 1, 2, 3, 0, 1, 2, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 0, 0, 0, 0, 0, 0}},
+		{"ids", a.IDs, []int32{2, 10, 11, 3, 2, 15, 3, 9, 9, 9, 9, 9, 2, 12, 3, 13, 14, 3, 9, 9, 9, 9, 9, 9}},
+		{"types", a.Types, []int32{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0}},
+		{"segments", a.Segments, []int32{1, 1, 1, 1, 2, 2, 2, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0}},
+		{"positions", a.Positions, []int32{0, 1, 2, 3, 0, 1, 2, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 0, 0, 0, 0, 0, 0}},
 		{"first", a.first, []int32{0, 4, 0, 12, 0, 0}},
 		{"singles", a.singleWeight, []float32{1, 1, 0, 0, 0, 0}},
 		{"embeddings", a.embedding, []float32{1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0}},
 		{"pairs", a.pairWeight, []float32{0, 0, 0, 1, 0, 0}},
 		{"cosines", a.pairCosine, []float32{0, 0, 0, 0.8, 0, 0}},
-		{"tokens", a.tokens, 13},
-		{"inputs", len(a.args()), a.inputs()},
+		{"tokens", a.Tokens, 13},
+		{"inputs", len(a.Args(dtypes.Float32)), a.inputs()},
 	} {
 		if !reflect.DeepEqual(check.got, check.want) {
 			t.Errorf("%s are %v, want %v", check.name, check.got, check.want)
@@ -123,7 +126,7 @@ func TestFillerWritesSegments(t *testing.T) {
 
 func testPlan(seed uint64) *plan {
 	ids := drawnCorpus(120)
-	c := &Config{Seed: seed, Neighbours: 0.25, RandomPairs: 0.1, SamePairs: 0.05}
+	c := &Config{Plan: loop.Plan{Seed: seed}, Neighbours: 0.25, RandomPairs: 0.1, SamePairs: 0.05}
 	p := &plan{config: c, packer: func() *packer { return newPacker(ids) }, near: map[int][]int{}}
 	for i := range ids {
 		p.texts = append(p.texts, i)

@@ -15,6 +15,7 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/model"
+	"github.com/deeplora/deeplora/train"
 	"github.com/deeplora/deeplora/train/loop"
 )
 
@@ -203,7 +204,7 @@ func TestPretrainMakesAModel(t *testing.T) {
 	if err != nil || run.Seed != c.Seed || len(run.Provenance.Data) != 1 || len(run.Provenance.Model) != 3 {
 		t.Errorf("pretrain.json %+v, %v", run, err)
 	}
-	e, err := OpenEmbedder(t.Context(), b, out, data.HubOptions{Offline: true})
+	e, err := OpenEmbedder(t.Context(), b, out, train.Sources{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,8 +99,8 @@ func ParseExperiment(text []byte) (*Experiment, error) {
 // Override sets a setting of every run, as a flag does: text is its value as JSON, or a string. It is an error if
 // the experiment varies it.
 func (e *Experiment) Override(name, text string) error {
-	if !slices.Contains(settingNames, name) {
-		return fmt.Errorf("unknown setting %q; nearest: %s", name, nearest.Of(name, settingNames))
+	if _, err := train.Settings().Row(name); err != nil {
+		return err
 	}
 	varied := slices.ContainsFunc(e.Grid, func(l List) bool { return l.Name == name })
 	for _, v := range e.Variants {
@@ -129,13 +129,13 @@ func settingValue(name, text string) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	if apply(&c, name, quoted) == nil {
+	if train.Settings().Set(&c, name, quoted) == nil {
 		return quoted, nil
 	}
 	if !json.Valid([]byte(text)) {
 		return nil, fmt.Errorf("setting %q: %q is no value of it", name, text)
 	}
-	return json.RawMessage(text), apply(&c, name, json.RawMessage(text))
+	return json.RawMessage(text), train.Settings().Set(&c, name, json.RawMessage(text))
 }
 
 // decode reads one JSON value strictly; syntax errors name their line.
@@ -222,33 +222,11 @@ func (e *Experiment) base() (train.Config, error) {
 // apply sets settings of c; part is the part of the file they stand in.
 func (f Fields) apply(c *train.Config, part string) error {
 	for _, field := range f {
-		if err := apply(c, field.Name, field.Value); err != nil {
+		if err := train.Settings().Set(c, field.Name, field.Value); err != nil {
 			return fmt.Errorf("%s: %w", part, err)
 		}
 	}
 	return nil
-}
-
-// settingNames are the JSON names of train.Config.
-var settingNames = jsonNames(reflect.TypeFor[train.Config]())
-
-// apply sets one setting from JSON, by way of the struct's own names and types.
-func apply(c *train.Config, name string, value json.RawMessage) error {
-	if !slices.Contains(settingNames, name) {
-		return fmt.Errorf("unknown setting %q; nearest: %s", name, nearest.Of(name, settingNames))
-	}
-	if string(value) == "null" {
-		return fmt.Errorf("setting %q is null", name)
-	}
-	text, err := json.Marshal(map[string]json.RawMessage{name: value})
-	if err != nil {
-		return fmt.Errorf("setting %q: %w", name, err)
-	}
-	err = json.Unmarshal(text, c)
-	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
-		return fmt.Errorf("setting %q: a %s where %s is wanted", name, wrong.Value, wrong.Type)
-	}
-	return err
 }
 
 // jsonNames are the names of a struct's fields in JSON.
@@ -345,28 +323,18 @@ func object(text []byte, field func(name string, value json.RawMessage) error) e
 	return nil
 }
 
+// writeObject writes n fields as a JSON object, in their order.
 func writeObject(n int, field func(i int) (string, any)) ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for i := range n {
+	fields := make([]jsonfile.Field, n)
+	for i := range fields {
 		name, v := field(i)
-		key, err := json.Marshal(name)
-		if err != nil {
-			return nil, err
-		}
 		value, err := json.Marshal(v)
 		if err != nil {
 			return nil, err
 		}
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.Write(key)
-		b.WriteByte(':')
-		b.Write(value)
+		fields[i] = jsonfile.Field{Name: name, Value: value}
 	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
+	return jsonfile.Object(fields)
 }
 
 // arms are the names of what competes, in the order of the file.

@@ -184,16 +184,14 @@ func TestDifferencesGiveTheSettingsBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		back := preset
-		for name, value := range values {
-			if err := apply(&back, name, value); err != nil {
-				t.Fatal(err)
-			}
+		if err := values.apply(&back, "set"); err != nil {
+			t.Fatal(err)
 		}
-		want, _ := Key(c)
-		if got, _ := Key(back); got != want {
+		want, _ := c.Key()
+		if got, _ := back.Key(); got != want {
 			t.Errorf("settings %v give back %+v, want %+v", values, back, c)
 		}
-		if _, said := values["reference"]; said != c.Reference {
+		if said := slices.ContainsFunc(values, func(f Field) bool { return f.Name == "reference" }); said != c.Reference {
 			t.Errorf("reference: %v among %v", c.Reference, values)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // program writes a shell script that stands for deeplora. Of its arguments a job here has two: what it does, and
@@ -42,7 +43,7 @@ echo '{}' > "$2/result.json"
 func fakeJob(root, does string, n int) Job {
 	dir := filepath.Join(root, fmt.Sprint(does, n))
 	return Job{
-		Run: Run{Key: fmt.Sprint(n), Arm: does, Config: train.Config{Seed: uint64(n)}},
+		Run: Run{Key: fmt.Sprint(n), Arm: does, Config: train.Config{Plan: loop.Plan{Seed: uint64(n)}}},
 		Dir: dir, Args: []string{does, dir}, Log: filepath.Join(root, "logs", fmt.Sprint(does, n)),
 	}
 }

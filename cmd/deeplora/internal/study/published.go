@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/deeplora/deeplora/train"
 )
 
 // Source is where published numbers come from, and whether the study's runs used the model that they are of.
@@ -35,7 +37,7 @@ func (e *Experiment) published(cells []*cell) ([]found, error) {
 		return all, nil
 	}
 	for i, c := range cells {
-		settings, err := fields(c.runs[0].Config)
+		settings, err := settingsOf(c.runs[0].Config)
 		if err != nil {
 			return nil, err
 		}
@@ -116,4 +118,14 @@ func publishedDifference(base, arm ScoreRow) Number {
 		return none
 	}
 	return of(arm) - of(base)
+}
+
+// settingsOf are the values of settings by name.
+func settingsOf(c train.Config) (map[string]json.RawMessage, error) {
+	fields, err := train.Settings().Fields(&c)
+	values := make(map[string]json.RawMessage, len(fields))
+	for _, f := range fields {
+		values[f.Name] = f.Value
+	}
+	return values, err
 }

@@ -1,9 +1,6 @@
 package study
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,7 +12,7 @@ import (
 
 // Run is one training of a study.
 type Run struct {
-	Key       string       // hash of Config: the name of its directory
+	Key       string       // of Config: the name of its directory
 	Arm       string       // what competes: the method, or the variant's name
 	Condition []Setting    // what else varies, but for the seed: runs of one condition and seed are a pair
 	Config    train.Config // resolved, as far as it follows from the settings
@@ -167,18 +164,8 @@ func newRun(base train.Config, point Fields, v Named) (Run, error) {
 		return Run{}, err
 	}
 	var err error
-	r.Key, err = Key(r.Config)
+	r.Key, err = r.Config.Key()
 	return r, err
-}
-
-// Key is the identity of a run: the first 16 hexadecimal digits of the sha256 of its settings as JSON.
-func Key(c train.Config) (string, error) {
-	text, err := json.Marshal(c)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:8]), nil
 }
 
 // checkNames checks what names arms: the baseline, and rows of published numbers.
@@ -197,7 +184,7 @@ func (e *Experiment) checkNames(runs []Run) error {
 	if e.Published == nil {
 		return nil
 	}
-	known := append([]string{armField}, settingNames...)
+	known := append([]string{armField}, train.Settings().Names()...)
 	for i, row := range e.Published.Rows {
 		for _, f := range row.Where {
 			if !slices.Contains(known, f.Name) {

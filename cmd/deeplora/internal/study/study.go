@@ -2,7 +2,6 @@ package study
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -120,35 +119,21 @@ func (s *Study) Jobs() ([]Job, error) {
 }
 
 // differences are the settings in which c differs from the defaults that `train` starts from.
-func differences(c train.Config) (map[string]json.RawMessage, error) {
+func differences(c train.Config) (Fields, error) {
 	base := train.Default()
 	if c.Reference {
 		base = train.Reference()
 		base.Reference = false // so that it is among the differences
 	}
-	given, err := fields(c)
+	fields, err := train.Settings().Differences(&c, &base).Fields(&c)
 	if err != nil {
 		return nil, err
 	}
-	defaults, err := fields(base)
-	if err != nil {
-		return nil, err
+	var different Fields
+	for _, f := range fields {
+		different = append(different, Field{f.Name, f.Value})
 	}
-	for name, value := range given {
-		if string(defaults[name]) == string(value) {
-			delete(given, name)
-		}
-	}
-	return given, nil
-}
-
-func fields(c train.Config) (map[string]json.RawMessage, error) {
-	text, err := json.Marshal(c)
-	if err != nil {
-		return nil, err
-	}
-	var values map[string]json.RawMessage
-	return values, json.Unmarshal(text, &values)
+	return different, nil
 }
 
 // Measure reads what the finished runs measured. Runs that were made from different files of one name are an

@@ -1,11 +1,10 @@
-package train
+package loop
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,12 +13,11 @@ import (
 	"testing"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/deeplora/deeplora/internal/safetensors"
 	"github.com/deeplora/deeplora/internal/testbackend"
-	"github.com/deeplora/deeplora/model"
 )
 
 // line is the smallest job: the loss is ½(w·x)² with a weight w [2] and one x [2] a batch, some of which overflow.
@@ -30,26 +28,30 @@ func (j *line) Batch(i int) (Batch, error) {
 	if j.bad[i] {
 		x[0] = 3e38
 	}
-	return Batch{Args: []*tensors.Tensor{tensors.FromValue(x)}, Weight: 1, Tokens: 1}, nil
+	return point(x), nil
 }
 
-func (j *line) Evaluate(context.Context) (Metrics, error) { return Metrics{"score": 1}, nil }
-func (j *line) Score(m Metrics) float64                   { return m["score"] }
-func (j *line) Examples(batch int) []string               { return []string{fmt.Sprintf("rows.tsv:%d", batch)} }
+// point is a batch of one x.
+type point []float32
+
+func (p point) Args(dtypes.DType) []*tensors.Tensor {
+	return []*tensors.Tensor{tensors.FromValue([]float32(p))}
+}
+func (p point) Weight() float64 { return 1 }
+func (p point) RealTokens() int { return 1 }
+
+func (j *line) Evaluate(context.Context, []NamedTensor, func(done, total int)) (Metrics, error) {
+	return Metrics{"score": 1}, nil
+}
+func (j *line) Score(m Metrics) float64     { return m["score"] }
+func (j *line) Examples(batch int) []string { return []string{fmt.Sprintf("rows.tsv:%d", batch)} }
 
 func (j *line) Write(dir string, values []NamedTensor) error {
-	_, err := WriteTensors(filepath.Join(dir, "w.safetensors"), values)
-	return err
+	return WriteTensors(filepath.Join(dir, "w.safetensors"), values)
 }
 
 func (j *line) Read(dir string) (map[string]*tensors.Tensor, error) {
-	f, err := safetensors.Open(filepath.Join(dir, "w.safetensors"))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	t, err := tensorOf(f, "w.weight")
-	return map[string]*tensors.Tensor{"w.weight": t}, err
+	return ReadTensors(filepath.Join(dir, "w.safetensors"))
 }
 
 // lineLoop opens a loop over a line with these bad batches.
@@ -59,20 +61,20 @@ func lineLoop(t *testing.T, b compute.Backend, out string, change func(*Plan), b
 	for _, i := range bad {
 		j.bad[i] = true
 	}
-	plan := Plan{Seed: 1, Steps: 8, Accumulate: 1, LR: 0.1, DecayRatio: 1, Keep: 2, SkipNonfinite: true}
+	plan := Plan{Seed: 1, Steps: 8, Accumulate: 1, LR: 0.1, DecayRatio: 1, Keep: 2, OnNonfinite: NonfiniteSkip}
 	if change != nil {
 		change(&plan)
 	}
 	objective := Objective{
-		Params: []Param{{Name: "w.weight", Shape: []int{2}, Draw: func() (*tensors.Tensor, error) {
+		Params: []Param{{Name: "w.weight", Shape: []int{2}, Rate: 1, Draw: func() (*tensors.Tensor, error) {
 			return tensors.FromValue([]float32{0.5, -1}), nil
 		}}},
 		Inputs: 1,
-		Loss: func(weights model.Weights, batch []*Node, _, total *Node) *Node {
+		Loss: func(weights func(name string) *Node, batch []*Node, _, total *Node) *Node {
 			return Div(MulScalar(Square(ReduceAllSum(Mul(weights("w.weight"), batch[0]))), 0.5), total)
 		},
 	}
-	l, err := NewLoop(b, plan, objective, j, out, nil)
+	l, err := New(plan, objective, j, Options{Backend: b, Out: out})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +82,7 @@ func lineLoop(t *testing.T, b compute.Backend, out string, change func(*Plan), b
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Open(t.Context()); err != nil {
+	if err := l.Open(t.Context(), "initialise"); err != nil {
 		t.Fatal(err)
 	}
 	return l
@@ -88,7 +90,7 @@ func lineLoop(t *testing.T, b compute.Backend, out string, change func(*Plan), b
 
 func weightsBits(t *testing.T, l *Loop) string {
 	t.Helper()
-	p := l.program.state.params[0]
+	p := l.state.cells[0]
 	return fmt.Sprint(tensors.MustCopyFlatData[float32](p.value), tensors.MustCopyFlatData[float32](p.m), tensors.MustCopyFlatData[float32](p.v))
 }
 
@@ -103,7 +105,7 @@ func TestNonfiniteStepStops(t *testing.T) {
 					t.Fatal(err)
 				}
 				bad := 2*accumulate + accumulate/2
-				l := lineLoop(t, b, out, func(p *Plan) { p.SkipNonfinite, p.Accumulate = false, accumulate }, bad)
+				l := lineLoop(t, b, out, func(p *Plan) { p.OnNonfinite, p.Accumulate = NonfiniteStop, accumulate }, bad)
 				err := l.Run(t.Context())
 				if !errors.Is(err, ErrNonfinite) || !strings.Contains(err.Error(), "first in the forward pass, at w (") {
 					t.Fatalf("error %v", err)
@@ -119,7 +121,7 @@ func TestNonfiniteStepStops(t *testing.T) {
 					d.Origin.Batch != accumulate/2 || !slices.Contains(d.Examples, fmt.Sprintf("rows.tsv:%d", bad)) {
 					t.Errorf("diagnostic %+v", d)
 				}
-				again := lineLoop(t, b, out, func(p *Plan) { p.SkipNonfinite, p.Accumulate = false, accumulate }, bad)
+				again := lineLoop(t, b, out, func(p *Plan) { p.OnNonfinite, p.Accumulate = NonfiniteStop, accumulate }, bad)
 				r, err := again.Replay(d)
 				if err != nil || !r.Same || *r.Origin != d.Origin {
 					t.Errorf("replayed %+v, error %v", r, err)
@@ -140,7 +142,7 @@ func TestNonfiniteStepsAreSkipped(t *testing.T) {
 	whole := lineLoop(t, b, filepath.Join(dir, "whole"), func(p *Plan) { p.SaveEvery = 1 }, 2, 3, 6)
 	var notices []string
 	before := map[int]string{0: weightsBits(t, whole)}
-	whole.OnEvent = func(e Event) {
+	whole.On = func(e Event) {
 		switch e := e.(type) {
 		case Notice:
 			notices = append(notices, e.Text)
@@ -166,7 +168,7 @@ func TestNonfiniteStepsAreSkipped(t *testing.T) {
 	out := filepath.Join(dir, "stopped")
 	ctx, cancel := context.WithCancel(t.Context())
 	l := lineLoop(t, b, out, nil, 2, 3, 6)
-	l.OnEvent = func(e Event) {
+	l.On = func(e Event) {
 		if n, ok := e.(Notice); ok && strings.HasPrefix(n.Text, "step 4:") {
 			cancel()
 		}
@@ -191,7 +193,11 @@ func TestNonfiniteStepsAreSkipped(t *testing.T) {
 func logOf(t *testing.T, run string) string {
 	t.Helper()
 	var text strings.Builder
-	for line := range strings.Lines(string(fileBytes(t, filepath.Join(run, metricsJSONL)))) {
+	log, err := os.ReadFile(filepath.Join(run, LogFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(log)) {
 		var fields map[string]any
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
 			t.Fatal(err)
@@ -213,41 +219,6 @@ func TestNonfiniteStepsInARowEndTheRun(t *testing.T) {
 	l := lineLoop(t, b, filepath.Join(t.TempDir(), "run"), func(p *Plan) { p.Steps = 30 }, bad...)
 	if err := l.Run(t.Context()); !errors.Is(err, ErrNonfinite) || !strings.Contains(err.Error(), "step 12: ") || !strings.Contains(err.Error(), "10 such steps in a row") {
 		t.Errorf("error %v", err)
-	}
-}
-
-// A run of the program's own model names the kernel, and a replay finds it again.
-func TestReplay(t *testing.T) {
-	b := testbackend.All(t)[0]
-	dir := filepath.Join(t.TempDir(), "model")
-	if err := writeModel(dir, nil); err != nil {
-		t.Fatal(err)
-	}
-	rewriteModel(t, dir, func(entries map[string]safetensors.Entry) {
-		name := "bert.encoder.layer.0.intermediate.dense.weight"
-		e := entries[name]
-		e.Data = slices.Repeat([]float32{3e38}, len(e.Data.([]float32)))
-		entries[name] = e
-	})
-	c := small()
-	c.Model, c.Method = dir, "vanilla"
-	out := filepath.Join(t.TempDir(), "run")
-	_, err := Train(t.Context(), c, Options{Backend: b, Out: out})
-	if !errors.Is(err, ErrNonfinite) || !strings.Contains(err.Error(), "first in the forward pass, at bert.encoder.layer.0.intermediate.dense (") {
-		t.Fatalf("error %v", err)
-	}
-	r, err := Replay(t.Context(), Options{Backend: b, Out: out})
-	if err != nil || !r.Same || r.Origin.Kernel != "bert.encoder.layer.0.intermediate.dense" || len(r.Diagnostic.Examples) != c.Batch {
-		t.Errorf("replayed %+v, error %v", r, err)
-	}
-	if _, err := Replay(t.Context(), Options{Backend: b, Out: smallData()}); !errors.Is(err, ErrNoRun) {
-		t.Errorf("replay of no run: %v", err)
-	}
-	if err := os.RemoveAll(filepath.Join(out, diagnosticDir)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Replay(t.Context(), Options{Backend: b, Out: out}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "has no diagnostic") {
-		t.Errorf("replay of a run without a diagnostic: %v", err)
 	}
 }
 

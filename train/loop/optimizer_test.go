@@ -1,4 +1,4 @@
-package train
+package loop
 
 import (
 	"encoding/json"
@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	"pgregory.net/rapid"
 
+	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/internal/testshared"
 )
@@ -95,7 +96,7 @@ func TestT16AdamW(t *testing.T) {
 			bound float64
 		}{{dtypes.Float64, 1e-12}, {dtypes.Float32, 1e-6}} {
 			vector := func(values []float64) *tensors.Tensor {
-				x, err := ownDType(tensors.FromFlatDataAndDimensions(values, len(values)), precision.dtype)
+				x, err := inDType(tensors.FromFlatDataAndDimensions(values, len(values)), precision.dtype)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -105,7 +106,7 @@ func TestT16AdamW(t *testing.T) {
 			for step, gradient := range g.Gradients {
 				c1, c2 := biasCorrections(step + 1)
 				lr := rate(step, g.Steps, g.Warmup, g.LR, g.DecayRatio)
-				out := exec.MustCall(p, vector(gradient), m, v, scalar(lr, precision.dtype), scalar(c1, precision.dtype), scalar(c2, precision.dtype))
+				out := exec.MustCall(p, vector(gradient), m, v, graphx.Scalar(lr, precision.dtype), graphx.Scalar(c1, precision.dtype), graphx.Scalar(c2, precision.dtype))
 				p, m, v = out[0], out[1], out[2]
 				for i, got := range float64s(t, p) {
 					if want := g.After[step][i]; !(math.Abs(got-want) <= precision.bound) {
@@ -120,7 +121,7 @@ func TestT16AdamW(t *testing.T) {
 // float64s copies a tensor of either precision.
 func float64s(t *testing.T, x *tensors.Tensor) []float64 {
 	t.Helper()
-	wide, err := ownDType(x, dtypes.Float64)
+	wide, err := inDType(x, dtypes.Float64)
 	if err != nil {
 		t.Fatal(err)
 	}

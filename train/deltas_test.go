@@ -37,20 +37,20 @@ func product(factors ...mat.Matrix) mat.Matrix {
 
 // What a run is said to add to its kernels is what its factors multiply out to, and the gradient it is held
 // against is the one that its outer factors were made of.
-func TestUpdatesOfARun(t *testing.T) {
+func TestDeltasOfARun(t *testing.T) {
 	b := testbackend.All(t)[0]
 	run := filepath.Join(t.TempDir(), "run")
 	c := small()
 	c.Method, c.Rank, c.Steps, c.Gamma = "deep-compressed", 4, 3, 0 // left and right stay as they were made
 	trainSmall(t, b, c, run)
 	counted := 0
-	o := UpdateOptions{Backend: b, Tolerance: 1e-3, Gradient: true, Progress: func(done, _ int) { counted = done }}
-	stored, err := ReadStored(t.Context(), run, OpenOptions{})
+	o := DeltaOptions{Backend: b, Tolerance: 1e-3, Gradient: true, Progress: func(done, _ int) { counted = done }}
+	finished, err := ReadFinished(t.Context(), run, OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, values := stored.Adapter, stored.Values
-	updates, err := stored.Updates(t.Context(), o)
+	info, values := finished.Adapter, finished.Values
+	updates, err := finished.Deltas(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,22 +86,22 @@ func TestUpdatesOfARun(t *testing.T) {
 }
 
 // sameGradient holds the leading directions of a run's first gradient against the outer factors made of them.
-func sameGradient(t *testing.T, run string, o UpdateOptions, values map[string]*tensors.Tensor) {
+func sameGradient(t *testing.T, run string, o DeltaOptions, values map[string]*tensors.Tensor) {
 	t.Helper()
-	stored, err := ReadStored(t.Context(), run, OpenOptions{})
+	finished, err := ReadFinished(t.Context(), run, OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, err := stored.Reader()
+	base, err := finished.Reader()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer base.Close()
-	kernels, _, err := stored.Adapter.sites(base.Config)
+	kernels, _, err := finished.Adapter.sites(base.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sites, err := stored.beginning(t.Context(), o, kernels)
+	sites, err := finished.beginning(t.Context(), o, kernels)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func sameGradient(t *testing.T, run string, o UpdateOptions, values map[string]*
 	}
 }
 
-func TestUpdatesRefuses(t *testing.T) {
+func TestDeltasRefuses(t *testing.T) {
 	b := testbackend.All(t)[0]
 	base, from, run := filepath.Join(t.TempDir(), "base"), filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "run")
 	copyTree(t, smallModel(), base)
@@ -134,13 +134,13 @@ func TestUpdatesRefuses(t *testing.T) {
 	c := small()
 	c.Method, c.Model, c.Data, c.Steps, c.Warmup = "vanilla", base, from, 1, 0
 	trainSmall(t, b, c, run)
-	o := UpdateOptions{Backend: b, Tolerance: 1e-3, Progress: func(int, int) {}}
-	updates := func(o UpdateOptions) ([]Update, error) {
-		stored, err := ReadStored(t.Context(), run, OpenOptions{})
+	o := DeltaOptions{Backend: b, Tolerance: 1e-3, Progress: func(int, int) {}}
+	updates := func(o DeltaOptions) ([]KernelDelta, error) {
+		finished, err := ReadFinished(t.Context(), run, OpenOptions{})
 		if err != nil {
 			return nil, err
 		}
-		return stored.Updates(t.Context(), o)
+		return finished.Deltas(t.Context(), o)
 	}
 	all, err := updates(o)
 	if err != nil || all[0].Gradient != nil {
@@ -156,7 +156,7 @@ func TestUpdatesRefuses(t *testing.T) {
 		t.Errorf("other data and no gradient: error %v", err)
 	}
 	edit(t, filepath.Join(base, "config.json"), func(text string) string { return text + "\n" })
-	for _, o := range []UpdateOptions{o, with} {
+	for _, o := range []DeltaOptions{o, with} {
 		if _, err := updates(o); !errors.Is(err, ErrOtherBase) {
 			t.Errorf("other base, gradient %v: error %v", o.Gradient, err)
 		}

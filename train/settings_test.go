@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/train/loop"
 
 	"github.com/deeplora/deeplora/model"
 )
@@ -56,13 +57,13 @@ func TestValidate(t *testing.T) {
 		{"clip", func(c *Config) { c.Clip = math.Inf(1) }, `clip: +Inf is not between 0 and 3.4028234663852886e+38`},
 		{"dropout", func(c *Config) { c.Dropout = 1 }, `dropout: 1 is not between 0 and below 1`},
 		{"negative dropout", func(c *Config) { c.Dropout = -0.1 }, `dropout: -0.1 is not between 0 and below 1`},
-		{"head seed", func(c *Config) { c.HeadSeed = -2 }, `head-seed: -2 is negative`},
+		{"head seed", func(c *Config) { c.HeadSeed = -2 }, `head-seed: -2 is less than -1`},
 		{
 			"every fault at once",
 			func(c *Config) { c.Task, c.Rank, c.Batch, c.LR, c.EarlyStop = "sst", 0, 0, -1, -1 },
-			"unknown task \"sst\"; nearest: sst2 (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax)\n" +
-				"method deep-compressed: rank 0; want 1 or more\nbatch: 0 is less than 1\nearly-stop: -1 is less than 0\n" +
-				"lr: -1 is not between 0 and 1000\nearly-stop: needs eval-every",
+			"lr: -1 is not between 0 and 1000\nearly-stop: -1 is less than 0\nbatch: 0 is less than 1\n" +
+				"unknown task \"sst\"; nearest: sst2 (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax)\n" +
+				"method deep-compressed: rank 0; want 1 or more\nearly-stop: needs eval-every",
 		},
 	} {
 		c := Default()
@@ -103,9 +104,9 @@ func TestResolve(t *testing.T) {
 		{"head of the run's seed", func(c *Config) { c.Seed = 5 }, 100, func(c Config) bool { return c.HeadSeed == 5 && headSeed(&c) == 5 }},
 		{"head of the largest seed", func(c *Config) { c.Seed = math.MaxUint64 }, 100, func(c Config) bool { return headSeed(&c) == math.MaxUint64 }},
 		{"head seed given", func(c *Config) { c.Seed, c.HeadSeed = 5, 0 }, 100, func(c Config) bool { return c.HeadSeed == 0 && headSeed(&c) == 0 }},
-		{"last adapter", func(*Config) {}, 100, func(c Config) bool { return c.Select == SelectLast }},
-		{"best adapter with early stopping", func(c *Config) { c.EarlyStop, c.EvalEvery = 3, 5 }, 100, func(c Config) bool { return c.Select == SelectBest }},
-		{"last adapter with early stopping", func(c *Config) { c.EarlyStop, c.Select = 3, SelectLast }, 100, func(c Config) bool { return c.Select == SelectLast }},
+		{"last adapter", func(*Config) {}, 100, func(c Config) bool { return c.Select == selectLast }},
+		{"best adapter with early stopping", func(c *Config) { c.EarlyStop, c.EvalEvery = 3, 5 }, 100, func(c Config) bool { return c.Select == selectBest }},
+		{"last adapter with early stopping", func(c *Config) { c.EarlyStop, c.Select = 3, selectLast }, 100, func(c Config) bool { return c.Select == selectLast }},
 	} {
 		c := Default()
 		tc.set(&c)
@@ -145,7 +146,7 @@ func errText(err error) string {
 
 // A run's config.json brings back every setting, and nothing passes that no setting is called.
 func TestRunConfigRoundTrip(t *testing.T) {
-	want := RunConfig{Config: Default(), Provenance: Provenance{
+	want := RunConfig{Config: Default(), Format: runFormat, Provenance: Provenance{
 		Version: "v1", Libraries: map[string]string{"a": "v2"}, Backend: "xla:cpu", PluginSHA256: "00", Threads: 2,
 		Model: []model.FileSum{{File: "config.json", SHA256: "11"}}, ModelRevision: "main", Data: []model.FileSum{{File: "train.tsv", SHA256: "22"}},
 	}}
@@ -175,13 +176,13 @@ func TestRunConfigRoundTrip(t *testing.T) {
 		if err := os.WriteFile(path, []byte(bad), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ReadRunConfig(dir); !errors.Is(err, ErrCorrupt) || !strings.HasPrefix(err.Error(), path+": file is damaged: ") {
-			t.Errorf("%s: error %v, want ErrCorrupt that names the file", name, err)
+		if _, err := ReadRunConfig(dir); !errors.Is(err, loop.ErrCorrupt) || !strings.HasPrefix(err.Error(), path+": file is damaged: ") {
+			t.Errorf("%s: error %v, want loop.ErrCorrupt that names the file", name, err)
 		}
 	}
 }
 
-// fillFields sets every field of a flat struct to a value of its own, so that one that is not written shows.
+// fillFields sets every field of a struct, and of structs in it, to a value of its own, so that one that is not written shows.
 func fillFields(t *testing.T, v reflect.Value) {
 	t.Helper()
 	for i := range v.NumField() {
@@ -198,22 +199,44 @@ func fillFields(t *testing.T, v reflect.Value) {
 			f.SetBool(true)
 		case reflect.Slice:
 			f.Set(reflect.ValueOf([]string{"a", "b"}))
+		case reflect.Struct:
+			fillFields(t, f)
 		default:
 			t.Fatalf("field %s is a %s", v.Type().Field(i).Name, f.Kind())
 		}
 	}
 }
 
-// Every setting has a JSON name of its own, a long flag's.
-func TestConfigNames(t *testing.T) {
-	seen := map[string]bool{}
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
-		name := strings.TrimSuffix(f.Tag.Get("json"), ",omitempty")
-		if name == "" || strings.ContainsAny(name, ",_ ") || strings.ToLower(name) != name || seen[name] {
-			t.Errorf("field %s has the name %q", f.Name, name)
+// Every field of Config has one row of the table, and every row a field and a name of its own, as flags have.
+func TestEveryFieldHasARow(t *testing.T) {
+	var c Config
+	rows := map[uintptr]string{}
+	for _, r := range Settings() {
+		at := reflect.ValueOf(r.At(&c)).Pointer()
+		if rows[at] != "" {
+			t.Errorf("%s and %s are one field", r.Name, rows[at])
 		}
-		seen[name] = true
+		rows[at] = r.Name
+		if strings.Trim(r.Name, "abcdefghijklmnopqrstuvwxyz-") != "" || r.Help == "" {
+			t.Errorf("row %q, help %q", r.Name, r.Help)
+		}
 	}
+	fields := 0
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		if f.Anonymous {
+			continue
+		}
+		fields++
+		if at := reflect.ValueOf(&c).Elem().FieldByIndex(f.Index).Addr().Pointer(); rows[at] == "" {
+			t.Errorf("field %s has no row in Settings", f.Name)
+		}
+	}
+	if fields != len(rows) {
+		t.Errorf("%d fields, %d rows", fields, len(rows))
+	}
+}
+
+func TestConfigFromJSON(t *testing.T) {
 	var c Config
 	if err := json.Unmarshal([]byte(`{"rank": 3, "init-scale": 0.5}`), &c); err != nil || c.Rank != 3 || c.InitScale != 0.5 {
 		t.Errorf("rank %d, init scale %g, error %v", c.Rank, c.InitScale, err)
