@@ -1,9 +1,12 @@
-// Package train joins the encoder (model), the adapters (lora) and the examples (data): it trains,
-// evaluates, saves and resumes.
+// Package train joins the encoder (package model), the adapters (lora) and the examples (data): it trains, evaluates,
+// saves, resumes and predicts.
 //
-// Read trainer.go first: it is the loop. step.go is the whole optimizer step as one compiled graph, and
-// hook.go is the only place that knows both adapters and the encoder. run.go is the run directory,
-// checkpoint.go what makes a resumed run equal an uninterrupted one to the bit.
+// Read train.go first: Train creates a run, or goes on with one, and finishes it. job.go is the run as the loop sees it:
+// batches, loss, evaluation, checkpoints; the loop itself is package train/loop. hook.go is the only place that knows both
+// adapters and the encoder; gradient.go gives the compressed start its first gradients. settings.go is the table of a run's
+// settings, finished.go a finished run on disk, predictor.go a run, or a checkpoint, that predicts.
 //
-// The package never prints: it reports Events and returns errors. It takes its backend from the caller.
+// A run is begun once its config.json is there, and finished once its result.json is.
+//
+// The package never prints: it reports events and returns errors. It takes its backend from the caller.
 package train

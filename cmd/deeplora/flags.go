@@ -95,9 +95,9 @@ func applyConfig(flags *pflag.FlagSet, name, path string) error {
 	return nil
 }
 
-// settingsOf leaves out what is no setting where the fields are those of a run's own config.json, which may be
-// given again: where the run came from, and of steps and epochs, which follow from one another, the epochs.
-// If the line has epochs, it is the steps that they replace.
+// settingsOf leaves out what is no setting where the fields are those of a run's own config.json, which may be given
+// again: its format, where the run came from, and of steps and epochs, which follow from one another, the epochs. If the
+// line has epochs, it is the steps that they replace.
 func settingsOf(fields []jsonfile.Field, flags *pflag.FlagSet) []jsonfile.Field {
 	const provenance = "provenance"
 	if !slices.ContainsFunc(fields, func(f jsonfile.Field) bool { return f.Name == provenance }) {
@@ -107,7 +107,7 @@ func settingsOf(fields []jsonfile.Field, flags *pflag.FlagSet) []jsonfile.Field 
 	if f := flags.Lookup(left); f != nil && f.Changed {
 		left = "steps"
 	}
-	return slices.DeleteFunc(fields, func(f jsonfile.Field) bool { return f.Name == provenance || f.Name == left })
+	return slices.DeleteFunc(fields, func(f jsonfile.Field) bool { return slices.Contains([]string{provenance, "format", left}, f.Name) })
 }
 
 // applyField sets one flag from a JSON value, unless the line has set it. file is the flag that gave the value's file.
