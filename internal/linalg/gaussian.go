@@ -1,6 +1,7 @@
 package linalg
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/deeplora/deeplora/internal/rng"
@@ -8,12 +9,13 @@ import (
 
 // GaussianSingularValues draws the k largest singular values of a rows × cols matrix of independent N(0, 1) entries,
 // descending, by their exact joint law and without the matrix: Householder reflections from both sides leave it
-// bidiagonal with independent χ entries (Golub and Kahan's reduction; Silverstein 1985). 1 ≤ k ≤ min(rows, cols).
+// bidiagonal with independent χ entries (Golub and Kahan's reduction; Silverstein 1985). It is an error if k is not in
+// 1 … min(rows, cols).
 // The singular vectors of such a matrix are Haar and independent of its singular values.
-func GaussianSingularValues(s *rng.Stream, rows, cols, k int) []float64 {
+func GaussianSingularValues(s *rng.Stream, rows, cols, k int) ([]float64, error) {
 	long, short := max(rows, cols), min(rows, cols)
 	if k < 1 || k > short {
-		panic("linalg: more singular values than the shorter side")
+		return nil, fmt.Errorf("linalg: %d singular values of a %d × %d matrix; want 1 to %d", k, rows, cols, short)
 	}
 	// B is upper bidiagonal with χ_long, χ_{long-1}, … on the diagonal and χ_{short-1}, …, χ_1 beside it; BᵀB has the
 	// diagonal a and the squared off-diagonal b2.
@@ -40,7 +42,7 @@ func GaussianSingularValues(s *rng.Stream, rows, cols, k int) []float64 {
 		upper = tridiagonalEigenvalue(a, b2, j, upper)
 		values[j] = math.Sqrt(upper)
 	}
-	return values
+	return values, nil
 }
 
 // tridiagonalEigenvalue returns the eigenvalue that j others exceed of the positive semi-definite tridiagonal matrix

@@ -242,6 +242,7 @@ func TestTopSVDRefuses(t *testing.T) {
 		"infinity":         {infinite, 1, "entry [2 3] is -Inf"},
 		"too many vectors": {make([]float32, 12), 4, "4 singular vectors of a 3 × 4 matrix; want 1 to 3"},
 		"no vectors":       {make([]float32, 12), 0, "want 1 to 3"},
+		"other shape":      {make([]float32, 11), 1, "11 entries for a 3 × 4 matrix; want 12"},
 	} {
 		if _, err := TopSVD(c.data, 3, 4, c.k, rng.New(1)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)

@@ -11,7 +11,7 @@ import (
 // Operator is a matrix known by its products with thin ones, such as a sparse matrix.
 type Operator interface {
 	Dims() (rows, cols int)
-	Times(x *mat.Dense) *mat.Dense          // A·x for x [cols, n]
+	Times(x *mat.Dense) *mat.Dense          // A·x for x [cols, n]; TopSVDOf asks for n = min(k + Oversampling, rows, cols)
 	TransposeTimes(x *mat.Dense) *mat.Dense // Aᵀ·x for x [rows, n]
 }
 
@@ -23,7 +23,7 @@ func TopSVDOf(a Operator, k, power int, s *rng.Stream) (SVD, error) {
 	if k < 1 || k > min(rows, cols) {
 		return SVD{}, fmt.Errorf("linalg: %d singular vectors of a %d × %d matrix; want 1 to %d", k, rows, cols, min(rows, cols))
 	}
-	width := min(k+oversampling, min(rows, cols))
+	width := min(k+Oversampling, min(rows, cols))
 	q := Extend(nil, a.Times(Gaussian(s, cols, width)), s)
 	for range power {
 		q = Extend(nil, a.TransposeTimes(q), s)

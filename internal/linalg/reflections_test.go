@@ -2,6 +2,7 @@ package linalg
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"gonum.org/v1/gonum/mat"
@@ -99,9 +100,11 @@ func TestGaussianSingularValuesHaveTheLawOfGaussians(t *testing.T) {
 		var sum, squares [2][k]float64
 		for i := range uint64(draws) {
 			s := rng.New(5, "law").At(i)
-			for which, values := range [][]float64{
-				GaussianSingularValues(s.At(0), rows, cols, k), SingularValues(Gaussian(s.At(1), rows, cols)),
-			} {
+			drawn, err := GaussianSingularValues(s.At(0), rows, cols, k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for which, values := range [][]float64{drawn, SingularValues(Gaussian(s.At(1), rows, cols))} {
 				for j := range k {
 					sum[which][j] += values[j]
 					squares[which][j] += values[j] * values[j]
@@ -119,8 +122,16 @@ func TestGaussianSingularValuesHaveTheLawOfGaussians(t *testing.T) {
 			}
 		}
 	}
-	large := GaussianSingularValues(rng.New(6), 20000, 20000, 2)
+	large, err := GaussianSingularValues(rng.New(6), 20000, 20000, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if edge := 2 * math.Sqrt(20000); math.Abs(large[0]-edge) > 1 || large[1] > large[0] {
 		t.Errorf("largest of 20,000 × 20,000: %v, want about %g", large, edge)
+	}
+	for _, k := range []int{0, 10} {
+		if _, err := GaussianSingularValues(rng.New(7), 9, 20, k); err == nil || !strings.Contains(err.Error(), "want 1 to 9") {
+			t.Errorf("%d singular values of a 9 × 20 matrix: error %v", k, err)
+		}
 	}
 }

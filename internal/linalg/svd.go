@@ -15,7 +15,7 @@ import (
 
 const (
 	exactBelow      = 64 // a matrix with a side this short is decomposed exactly
-	oversampling    = 8  // extra directions of the range finder
+	Oversampling    = 8  // extra directions of the range finder
 	powerIterations = 4  // sin angle 5e-9 on the spectrum 0.8^i; 2e-4 with two, 6e-3 with one (method.md 3.3)
 )
 
@@ -34,10 +34,11 @@ type SVD struct {
 // where it lies. Every u has its largest entry positive, so that the signs do not hang on rounding.
 // If a has rank below k the further triples are zeros with orthonormal vectors.
 //
-// It is an error if an entry is NaN or infinite, or if k is not in 1 … min(rows, cols).
+// It is an error if an entry is NaN or infinite, if there are not rows·cols of them, or if k is not in
+// 1 … min(rows, cols).
 func TopSVD[T float32 | float64](a []T, rows, cols, k int, s *rng.Stream) (SVD, error) {
 	if len(a) != rows*cols {
-		panic(fmt.Sprintf("linalg: %d entries are no %d × %d matrix", len(a), rows, cols))
+		return SVD{}, fmt.Errorf("linalg: %d entries for a %d × %d matrix; want %d", len(a), rows, cols, rows*cols)
 	}
 	if k < 1 || k > min(rows, cols) {
 		return SVD{}, fmt.Errorf("linalg: %d singular vectors of a %d × %d matrix; want 1 to %d", k, rows, cols, min(rows, cols))
@@ -73,7 +74,7 @@ func exactSVD[T float32 | float64](a []T, rows, cols, k int) (SVD, error) {
 }
 
 func randomisedSVD[T float32 | float64](a []T, rows, cols, k int, s *rng.Stream) (SVD, error) {
-	width := min(k+oversampling, min(rows, cols))
+	width := min(k+Oversampling, min(rows, cols))
 	sketch := columns(Gaussian(s, cols, width))
 	q := extend(nil, times(a, rows, cols, sketch), s)
 	for range powerIterations {

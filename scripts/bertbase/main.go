@@ -3,22 +3,25 @@
 //
 //	go run ./scripts/bertbase --tokenizer DIR --out DIR [--config FILE] [--seed N] [--layers N] [--labels N]
 //
-// The output holds config.json, model.safetensors with the tensors of BertForSequenceClassification
-// (formats.md 1.3), and the tokenizer's files copied. Weights are drawn as Transformers initialises a
-// new model: N(0, initializer_range²), biases and the padding token's row 0, LayerNorm 1 and 0. The
-// same arguments give the same bytes.
+// The output holds config.json, model.safetensors with the tensors of BertForSequenceClassification, drawn as
+// Transformers initialises a new model, and copies of the tokenizer's files. The same arguments give the same bytes.
 package main
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/gomlx/compute/dtypes"
+
 	"github.com/deeplora/deeplora/internal/atomicfile"
-	"github.com/deeplora/deeplora/internal/safetensors"
+	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/model"
 )
 
 func main() {
@@ -42,23 +45,36 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c, err := readConfig(o.config)
+	config, err := o.read()
 	if err != nil {
 		return err
 	}
-	if err := c.override(o.layers, o.labels); err != nil {
-		return fmt.Errorf("%s: %w", o.config, err)
-	}
-	files, err := tokenizerFiles(o.tokenizer, c)
+	files, err := tokenizerFiles(o.tokenizer, config.VocabSize)
 	if err != nil {
 		return err
 	}
-	tensors := c.tensors(o.seed)
-	err = atomicfile.WriteDir(o.out, func(tmp string) error { return fill(tmp, c, tensors, files) })
+	c := model.New(config, model.SequenceClassification, func(name string) *rng.Stream { return rng.New(o.seed, "bertbase", name) })
+	err = atomicfile.WriteDir(o.out, func(tmp string) error {
+		for name, content := range files {
+			if err := os.WriteFile(filepath.Join(tmp, name), content, 0o644); err != nil {
+				return err
+			}
+		}
+		return c.Save(tmp, dtypes.Float32)
+	})
 	if err != nil {
 		return err
 	}
-	return report(stdout, o.out)
+	parameters := 0
+	for _, t := range c.Tensors {
+		parameters += t.Shape().Size()
+	}
+	sum, err := model.SumFile(os.DirFS(o.out), "model.safetensors")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%s: %d tensors, %d parameters, model.safetensors sha256 %s\n", o.out, len(c.Tensors), parameters, sum.SHA256)
+	return err
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -78,44 +94,55 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		set.Usage()
 		return o, errors.New("want --tokenizer DIR and --out DIR, and nothing beside flags")
 	}
+	if o.layers < 0 || o.labels < 0 {
+		return o, fmt.Errorf("--layers %d --labels %d: want 1 or more of each, or 0 for as many as the config says", o.layers, o.labels)
+	}
 	if o.config == "" {
 		o.config = filepath.Join(o.tokenizer, "config.json")
 	}
 	return o, nil
 }
 
-// fill writes the checkpoint's files into dir.
-func fill(dir string, c *config, tensors []safetensors.Entry, tokenizer []file) error {
-	text, err := c.text()
+// read reads the config and sets the number of layers and labels, where they are asked for.
+func (o options) read() (*model.Config, error) {
+	c, err := model.ReadConfig(os.DirFS(filepath.Dir(o.config)), filepath.Base(o.config))
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("%s: %w", filepath.Dir(o.config), err)
 	}
-	for _, f := range append(tokenizer, file{"config.json", text}) {
-		if err := os.WriteFile(filepath.Join(dir, f.name), f.content, 0o644); err != nil {
-			return err
+	delete(c.Raw, "_name_or_path") // it would name the model this one is not
+	if o.layers > 0 {
+		c.NumHiddenLayers = o.layers
+	}
+	if o.labels > 0 {
+		names := make([]string, o.labels)
+		for i := range names {
+			names[i] = fmt.Sprintf("LABEL_%d", i)
 		}
+		c.SetLabels(names, "")
+		delete(c.Raw, "problem_type") // it was another head's
 	}
-	return atomicfile.Write(filepath.Join(dir, "model.safetensors"), func(w io.Writer) error {
-		return safetensors.Write(w, tensors, nil)
-	})
+	return c, nil
 }
 
-// report opens what was written: a checkpoint that does not read back is an error here, not later.
-func report(w io.Writer, dir string) error {
-	f, err := safetensors.Open(filepath.Join(dir, "model.safetensors"))
-	if err != nil {
-		return err
+// tokenizerFiles reads those files of a tokenizer that dir has, and checks the vocabulary's size where
+// it can be told from the number of lines.
+func tokenizerFiles(dir string, vocab int) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, name := range []string{"tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if lines := bytes.Count(content, []byte("\n")); name == "vocab.txt" && lines != vocab {
+			return nil, fmt.Errorf("%s/vocab.txt has %d lines, but vocab_size is %d; are tokenizer and config of one model?", dir, lines, vocab)
+		}
+		files[name] = content
 	}
-	defer f.Close()
-	sum, err := f.Sum()
-	if err != nil {
-		return err
+	if files["tokenizer.json"] == nil && files["vocab.txt"] == nil {
+		return nil, fmt.Errorf("%s has neither tokenizer.json nor vocab.txt; name a tokenizer's directory", dir)
 	}
-	parameters := 0
-	for _, name := range f.Names() {
-		info, _ := f.Info(name)
-		parameters += info.Len()
-	}
-	_, err = fmt.Fprintf(w, "%s: %d tensors, %d parameters, model.safetensors sha256 %s\n", dir, len(f.Names()), parameters, sum)
-	return err
+	return files, nil
 }

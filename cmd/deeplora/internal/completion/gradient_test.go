@@ -159,20 +159,15 @@ func TestKernelsArePlain(t *testing.T) {
 			same("byCol", byCol, byCol2)
 		}
 		for k := stride - 3; k <= stride; k++ {
-			a, b, d, d2 := normals(k), normals(k*stride), make([]float64, stride), make([]float64, stride)
+			a, b, d, o := normals(k), normals(k*stride), make([]float64, stride), make([]float64, k*stride)
 			rowTimes(d, a, b)
-			plainRowTimes(d2, a, b)
-			o, o2 := make([]float64, k*stride), make([]float64, k*stride)
 			addOuter(o, a, d)
-			plainAddOuter(o2, a, d)
-			for i := range d {
-				if math.Abs(d[i]-d2[i]) > 1e-12*(1+math.Abs(d2[i])) {
-					t.Fatalf("stride %d, k %d: rowTimes", stride, k)
-				}
-			}
-			for i := range o {
-				if math.Abs(o[i]-o2[i]) > 1e-11*(1+math.Abs(o2[i])) {
-					t.Fatalf("stride %d, k %d: addOuter", stride, k)
+			var row, outer mat.Dense
+			row.Mul(mat.NewDense(1, k, a), mat.NewDense(k, stride, b))
+			outer.Mul(mat.NewDense(k, 1, a), &row)
+			for what, gap := range map[string][2]*mat.Dense{"rowTimes": {&row, mat.NewDense(1, stride, d)}, "addOuter": {&outer, mat.NewDense(k, stride, o)}} {
+				if !mat.EqualApprox(gap[0], gap[1], 1e-11) {
+					t.Fatalf("stride %d, k %d: %s", stride, k, what)
 				}
 			}
 		}

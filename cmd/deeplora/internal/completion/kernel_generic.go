@@ -11,7 +11,3 @@ func subtract(e, value []float64, at []uint32, u []float64, v unsafe.Pointer) fl
 func spread(e []float64, at []uint32, x, sum []float64, v, byCol unsafe.Pointer) {
 	plainSpread(e, at, x, sum, v, byCol)
 }
-
-func rowTimes(dst, a, b []float64) { plainRowTimes(dst, a, b) }
-
-func addOuter(dst, a, b []float64) { plainAddOuter(dst, a, b) }

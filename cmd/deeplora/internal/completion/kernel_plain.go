@@ -2,7 +2,8 @@ package completion
 
 import "unsafe"
 
-// The kernels in plain Go, for processors and builds without vectors, and for tests to compare the others with.
+// Kernels in plain Go. Those called plain… serve processors and builds without vectors, and tests compare the others
+// with them.
 
 // number is the n-th number behind base + offset bytes.
 func number(base unsafe.Pointer, offset uint32, n int) *float64 {
@@ -32,8 +33,8 @@ func plainSpread(e []float64, at []uint32, x, sum []float64, v, byCol unsafe.Poi
 	}
 }
 
-// plainRowTimes sets dst [stride] to the row a [k] times b [k, stride].
-func plainRowTimes(dst, a, b []float64) {
+// rowTimes sets dst [stride] to the row a [k] times b [k, stride].
+func rowTimes(dst, a, b []float64) {
 	clear(dst)
 	for p, x := range a {
 		for t, y := range b[p*len(dst):][:len(dst)] {
@@ -42,8 +43,8 @@ func plainRowTimes(dst, a, b []float64) {
 	}
 }
 
-// plainAddOuter adds the column a [k] times the row b [stride] to dst [k, stride].
-func plainAddOuter(dst, a, b []float64) {
+// addOuter adds the column a [k] times the row b [stride] to dst [k, stride].
+func addOuter(dst, a, b []float64) {
 	for p, x := range a {
 		for t, y := range b {
 			dst[p*len(b)+t] += x * y

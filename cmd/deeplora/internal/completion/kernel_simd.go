@@ -54,7 +54,7 @@ func subtract(e, value []float64, at []uint32, u []float64, v unsafe.Pointer) (s
 	return square + plainSubtract(e[n:], value[n:], at[n:], u, v)
 }
 
-// spread is plainSpread by columns, two or three vectors of them at once, whose sums stay in registers.
+// spread is plainSpread by columns, two vectors of them at once, whose sums stay in registers.
 func spread(e []float64, at []uint32, x, sum []float64, v, byCol unsafe.Pointer) {
 	if !vectors {
 		plainSpread(e, at, x, sum, v, byCol)
@@ -64,17 +64,12 @@ func spread(e []float64, at []uint32, x, sum []float64, v, byCol unsafe.Pointer)
 		offset := uintptr(t) * 8
 		xt, st := unsafe.Pointer(&x[t]), unsafe.Pointer(&sum[t])
 		vt, ct := unsafe.Add(v, offset), unsafe.Add(byCol, offset)
-		switch left := (len(x) - t) / lanes; {
-		case left == 1:
+		if len(x)-t == lanes {
 			spread1(e, at, xt, st, vt, ct)
-			t += lanes
-		case left == 2 || left == 4:
+		} else {
 			spread2(e, at, xt, st, vt, ct)
-			t += 2 * lanes
-		default:
-			spread3(e, at, xt, st, vt, ct)
-			t += 3 * lanes
 		}
+		t += 2 * lanes
 	}
 }
 
@@ -103,77 +98,4 @@ func spread2(e []float64, at []uint32, x, sum, v, byCol unsafe.Pointer) {
 	}
 	store(sum, 0, s0)
 	store(sum, w, s1)
-}
-
-func spread3(e []float64, at []uint32, x, sum, v, byCol unsafe.Pointer) {
-	const w = 8 * lanes
-	x0, x1, x2 := load(x, 0), load(x, w), load(x, 2*w)
-	s0, s1, s2 := load(sum, 0), load(sum, w), load(sum, 2*w)
-	e = e[:len(at)]
-	for n, offset := range at {
-		r := archsimd.BroadcastFloat64x4(e[n])
-		p, q := unsafe.Add(v, uintptr(offset)), unsafe.Add(byCol, uintptr(offset))
-		s0, s1, s2 = r.MulAdd(load(p, 0), s0), r.MulAdd(load(p, w), s1), r.MulAdd(load(p, 2*w), s2)
-		store(q, 0, r.MulAdd(x0, load(q, 0)))
-		store(q, w, r.MulAdd(x1, load(q, w)))
-		store(q, 2*w, r.MulAdd(x2, load(q, 2*w)))
-	}
-	store(sum, 0, s0)
-	store(sum, w, s1)
-	store(sum, 2*w, s2)
-}
-
-// rowTimes is plainRowTimes.
-func rowTimes(dst, a, b []float64) {
-	if !vectors {
-		plainRowTimes(dst, a, b)
-		return
-	}
-	stride := len(dst)
-	b = b[:len(a)*stride]
-	if len(a) == 0 {
-		clear(dst)
-		return
-	}
-	bp, dp, step := unsafe.Pointer(&b[0]), unsafe.Pointer(&dst[0]), uintptr(stride)*8
-	t := 0
-	for ; t+2*lanes <= stride; t += 2 * lanes {
-		var s0, s1 vector
-		offset := uintptr(t) * 8
-		for _, x := range a {
-			r := archsimd.BroadcastFloat64x4(x)
-			s0, s1 = r.MulAdd(load(bp, offset), s0), r.MulAdd(load(bp, offset+8*lanes), s1)
-			offset += step
-		}
-		store(dp, uintptr(t)*8, s0)
-		store(dp, uintptr(t+lanes)*8, s1)
-	}
-	for ; t < stride; t += lanes {
-		var s vector
-		offset := uintptr(t) * 8
-		for _, x := range a {
-			s = archsimd.BroadcastFloat64x4(x).MulAdd(load(bp, offset), s)
-			offset += step
-		}
-		store(dp, uintptr(t)*8, s)
-	}
-}
-
-// addOuter is plainAddOuter.
-func addOuter(dst, a, b []float64) {
-	if !vectors {
-		plainAddOuter(dst, a, b)
-		return
-	}
-	stride := len(b)
-	dst = dst[:len(a)*stride]
-	dp := unsafe.Pointer(&dst[0])
-	for t := 0; t < stride; t += lanes {
-		y := load(unsafe.Pointer(&b[t]), 0)
-		offset := uintptr(t) * 8
-		for _, x := range a {
-			store(dp, offset, archsimd.BroadcastFloat64x4(x).MulAdd(y, load(dp, offset)))
-			offset += uintptr(stride) * 8
-		}
-	}
 }

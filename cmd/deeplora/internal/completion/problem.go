@@ -45,7 +45,10 @@ func (c Synthetic) Make() (*Problem, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	values := linalg.GaussianSingularValues(rng.New(c.Seed, "completion", "spectrum"), c.Rows, c.Cols, c.Rank)
+	values, err := linalg.GaussianSingularValues(rng.New(c.Seed, "completion", "spectrum"), c.Rows, c.Cols, c.Rank)
+	if err != nil {
+		return nil, err
+	}
 	left := linalg.Haar(rng.New(c.Seed, "completion", "left"), c.Rows, c.Rank)
 	right := linalg.Haar(rng.New(c.Seed, "completion", "right"), c.Cols, c.Rank)
 	truth := NewTruth(left, values, right)

@@ -133,46 +133,40 @@ func (c *Config) explicit(o []linalg.Reflections, top linalg.SVD, s *rng.Stream)
 
 // leading is the part of rank h of M∘Y with the largest singular values.
 func leading(e *Entries, h int, s *rng.Stream) (linalg.SVD, error) {
-	if h > min(e.Rows, e.Cols) {
-		h = min(e.Rows, e.Cols)
+	width := min(h+linalg.Oversampling, e.Rows, e.Cols)
+	r, err := newResidual(e, width)
+	if err != nil {
+		return linalg.SVD{}, err
 	}
-	return linalg.TopSVDOf(&sparse{e: e}, h, powerIterations, s)
+	return linalg.TopSVDOf(sparse{r, width}, min(h, width), powerIterations, s)
 }
 
-// sparse is M∘Y as an operator, by the kernels of residual: at U = 0 the residual is -Y.
+// sparse is M∘Y as an operator on matrices of width columns, by the kernels of residual: at U = 0 the residual is -Y.
 type sparse struct {
-	e *Entries
-	r *residual
-	k int
+	*residual
+	width int
 }
 
-func (o *sparse) Dims() (rows, cols int) { return o.e.Rows, o.e.Cols }
+func (o sparse) Dims() (rows, cols int) { return o.rows, o.cols }
 
-func (o *sparse) Times(x *mat.Dense) *mat.Dense { return o.products(x, false) }
+func (o sparse) Times(x *mat.Dense) *mat.Dense { return o.products(x, false) }
 
-func (o *sparse) TransposeTimes(x *mat.Dense) *mat.Dense { return o.products(x, true) }
+func (o sparse) TransposeTimes(x *mat.Dense) *mat.Dense { return o.products(x, true) }
 
-func (o *sparse) products(x *mat.Dense, transposed bool) *mat.Dense {
-	_, k := x.Dims()
-	if o.r == nil || o.k != k {
-		r, err := newResidual(o.e, k)
-		if err != nil {
-			panic(err) // begin has laid out more columns than these
-		}
-		o.r, o.k = r, k
+func (o sparse) products(x *mat.Dense, transposed bool) *mat.Dense {
+	byRows := func() []float64 { return make([]float64, o.rows*o.stride) }
+	byCols := func() []float64 { return make([]float64, o.cols*o.stride) }
+	v, w, byRow, byCol := byCols(), byRows(), byRows(), byCols()
+	if transposed {
+		pad(w, x, -1, o.stride)
+	} else {
+		pad(v, x, -1, o.stride)
 	}
-	stride := o.r.stride
-	zero, byRow := make([]float64, o.e.Rows*stride), make([]float64, o.e.Rows*stride)
-	v, byCol := make([]float64, o.e.Cols*stride), make([]float64, o.e.Cols*stride)
-	if !transposed {
-		pad(v, x, -1, stride)
-		o.r.compute(zero, v, zero, byRow, byCol, nil, nil)
-		return unpad(byRow, o.e.Rows, k, stride)
+	o.compute(byRows(), v, w, byRow, byCol, nil, nil)
+	if transposed {
+		return unpad(byCol, o.cols, o.width, o.stride)
 	}
-	w := make([]float64, o.e.Rows*stride)
-	pad(w, x, -1, stride)
-	o.r.compute(zero, v, w, byRow, byCol, nil, nil)
-	return unpad(byCol, o.e.Cols, k, stride)
+	return unpad(byRow, o.rows, o.width, o.stride)
 }
 
 // pad copies a scaled matrix into rows of stride.

@@ -5,8 +5,6 @@ import (
 	"math"
 
 	"gonum.org/v1/gonum/mat"
-
-	"github.com/deeplora/deeplora/internal/linalg"
 )
 
 // wide is f = W_L···W_1 with f formed: the baseline that the others are compared with. A gradient takes 2L products,
@@ -45,16 +43,14 @@ func (m *wide) factors() []*parameter { return m.all }
 
 func (m *wide) gradient() float64 {
 	depth := len(m.w)
-	plain := func(a *mat.Dense) linalg.Operand { return linalg.Operand{Dense: a} }
-	turned := func(a *mat.Dense) linalg.Operand { return linalg.Operand{Dense: a, Transposed: true} }
 	for l := 1; l < depth; l++ {
-		linalg.Multiply(m.below[l+1], plain(m.w[l]), plain(m.below[l]))
+		m.below[l+1].Mul(m.w[l], m.below[l])
 	}
 	square := m.residual()
 	// ∇W_l = (W_L···W_{l+1})ᵀ·E·(W_{l-1}···W_1)ᵀ (method.md 1.1)
 	for l := depth; l > 1; l-- {
-		linalg.Multiply(m.g[l-1], plain(m.above[l]), turned(m.below[l-1]))
-		linalg.Multiply(m.above[l-1], turned(m.w[l-1]), plain(m.above[l]))
+		m.g[l-1].Mul(m.above[l], m.below[l-1].T())
+		m.above[l-1].Mul(m.w[l-1].T(), m.above[l])
 	}
 	copy(m.all[0].gradient, m.above[1].RawMatrix().Data)
 	return square
@@ -74,8 +70,8 @@ func (m *wide) product() *mat.Dense { return m.below[len(m.w)] }
 
 func (m *wide) distance(t *Truth) float64 {
 	if m.truth == nil {
-		m.truth = mat.NewDense(m.observed.Rows, m.observed.Cols, nil)
-		linalg.Multiply(m.truth, linalg.Operand{Dense: t.Left}, linalg.Operand{Dense: t.Right, Transposed: true})
+		m.truth = new(mat.Dense)
+		m.truth.Mul(t.Left, t.Right.T())
 	}
 	f := m.product()
 	sums := make([]float64, m.observed.Rows)

@@ -1,5 +1,0 @@
-//go:build !amd64 || !goexperiment.simd
-
-package linalg
-
-func registerTile() tile { return tile{} }
