@@ -9,8 +9,8 @@ import (
 	"github.com/gomlx/compute"
 	_ "github.com/gomlx/compute/gobackend" // the Go engine
 
-	"github.com/deeplora/deeplora/internal/engine"
 	"github.com/deeplora/deeplora/internal/nearest"
+	"github.com/deeplora/deeplora/internal/plugin"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -31,7 +31,7 @@ const remedyInstall = "deeplora engine install"
 // backendInfo says what openBackend has opened.
 type backendInfo struct {
 	name    string        // go, xla:cpu or xla:cuda
-	plugin  engine.Plugin // zero for go
+	plugin  plugin.Plugin // zero for go
 	threads int           // CPUs used
 	notices []string      // what the user should know
 }
@@ -60,7 +60,7 @@ func openBackend(name string, threads int) (compute.Backend, backendInfo, error)
 	if err != nil {
 		return nil, backendInfo{}, err
 	}
-	if err := engine.SetThreads(threads); err != nil {
+	if err := plugin.SetThreads(threads); err != nil {
 		return nil, backendInfo{}, usageError{err}
 	}
 	backend, info, err := openNamed(name)
@@ -68,7 +68,7 @@ func openBackend(name string, threads int) (compute.Backend, backendInfo, error)
 		return nil, backendInfo{}, err
 	}
 	info.notices = append(notices, info.notices...)
-	if info.threads = threads; threads == 0 || (info.name != backendGo && !engine.CanLimitXLA) {
+	if info.threads = threads; threads == 0 || (info.name != backendGo && !plugin.CanLimitXLA) {
 		info.threads = runtime.NumCPU()
 	}
 	if info.threads != threads && threads != 0 {
@@ -112,9 +112,9 @@ func openNamed(name string) (compute.Backend, backendInfo, error) {
 	case backendGo:
 		return openGo()
 	case backendCPU:
-		return openXLA(engine.CPU)
+		return openXLA(plugin.CPU)
 	case backendCUDA:
-		return openXLA(engine.CUDA)
+		return openXLA(plugin.CUDA)
 	default:
 		return openAuto()
 	}
@@ -128,31 +128,31 @@ func openGo(notices ...string) (compute.Backend, backendInfo, error) {
 	return backend, backendInfo{name: backendGo, notices: notices}, nil
 }
 
-func openXLA(kind engine.Kind) (compute.Backend, backendInfo, error) {
+func openXLA(kind plugin.Kind) (compute.Backend, backendInfo, error) {
 	if !xlaLinked {
 		return nil, backendInfo{}, usagef("--backend xla:%s: this program was built without XLA (tag noxla)", kind)
 	}
-	plugins, err := engine.Find(kind)
+	plugins, err := plugin.Find(kind)
 	if err != nil {
 		return nil, backendInfo{}, err
 	}
-	p, ok := engine.First(plugins, kind)
+	p, ok := plugin.First(plugins, kind)
 	if !ok {
 		return nil, backendInfo{}, fmt.Errorf("--backend xla:%s: no plugin is installed; run: %s", kind, remedy(kind))
 	}
 	return openPlugin(p)
 }
 
-func remedy(kind engine.Kind) string {
-	if kind == engine.CUDA {
+func remedy(kind plugin.Kind) string {
+	if kind == plugin.CUDA {
 		return remedyInstall + " --cuda"
 	}
 	return remedyInstall
 }
 
-func openPlugin(p engine.Plugin) (compute.Backend, backendInfo, error) {
+func openPlugin(p plugin.Plugin) (compute.Backend, backendInfo, error) {
 	prepareXLA()
-	backend, p, err := engine.Open(p)
+	backend, p, err := plugin.Open(p)
 	if err != nil {
 		return nil, backendInfo{}, err
 	}
@@ -164,12 +164,12 @@ func openAuto() (compute.Backend, backendInfo, error) {
 	if !xlaLinked {
 		return openGo("built without XLA (tag noxla): computing on the slow Go engine")
 	}
-	plugins, err := engine.Find("")
+	plugins, err := plugin.Find("")
 	if err != nil {
 		return nil, backendInfo{}, err
 	}
 	var notices []string
-	if p, ok := engine.First(plugins, engine.CUDA); ok && engine.GPUPresent() {
+	if p, ok := plugin.First(plugins, plugin.CUDA); ok && plugin.GPUPresent() {
 		backend, info, err := openPlugin(p)
 		if err == nil {
 			return backend, info, nil
@@ -177,7 +177,7 @@ func openAuto() (compute.Backend, backendInfo, error) {
 		// A driver that does not answer is no reason to stop, and no secret.
 		notices = append(notices, err.Error())
 	}
-	p, ok := engine.First(plugins, engine.CPU)
+	p, ok := plugin.First(plugins, plugin.CPU)
 	if !ok {
 		return openGo(append(notices, "no XLA plugin is installed: computing on the slow Go engine; for XLA run: "+remedyInstall)...)
 	}

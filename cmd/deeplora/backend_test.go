@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/internal/plugin"
 )
 
 // bareHome gives a test a home directory without plugins, and no network.
@@ -20,24 +20,24 @@ func bareHome(t *testing.T) string {
 	dir := t.TempDir()
 	for name, value := range map[string]string{
 		"HOME": dir, "XDG_CACHE_HOME": filepath.Join(dir, "cache"), "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
-		"HTTPS_PROXY": "http://127.0.0.1:1", engine.PathEnv: "", "GOMLX_BACKEND": "", "DEEPLORA_OFFLINE": "", "HF_HOME": "", "HF_HUB_CACHE": "",
+		"HTTPS_PROXY": "http://127.0.0.1:1", plugin.PathEnv: "", "GOMLX_BACKEND": "", "DEEPLORA_OFFLINE": "", "HF_HOME": "", "HF_HUB_CACHE": "",
 	} {
 		t.Setenv(name, value)
 	}
-	if plugins, err := engine.Find(""); err != nil || len(plugins) > 0 {
+	if plugins, err := plugin.Find(""); err != nil || len(plugins) > 0 {
 		t.Skipf("plugins for all users of this machine: %v, %v", plugins, err)
 	}
 	return filepath.Join(dir, ".local", "lib", "go-xla")
 }
 
 // realPlugin returns the plugin that this machine computes with. Call it before bareHome.
-func realPlugin(t *testing.T) engine.Plugin {
+func realPlugin(t *testing.T) plugin.Plugin {
 	t.Helper()
-	plugins, err := engine.Find(engine.CPU)
+	plugins, err := plugin.Find(plugin.CPU)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, ok := engine.First(plugins, engine.CPU)
+	p, ok := plugin.First(plugins, plugin.CPU)
 	if !ok || !xlaLinked {
 		t.Skip("no XLA plugin is installed; run: deeplora engine install")
 	}

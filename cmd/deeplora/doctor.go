@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/deeplora/deeplora/internal/engine"
 	"github.com/deeplora/deeplora/internal/memory"
+	"github.com/deeplora/deeplora/internal/plugin"
 )
 
 func doctorCommand(s *shared) *cobra.Command {
@@ -68,14 +68,14 @@ type backendState struct {
 }
 
 func diagnose(cache string) (diagnosis, error) {
-	plugins, err := engine.Find("")
+	plugins, err := plugin.Find("")
 	if err != nil {
 		return diagnosis{}, err
 	}
 	d := diagnosis{
 		Version: version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		SIMD: builtWithSIMD(), Libraries: libraries(),
-		Backends: []backendState{goState(), xlaState(plugins, engine.CPU), xlaState(plugins, engine.CUDA)},
+		Backends: []backendState{goState(), xlaState(plugins, plugin.CPU), xlaState(plugins, plugin.CUDA)},
 		CPUs:     runtime.NumCPU(), MemoryBytes: uint64(memory.Total()), Cache: cache,
 	}
 	for _, b := range d.Backends { // slowest first
@@ -96,15 +96,15 @@ func goState() backendState {
 }
 
 // xlaState opens the plugin that --backend xla:<kind> would open.
-func xlaState(plugins []engine.Plugin, kind engine.Kind) backendState {
+func xlaState(plugins []plugin.Plugin, kind plugin.Kind) backendState {
 	state := backendState{Name: "xla:" + string(kind)}
-	p, found := engine.First(plugins, kind)
+	p, found := plugin.First(plugins, kind)
 	state.Plugin = p.Path
 	switch {
 	case !xlaLinked:
 		state.Remedy = "this program was built without XLA; build it without the tag noxla"
 		return state
-	case kind == engine.CUDA && !engine.GPUPresent():
+	case kind == plugin.CUDA && !plugin.GPUPresent():
 		state.Remedy = "no NVIDIA GPU is to be seen"
 		return state
 	case !found:

@@ -6,14 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/deeplora/deeplora/internal/engine"
 	"github.com/deeplora/deeplora/internal/memory"
+	"github.com/deeplora/deeplora/internal/plugin"
 	"github.com/deeplora/deeplora/train"
 )
 
 // memoryFor is what is known of the memory that a run on a backend may take: so many GB, or what is free for 0.
 func memoryFor(backend string, limit float64) train.Memory {
-	return train.Memory{Working: engine.WorkingMemory, Limit: int64(limit * 1e9), Device: backend == backendCUDA}
+	return train.Memory{Working: plugin.WorkingMemory, Limit: int64(limit * 1e9), Device: backend == backendCUDA}
 }
 
 // estimate prints what memory a run would take.

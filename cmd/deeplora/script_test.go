@@ -17,7 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/deeplora/deeplora/internal/builtin"
-	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/internal/plugin"
 	"github.com/deeplora/deeplora/internal/safetensors"
 )
 
@@ -76,7 +76,7 @@ func installedPlugin() string {
 	if !xlaLinked {
 		return ""
 	}
-	plugins, err := engine.Find(engine.CPU)
+	plugins, err := plugin.Find(plugin.CPU)
 	if err != nil || len(plugins) == 0 {
 		return ""
 	}

@@ -45,9 +45,9 @@ var mayImport = map[string][]string{
 	"internal/picture":                {},
 
 	"internal/builtin":      {},
-	"internal/engine":       {"internal/engine/quiet"},
-	"internal/engine/quiet": {},
-	"internal/testbackend":  {"internal/engine"},
+	"internal/plugin":       {"internal/plugin/quiet"},
+	"internal/plugin/quiet": {},
+	"internal/testbackend":  {"internal/plugin"},
 	"internal/testshared":   {},
 	"internal/arch":         {},
 }
@@ -127,7 +127,7 @@ var engines = []string{"github.com/gomlx/compute/gobackend", "github.com/gomlx/g
 func mayNameEngines(file string) bool {
 	dir, base := path.Split(file)
 	return dir == "cmd/deeplora/" && strings.HasPrefix(base, "backend") ||
-		strings.HasPrefix(dir, "internal/engine/") || dir == "internal/testbackend/"
+		strings.HasPrefix(dir, "internal/plugin/") || dir == "internal/testbackend/"
 }
 
 func TestOnlyTheCommandLineNamesAnEngine(t *testing.T) {
