@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/deeplora/deeplora/engine"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -131,7 +132,7 @@ func (d *demo) run(cmd *cobra.Command) error {
 
 // fit lowers what no flag has set to what the Go engine does in the time.
 func (d *demo) fit(given *pflag.FlagSet) {
-	if d.provenance.Backend != backendGo || given.Changed("steps") && given.Changed("seeds") {
+	if d.provenance.Backend != engine.Go || given.Changed("steps") && given.Changed("seeds") {
 		return
 	}
 	if !given.Changed("steps") {

@@ -81,7 +81,7 @@ func (r installReport) rows() [][]string {
 }
 
 func (s *shared) install(ctx context.Context, cuda bool, from string) (installReport, error) {
-	if !xlaLinked {
+	if !plugin.Linked {
 		return installReport{}, errors.New("engine install: this program was built without XLA (tag noxla) and could not use a plugin")
 	}
 	kind := plugin.CPU
@@ -108,7 +108,7 @@ func tryPlugin(p plugin.Plugin) (string, error) {
 	if p.Kind == plugin.CUDA && !plugin.GPUPresent() {
 		return "not tried: no GPU here", nil
 	}
-	backend, _, err := openPlugin(p)
+	backend, _, err := plugin.Open(p)
 	if err != nil {
 		return "", fmt.Errorf("%w; it was verified but does not work here: try another with --from FILE", err)
 	}
@@ -153,7 +153,7 @@ func engineListCommand(s *shared) *cobra.Command {
 				return s.ui.json(plugins)
 			}
 			if len(plugins) == 0 {
-				s.ui.line("no XLA plugin is installed; run: %s", remedyInstall)
+				s.ui.line("no XLA plugin is installed; run: %s", plugin.CPU.Remedy())
 				return nil
 			}
 			for _, p := range plugins {

@@ -6,14 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/deeplora/deeplora/engine"
 	"github.com/deeplora/deeplora/internal/memory"
-	"github.com/deeplora/deeplora/internal/plugin"
 	"github.com/deeplora/deeplora/train"
 )
 
 // memoryFor is what is known of the memory that a run on a backend may take: so many GB, or what is free for 0.
 func memoryFor(backend string, limit float64) train.Memory {
-	return train.Memory{Working: plugin.WorkingMemory, Limit: int64(limit * 1e9), Device: backend == backendCUDA}
+	return train.Memory{Working: engine.WorkingMemory, Limit: int64(limit * 1e9), Device: backend == engine.XLACUDA}
 }
 
 // estimate prints what memory a run would take.
@@ -31,7 +31,7 @@ func (s *shared) estimate(cmd *cobra.Command, parsed train.Config, o trainFlags)
 		Backend: backend, Hub: s.hub(), Provenance: provenance, OnEvent: s.ui.event, Memory: memoryFor(provenance.Backend, o.memory),
 	})
 	if errors.Is(err, train.ErrNoEstimate) {
-		return fmt.Errorf("%w: --backend %s is an engine that does", err, backendCPU)
+		return fmt.Errorf("%w: --backend %s is an engine that does", err, engine.XLACPU)
 	}
 	if err != nil {
 		return err

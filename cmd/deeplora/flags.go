@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -306,30 +305,4 @@ func settings(parsed *pflag.FlagSet, c train.Config) (train.Config, error) {
 		err = flags.Set(f.Name, f.Value.String())
 	})
 	return reference, err
-}
-
-// version is the program's version as the build recorded it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
-		return "devel"
-	}
-	return info.Main.Version
-}
-
-// libraries are the versions of the modules whose arithmetic a run's bits depend on.
-func libraries() map[string]string {
-	versions := map[string]string{}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return versions
-	}
-	versions["go"] = info.GoVersion
-	for _, m := range info.Deps {
-		switch m.Path {
-		case "github.com/gomlx/gomlx", "github.com/gomlx/compute", "github.com/gomlx/go-xla", "github.com/gomlx/go-huggingface", "gonum.org/v1/gonum":
-			versions[m.Path] = m.Version
-		}
-	}
-	return versions
 }

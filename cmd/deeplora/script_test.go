@@ -62,7 +62,7 @@ func condition(name string) (bool, error) {
 	case "xla":
 		return installedPlugin() != "", nil
 	case "linked":
-		return xlaLinked, nil
+		return plugin.Linked, nil
 	case "system":
 		_, err := os.Stat("/usr/local/lib/go-xla")
 		return err == nil, nil
@@ -73,7 +73,7 @@ func condition(name string) (bool, error) {
 
 // installedPlugin is the XLA plugin for CPUs of the machine that runs the tests, or empty.
 func installedPlugin() string {
-	if !xlaLinked {
+	if !plugin.Linked {
 		return ""
 	}
 	plugins, err := plugin.Find(plugin.CPU)

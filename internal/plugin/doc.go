@@ -6,7 +6,6 @@
 // a plugin may be opened, Open opens it. Install is the only function here, and in the program, that
 // downloads a plugin, and nothing calls it but the command a user types.
 //
-// The package knows plugins as files. It does not import an implementation of a backend (Open works on
-// what the program has linked) and knows nothing of models; what needs go-xla is left out by the tag
-// noxla.
+// The package knows plugins as files, and nothing of models. What needs go-xla is in files that the tag noxla
+// leaves out; Linked says whether it is there.
 package plugin

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/gomlx/compute"
@@ -15,15 +14,15 @@ import (
 // errNoXLA says that there is nothing that could open a plugin.
 var errNoXLA = errors.New("this program was built without XLA (tag noxla); build it without the tag, or compute with --backend go")
 
-// Open verifies and opens a plugin, and returns it with its sha256. The program must have linked go-xla.
-// Errors, also of a plugin that makes go-xla panic, name the plugin and what to do.
+// Open verifies and opens a plugin, and returns it with its sha256. Errors, also of a plugin that makes go-xla panic, name the plugin and what to do.
 //
 // A CPU plugin takes as many threads as this process may use CPUs: call SetThreads before. Products of
 // float32 are computed in float32; NVIDIA's TF32 is switched off.
 func Open(p Plugin) (compute.Backend, Plugin, error) {
-	if !slices.Contains(compute.List(), "xla") {
+	if !Linked {
 		return nil, p, fmt.Errorf("engine: %w", errNoXLA)
 	}
+	forbidDownloads()
 	p, err := p.Verify(false)
 	if err != nil {
 		return nil, p, withRemedy(err, p.Kind)
@@ -48,14 +47,10 @@ func Open(p Plugin) (compute.Backend, Plugin, error) {
 
 // withRemedy says how to come to a sound plugin, unless the error does: an install passes over one that is not.
 func withRemedy(err error, kind Kind) error {
-	switch {
-	case strings.Contains(err.Error(), remedyChanged):
+	if strings.Contains(err.Error(), CPU.Remedy()) {
 		return err
-	case kind == CUDA:
-		return fmt.Errorf("%w; %s --cuda", err, remedyChanged)
-	default:
-		return fmt.Errorf("%w; %s", err, remedyChanged)
 	}
+	return fmt.Errorf("%w; run: %s", err, kind.Remedy())
 }
 
 // openBackend opens a plugin by go-xla's configuration. A nil pointer inside go-xla is an error too: it is

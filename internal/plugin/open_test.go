@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/deeplora/deeplora/internal/plugin"
-	_ "github.com/deeplora/deeplora/internal/testbackend" // links go-xla
 )
 
 // compiled builds a shared library from C at test time.

@@ -21,6 +21,14 @@ const (
 	CUDA Kind = "cuda"
 )
 
+// Remedy is the command that installs a plugin of this kind.
+func (k Kind) Remedy() string {
+	if k == CUDA {
+		return "deeplora engine install --cuda"
+	}
+	return "deeplora engine install"
+}
+
 // Plugin is a plugin on disk.
 type Plugin struct {
 	Kind     Kind   `json:"kind"`

@@ -41,7 +41,7 @@ func readRecord(plugin string) (record, error) {
 	}
 	r, err := parseRecord(content)
 	if err != nil {
-		return record{}, fmt.Errorf("its record %s %w; run: deeplora engine install", recordPath(plugin), err)
+		return record{}, fmt.Errorf("its record %s %w; run: %s", recordPath(plugin), err, CPU.Remedy())
 	}
 	return r, nil
 }
@@ -112,21 +112,19 @@ func (p Plugin) verify(full bool) (Plugin, error) {
 	}
 	p.Recorded, p.Source, p.Version = true, r.Source, r.Version
 	if p.Size != r.Size {
-		return p, fmt.Errorf("%w: it has %d bytes, its record says %d; %s", ErrChanged, p.Size, r.Size, remedyChanged)
+		return p, fmt.Errorf("%w: it has %d bytes, its record says %d; run: %s", ErrChanged, p.Size, r.Size, CPU.Remedy())
 	}
 	if full || info.ModTime().UnixNano() != r.Modified {
 		if p.SHA256, err = sumFile(p.Path); err != nil {
 			return p, err
 		}
 		if p.SHA256 != r.SHA256 {
-			return p, fmt.Errorf("%w: its sha256 is %s, its record says %s; %s", ErrChanged, p.SHA256, r.SHA256, remedyChanged)
+			return p, fmt.Errorf("%w: its sha256 is %s, its record says %s; run: %s", ErrChanged, p.SHA256, r.SHA256, CPU.Remedy())
 		}
 	}
 	p.SHA256 = r.SHA256
 	return p, Check(p.Path)
 }
-
-const remedyChanged = "run: deeplora engine install"
 
 func (p Plugin) verifyUnrecorded() (Plugin, error) {
 	p.Recorded = false

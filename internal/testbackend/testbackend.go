@@ -75,7 +75,7 @@ func wanted(env string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(plugins) == 0 || !xlaLinked {
+	if len(plugins) == 0 || !plugin.Linked {
 		return []string{"go"}, nil
 	}
 	return []string{"go", "xla:cpu"}, nil
@@ -104,7 +104,6 @@ func openXLA(kind plugin.Kind) (compute.Backend, error) {
 	if !ok {
 		return nil, fmt.Errorf("no plugin is installed, and %s asks for one; run: deeplora engine install", Env)
 	}
-	prepareXLA()
 	b, _, err := plugin.Open(p)
 	return b, err
 }

@@ -8,7 +8,15 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/go-xla/compute/xla"
 	"github.com/gomlx/go-xla/pjrt"
+
+	_ "github.com/deeplora/deeplora/internal/plugin/quiet" // go-xla's messages go to the debug log
 )
+
+// Linked says whether this program can open plugins.
+const Linked = true
+
+// forbidDownloads keeps go-xla from downloading a plugin on its own: only Install does that.
+func forbidDownloads() { xla.EnableAutoInstall(false) }
 
 // WorkingMemory is what a compiled graph takes while it runs, beside its arguments, in bytes: intermediate results
 // and those of its outputs that no donated argument makes room for. XLA's compiler has laid it out and says so; it is
