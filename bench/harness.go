@@ -10,8 +10,8 @@ import (
 	"slices"
 
 	"github.com/deeplora/deeplora/internal/builtin"
-	"github.com/deeplora/deeplora/internal/engine"
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/plugin"
 	"github.com/deeplora/deeplora/model"
 )
 
@@ -99,16 +99,16 @@ func (b *bench) save() error {
 
 // chooseBackend names the engine, so that deeplora and the peak are of the same one.
 func (b *bench) chooseBackend() error {
-	kind := engine.Kind(b.Device)
-	plugins, err := engine.Find(kind)
+	kind := plugin.Kind(b.Device)
+	plugins, err := plugin.Find(kind)
 	if err != nil {
 		return err
 	}
-	_, found := engine.First(plugins, kind)
+	_, found := plugin.First(plugins, kind)
 	switch {
 	case found:
 		b.backend = "xla:" + b.Device
-	case kind == engine.CPU:
+	case kind == plugin.CPU:
 		b.backend = "go"
 		b.note("no XLA plugin is installed: deeplora computes on the slow Go engine; run: %s engine install", b.binary)
 	default:

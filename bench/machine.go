@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/deeplora/deeplora/internal/engine"
 	"github.com/deeplora/deeplora/internal/memory"
+	"github.com/deeplora/deeplora/internal/plugin"
 )
 
 // describeMachine says what the times are of; versions are the peer's, nil without one.
@@ -36,11 +36,11 @@ func engineOf(backend string) string {
 	if !xla {
 		return about
 	}
-	plugins, err := engine.Find(engine.Kind(kind))
+	plugins, err := plugin.Find(plugin.Kind(kind))
 	if err != nil {
 		return about
 	}
-	p, _ := engine.First(plugins, engine.Kind(kind))
+	p, _ := plugin.First(plugins, plugin.Kind(kind))
 	if p.Version != "" {
 		about += " plugin " + p.Version
 	}

@@ -17,8 +17,8 @@ import (
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/deeplora/deeplora/internal/engine"
 	"github.com/deeplora/deeplora/internal/graphx"
+	"github.com/deeplora/deeplora/internal/plugin"
 	"github.com/deeplora/deeplora/internal/testbackend"
 )
 
@@ -61,7 +61,7 @@ func peakProcess(args []string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := engine.SetThreads(threads); err != nil {
+	if err := plugin.SetThreads(threads); err != nil {
 		return err
 	}
 	// The engines of tests are for those who hold a testing.TB: outside of go test a benchmark has one.

@@ -7,7 +7,7 @@
 #                                                for root with BASE (a Debian root folder), no other file than BASE's
 #
 # DIR/program and DIR/<engine> are laid over the root of the base image. Equal content makes equal layers: every file
-# has the one date below, and the CPU plugin is the one that internal/engine/wheels.go pins first, wherever it is built.
+# has the one date below, and the CPU plugin is the one that internal/plugin/wheels.go pins first, wherever it is built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 022
@@ -45,8 +45,8 @@ build() {
 # pinned prints a field of the first wheel that the program itself knows.
 pinned() {
 	local value
-	value=$(sed -nE "s/^\t\t$1: *\"([^\"]+)\",.*/\1/p" internal/engine/wheels.go | head -n 1)
-	[ -n "$value" ] || die "internal/engine/wheels.go: no field $1 is to be found"
+	value=$(sed -nE "s/^\t\t$1: *\"([^\"]+)\",.*/\1/p" internal/plugin/wheels.go | head -n 1)
+	[ -n "$value" ] || die "internal/plugin/wheels.go: no field $1 is to be found"
 	echo "$value"
 }
 
@@ -80,7 +80,7 @@ engine_cpu() {
 	fi
 	DEEPLORA_OFFLINE=1 install_into "$root" --from "$from"
 	echo "$(pinned pluginSHA256)  $root/$plugins/pjrt_c_api_cpu_deeplora_plugin.so" | sha256sum --check --quiet ||
-		die "$from is not the plugin that internal/engine/wheels.go pins"
+		die "$from is not the plugin that internal/plugin/wheels.go pins"
 }
 
 # engine_cuda installs what go-xla's installer takes for the newest CUDA 13: its files have the sums that the index

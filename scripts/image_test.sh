@@ -62,7 +62,7 @@ refused "run first" "$step" engine cpu "$out"
 refused "want cpu, cuda or none" "$step" engine tpu "$out"
 refused "no fastatomstruct" env DEEPLORA_WHEELS="$work" PIP_INDEX_URL=http://127.0.0.1:9/simple "$step" engine cpu "$out"
 
-pin=$(sed -nE 's/^\t\tpluginSHA256: *"([^"]+)",$/\1/p' internal/engine/wheels.go | head -n 1)
+pin=$(sed -nE 's/^\t\tpluginSHA256: *"([^"]+)",$/\1/p' internal/plugin/wheels.go | head -n 1)
 own=${HOME:-}/.local/lib/go-xla/pjrt_c_api_cpu_deeplora_plugin.so
 if echo "$pin  $own" | sha256sum --check --status 2>/dev/null; then
 	export DEEPLORA_PLUGIN=$own

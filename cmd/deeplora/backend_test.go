@@ -8,41 +8,20 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/engine"
+	"github.com/deeplora/deeplora/internal/plugin"
+	"github.com/deeplora/deeplora/internal/testbackend"
 )
 
-// bareHome gives a test a home directory without plugins, and no network.
-func bareHome(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, value := range map[string]string{
-		"HOME": dir, "XDG_CACHE_HOME": filepath.Join(dir, "cache"), "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
-		"HTTPS_PROXY": "http://127.0.0.1:1", engine.PathEnv: "", "GOMLX_BACKEND": "", "DEEPLORA_OFFLINE": "", "HF_HOME": "", "HF_HUB_CACHE": "",
-	} {
-		t.Setenv(name, value)
-	}
-	if plugins, err := engine.Find(""); err != nil || len(plugins) > 0 {
-		t.Skipf("plugins for all users of this machine: %v, %v", plugins, err)
-	}
-	return filepath.Join(dir, ".local", "lib", "go-xla")
-}
-
-// realPlugin returns the plugin that this machine computes with. Call it before bareHome.
-func realPlugin(t *testing.T) engine.Plugin {
-	t.Helper()
-	plugins, err := engine.Find(engine.CPU)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, ok := engine.First(plugins, engine.CPU)
-	if !ok || !xlaLinked {
-		t.Skip("no XLA plugin is installed; run: deeplora engine install")
-	}
-	return p
-}
+// The engines that tests ask for by name.
+const (
+	backendGo  = engine.Go
+	backendCPU = engine.XLACPU
+)
 
 // deeplora runs the program.
 func deeplora(t *testing.T, args ...string) (code int, out, errOut string) {
@@ -83,145 +62,59 @@ func TestProcess(t *testing.T) {
 	os.Exit(run(args, os.Stdin, os.Stdout, os.Stderr))
 }
 
-func TestRequestedBackend(t *testing.T) {
+// Errors of the engine come with the flag that asked, and with the exit code of usage where they are one.
+func TestBackendErrors(t *testing.T) {
+	testbackend.NoPlugins(t)
 	tests := []struct {
-		flag, env string
+		name, env string
+		args      []string
+		code      int
 		want      string
-		notice    string
-		fault     string
 	}{
-		{"auto", "", "auto", "", ""},
-		{"go", "", "go", "", ""},
-		{"xla:cpu", "go", "xla:cpu", "", ""},
-		{"auto", "xla:cuda", "xla:cuda", "", ""},
-		{"auto", "xla:cpu,tf32", "xla:cpu", "", ""},
-		{"auto", "go:ops_sequential", "go", "", ""},
-		{"auto", "go", "go", "GOMLX_BACKEND=go becomes go:ops_sequential", ""},
-		{"auto", "go:parallelism=1", "go", "GOMLX_BACKEND=go:parallelism=1 becomes go:ops_sequential", ""},
-		{"auto", "gopher", "", "", "GOMLX_BACKEND=gopher: want go, xla:cpu, xla:cuda, or give --backend"},
-		{"auto", "xla:/some/plugin.so", "", "", "GOMLX_BACKEND=xla:/some/plugin.so: want"},
-		{"", "", "", "", `--backend: "" is unknown; want auto, go, xla:cpu, xla:cuda`},
-		{"xla:gpu", "", "", "", "(nearest: xla:cpu)"},
-		{"XLA:CUDA", "", "", "", "(nearest: xla:cuda)"},
-	}
-	for _, test := range tests {
-		t.Run(test.flag+" "+test.env, func(t *testing.T) {
-			name, notices, err := requested(test.flag, test.env)
-			if test.fault != "" {
-				if err == nil || !strings.Contains(err.Error(), test.fault) || exitCode(err) != exitUsage {
-					t.Errorf("error %v, want %q", err, test.fault)
-				}
-				return
-			}
-			if err != nil || name != test.want || (len(notices) > 0) != (test.notice != "") || !strings.HasPrefix(strings.Join(notices, ""), test.notice) {
-				t.Errorf("%q, %q, %v", name, notices, err)
-			}
-		})
-	}
-}
-
-// Without a plugin: auto computes on Go and says in one line what to do; XLA by name is an error.
-func TestOpenBackendWithoutPlugin(t *testing.T) {
-	bareHome(t)
-	backend, info, err := openBackend("auto", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer backend.Finalize()
-	if info.name != "go" || info.threads != runtime.NumCPU() || len(info.notices) != 1 {
-		t.Errorf("%s, %+v", backend.Name(), info)
-	}
-	if xlaLinked && !strings.Contains(info.notices[0], "run: deeplora engine install") {
-		t.Errorf("notice %q", info.notices)
-	}
-	for name, want := range map[string]string{"xla:cpu": "run: deeplora engine install", "xla:cuda": "run: deeplora engine install --cuda"} {
-		_, _, err := openBackend(name, 0)
-		if xlaLinked && (err == nil || !strings.HasSuffix(err.Error(), want)) {
-			t.Errorf("%s: %v", name, err)
-		}
-		if !xlaLinked && (err == nil || !strings.Contains(err.Error(), "built without XLA")) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if _, _, err := openBackend("go", runtime.NumCPU()+1); exitCode(err) != exitUsage {
-		t.Errorf("too many threads: %v", err)
-	}
-}
-
-// A plugin that is there but broken, of another hash or not a plugin at all is an error, for auto too: never
-// a crash, never the slow engine in silence.
-func TestOpenBackendWithBadPlugin(t *testing.T) {
-	if !xlaLinked {
-		t.Skip("built without XLA")
-	}
-	p := realPlugin(t)
-	head := make([]byte, 1<<20)
-	f, err := os.Open(p.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.Read(head); err != nil {
-		t.Fatal(err)
-	}
-	record := `{"format": 1, "sha256": "` + strings.Repeat("0", 64) + `", "size": 5, "modified_ns": 0, "source": "", "version": ""}`
-	tests := []struct {
-		name, record string
-		content      []byte
-		want         string
-	}{
-		{"text", "", []byte("hello"), "not a shared library"},
-		{"truncated", "", head, "truncated: it has 1048576 bytes"},
-		{"of another hash", record, []byte("hello"), "changed since it was installed: its sha256 is"},
+		{"unknown", "", []string{"--backend", "xla:gpu"}, exitUsage, `--backend: "xla:gpu" is unknown; want auto, go, xla:cpu, xla:cuda (nearest: xla:cpu)`},
+		{"empty", "", []string{"--backend", ""}, exitUsage, "--backend: it is empty; want auto, go, xla:cpu or xla:cuda"},
+		{"unknown in the environment", "gopher", nil, exitUsage, "GOMLX_BACKEND=gopher: want go, xla:cpu, xla:cuda"},
+		{"too many threads", "", []string{"--backend", engine.Go, "--threads", strconv.Itoa(runtime.NumCPU() + 1)}, exitUsage, "threads: "},
+		{"absent", "", []string{"--backend", engine.XLACPU}, exitFailed, "--backend xla:cpu: no plugin is installed; run: deeplora engine install"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			dir := bareHome(t)
-			path := filepath.Join(dir, "pjrt_c_api_cpu_plugin.so")
-			if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(path, test.content, 0o755)); err != nil {
-				t.Fatal(err)
+			if test.code == exitFailed && !plugin.Linked {
+				t.Skip("built without XLA")
 			}
-			if test.record != "" {
-				if err := os.WriteFile(path+".json", []byte(test.record), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for _, name := range []string{"auto", "xla:cpu"} {
-				b, _, err := openBackend(name, 0)
-				if err == nil || !strings.Contains(err.Error(), path+": "+test.want) || exitCode(err) != exitFailed {
-					t.Errorf("%s: error %v", name, err)
-				}
-				if b != nil {
-					t.Errorf("%s: a backend all the same", name)
-				}
-			}
-			code, out, _ := deeplora(t, "doctor", "--json")
-			if code != 0 || !strings.Contains(out, test.want) || !strings.Contains(out, `"default_backend": "go"`) {
-				t.Errorf("doctor: %d %s", code, out)
-			}
-			code, out, said := deeplora(t, "engine", "list")
-			if code != 0 || !strings.Contains(out, "unsound") || !strings.Contains(said, test.want) {
-				t.Errorf("list: %d %s%s", code, out, said)
+			t.Setenv("GOMLX_BACKEND", test.env)
+			code, out, errOut := deeplora(t, append([]string{"train", "--data", filepath.Join("testdata", "data"), "--out", filepath.Join(t.TempDir(), "run")}, test.args...)...)
+			if code != test.code || out != "" || !strings.HasPrefix(errOut, "deeplora: "+test.want) {
+				t.Errorf("exit %d, %q", code, errOut)
 			}
 		})
 	}
 }
 
-func TestOpenBackendXLA(t *testing.T) {
-	p := realPlugin(t)
-	backend, info, err := openBackend("xla:cpu", 0)
-	if err != nil {
+// doctor and list say what is wrong with a plugin that is there.
+func TestReportsOfABadPlugin(t *testing.T) {
+	if !plugin.Linked {
+		t.Skip("built without XLA")
+	}
+	dir := testbackend.NoPlugins(t)
+	path := filepath.Join(dir, "pjrt_c_api_cpu_plugin.so")
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(path, []byte("hello"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	defer backend.Finalize()
-	if backend.Name() != "xla" || info.name != "xla:cpu" || info.plugin.Path != p.Path || len(info.plugin.SHA256) != 64 || len(info.notices) != 0 {
-		t.Errorf("%s, %+v", backend.Name(), info)
+	const want = "not a shared library"
+	code, out, _ := deeplora(t, "doctor", "--json")
+	if code != 0 || !strings.Contains(out, want) || !strings.Contains(out, `"default_backend": "go"`) {
+		t.Errorf("doctor: %d %s", code, out)
+	}
+	code, out, said := deeplora(t, "engine", "list")
+	if code != 0 || !strings.Contains(out, "unsound") || !strings.Contains(said, want) {
+		t.Errorf("list: %d %s%s", code, out, said)
 	}
 }
 
 func TestEngineInstallCannot(t *testing.T) {
-	bareHome(t)
-	if !xlaLinked {
+	testbackend.NoPlugins(t)
+	if !plugin.Linked {
 		t.Skip("built without XLA")
 	}
 	tests := []struct {
@@ -254,8 +147,8 @@ func TestEngineInstallCannot(t *testing.T) {
 
 // The command from a file to a plugin that computes, as on a machine without a network.
 func TestEngineInstallFrom(t *testing.T) {
-	p := realPlugin(t)
-	dir := bareHome(t)
+	p := testbackend.Plugin(t)
+	dir := testbackend.NoPlugins(t)
 	code, out, errOut := deeplora(t, "engine", "install", "--offline", "--json", "--from", p.Path)
 	var report installReport
 	if err := json.Unmarshal([]byte(out), &report); code != 0 || err != nil {
@@ -276,7 +169,7 @@ func TestEngineInstallFrom(t *testing.T) {
 }
 
 func TestEngineListNothing(t *testing.T) {
-	bareHome(t)
+	testbackend.NoPlugins(t)
 	if code, out, _ := deeplora(t, "engine", "list", "--json"); code != 0 || strings.TrimSpace(out) != "[]" {
 		t.Errorf("exit %d, %q", code, out)
 	}
@@ -287,13 +180,13 @@ func TestEngineListNothing(t *testing.T) {
 
 // The fields that scripts read.
 func TestDoctorJSON(t *testing.T) {
-	bareHome(t)
+	testbackend.NoPlugins(t)
 	code, out, _ := deeplora(t, "doctor", "--json")
 	var report map[string]any
 	if err := json.Unmarshal([]byte(out), &report); code != 0 || err != nil {
 		t.Fatalf("exit %d, %v", code, err)
 	}
-	for _, field := range []string{"version", "go", "backends", "default_backend", "cpus", "memory_bytes", "cache"} {
+	for _, field := range []string{"version", "go", "libraries", "backends", "default_backend", "cpus", "memory_bytes", "cache"} {
 		if report[field] == nil || report[field] == "" || report[field] == 0.0 {
 			t.Errorf("%s: %v", field, report[field])
 		}

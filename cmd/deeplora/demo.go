@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/deeplora/deeplora/engine"
 	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/train"
 	"github.com/deeplora/deeplora/train/loop"
@@ -134,7 +135,7 @@ func (d *demo) run(cmd *cobra.Command) error {
 
 // fit lowers what no flag has set to what the Go engine does in the time.
 func (d *demo) fit(given *pflag.FlagSet) {
-	if d.provenance.Backend != backendGo || given.Changed("steps") && given.Changed("seeds") {
+	if d.provenance.Backend != engine.Go || given.Changed("steps") && given.Changed("seeds") {
 		return
 	}
 	if !given.Changed("steps") {

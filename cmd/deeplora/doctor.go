@@ -4,15 +4,15 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/engine"
 	"github.com/deeplora/deeplora/internal/memory"
+	"github.com/deeplora/deeplora/internal/plugin"
 )
 
 func doctorCommand(s *shared) *cobra.Command {
@@ -33,6 +33,9 @@ func doctorCommand(s *shared) *cobra.Command {
 			if err := s.ui.table(report.rows()); err != nil {
 				return err
 			}
+			if report.Slower != "" {
+				s.ui.line("this build: %s", report.Slower)
+			}
 			for _, b := range report.Backends {
 				if b.Remedy != "" {
 					s.ui.line("%s: %s", b.Name, b.Remedy)
@@ -50,7 +53,8 @@ type diagnosis struct {
 	Version        string            `json:"version"`
 	Go             string            `json:"go"`
 	Platform       string            `json:"platform"`
-	SIMD           bool              `json:"simd"` // the Go engine's fast kernels were compiled in
+	SIMD           bool              `json:"simd"`   // the Go engine's fast kernels were compiled in
+	Slower         string            `json:"slower"` // what another build computes faster, and how to come to it; empty if none does
 	Libraries      map[string]string `json:"libraries"`
 	Backends       []backendState    `json:"backends"`
 	DefaultBackend string            `json:"default_backend"`
@@ -68,14 +72,14 @@ type backendState struct {
 }
 
 func diagnose(cache string) (diagnosis, error) {
-	plugins, err := engine.Find("")
+	plugins, err := plugin.Find("")
 	if err != nil {
 		return diagnosis{}, err
 	}
 	d := diagnosis{
 		Version: version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		SIMD: builtWithSIMD(), Libraries: libraries(),
-		Backends: []backendState{goState(), xlaState(plugins, engine.CPU), xlaState(plugins, engine.CUDA)},
+		SIMD: builtWithSIMD(), Slower: slowerHere(), Libraries: libraries(),
+		Backends: []backendState{goState(), xlaState(plugins, plugin.CPU), xlaState(plugins, plugin.CUDA)},
 		CPUs:     runtime.NumCPU(), MemoryBytes: uint64(memory.Total()), Cache: cache,
 	}
 	for _, b := range d.Backends { // slowest first
@@ -87,51 +91,44 @@ func diagnose(cache string) (diagnosis, error) {
 }
 
 func goState() backendState {
-	backend, _, err := openGo()
+	backend, _, err := engine.Open(engine.Options{Name: engine.Go})
 	if err != nil {
-		return backendState{Name: backendGo, Remedy: err.Error()}
+		return backendState{Name: engine.Go, Remedy: err.Error()}
 	}
 	backend.Finalize()
-	return backendState{Name: backendGo, Available: true}
+	return backendState{Name: engine.Go, Available: true}
 }
 
 // xlaState opens the plugin that --backend xla:<kind> would open.
-func xlaState(plugins []engine.Plugin, kind engine.Kind) backendState {
+func xlaState(plugins []plugin.Plugin, kind plugin.Kind) backendState {
 	state := backendState{Name: "xla:" + string(kind)}
-	p, found := engine.First(plugins, kind)
+	p, found := plugin.First(plugins, kind)
 	state.Plugin = p.Path
 	switch {
-	case !xlaLinked:
+	case !plugin.Linked:
 		state.Remedy = "this program was built without XLA; build it without the tag noxla"
 		return state
-	case kind == engine.CUDA && !engine.GPUPresent():
+	case kind == plugin.CUDA && !plugin.GPUPresent():
 		state.Remedy = "no NVIDIA GPU is to be seen"
 		return state
 	case !found:
-		state.Remedy = "no plugin is installed; run: " + remedy(kind)
+		state.Remedy = "no plugin is installed; run: " + kind.Remedy()
 		return state
 	}
-	backend, info, err := openPlugin(p)
+	backend, opened, err := plugin.Open(p)
 	if err != nil {
 		state.Remedy = oneLine(err)
 		return state
 	}
 	backend.Finalize()
-	state.Available, state.SHA256 = true, info.plugin.SHA256
+	state.Available, state.SHA256 = true, opened.SHA256
 	return state
-}
-
-func builtWithSIMD() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool {
-		return s.Key == "GOEXPERIMENT" && slices.Contains(strings.Split(s.Value, ","), "simd")
-	})
 }
 
 func (d diagnosis) rows() [][]string {
 	simd := "yes"
 	if !d.SIMD {
-		simd = "no: build with GOEXPERIMENT=simd for a faster Go engine"
+		simd = "no"
 	}
 	rows := [][]string{
 		{"deeplora", d.Version},

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/internal/plugin"
 )
 
 func engineCommand(s *shared) *cobra.Command {
@@ -60,7 +60,7 @@ honoured, PIP_EXTRA_INDEX_URL is not; no Python is needed). The plugin goes into
 
 // installReport is what `engine install` has to say.
 type installReport struct {
-	engine.Plugin
+	plugin.Plugin
 	Name    string `json:"name"`    // of the backend
 	Already bool   `json:"already"` // it was there
 	Opens   string `json:"opens"`   // what opening it gave, or why it was not tried
@@ -81,14 +81,14 @@ func (r installReport) rows() [][]string {
 }
 
 func (s *shared) install(ctx context.Context, cuda bool, from string) (installReport, error) {
-	if !xlaLinked {
+	if !plugin.Linked {
 		return installReport{}, errors.New("engine install: this program was built without XLA (tag noxla) and could not use a plugin")
 	}
-	kind := engine.CPU
+	kind := plugin.CPU
 	if cuda {
-		kind = engine.CUDA
+		kind = plugin.CUDA
 	}
-	done, err := engine.Install(ctx, engine.Options{
+	done, err := plugin.Install(ctx, plugin.Options{
 		Kind: kind, From: from, Offline: s.offline, Cache: s.cache, OnProgress: s.ui.installing(),
 	})
 	s.ui.clear()
@@ -104,11 +104,11 @@ func (s *shared) install(ctx context.Context, cuda bool, from string) (installRe
 }
 
 // tryPlugin opens and closes a plugin: the last proof that it is one for this machine.
-func tryPlugin(p engine.Plugin) (string, error) {
-	if p.Kind == engine.CUDA && !engine.GPUPresent() {
+func tryPlugin(p plugin.Plugin) (string, error) {
+	if p.Kind == plugin.CUDA && !plugin.GPUPresent() {
 		return "not tried: no GPU here", nil
 	}
-	backend, _, err := openPlugin(p)
+	backend, _, err := plugin.Open(p)
 	if err != nil {
 		return "", fmt.Errorf("%w; it was verified but does not work here: try another with --from FILE", err)
 	}
@@ -116,11 +116,11 @@ func tryPlugin(p engine.Plugin) (string, error) {
 	return "yes", nil
 }
 
-// installing shows the progress of engine.Install: bars for what has a length, a line for each phase where
+// installing shows the progress of plugin.Install: bars for what has a length, a line for each phase where
 // there are no bars.
-func (u *ui) installing() func(engine.Progress) {
+func (u *ui) installing() func(plugin.Progress) {
 	phase := ""
-	return func(p engine.Progress) {
+	return func(p plugin.Progress) {
 		if p.Phase != phase {
 			phase = p.Phase
 			u.clear()
@@ -153,7 +153,7 @@ func engineListCommand(s *shared) *cobra.Command {
 				return s.ui.json(plugins)
 			}
 			if len(plugins) == 0 {
-				s.ui.line("no XLA plugin is installed; run: %s", remedyInstall)
+				s.ui.line("no XLA plugin is installed; run: %s", plugin.CPU.Remedy())
 				return nil
 			}
 			for _, p := range plugins {
@@ -170,13 +170,13 @@ func engineListCommand(s *shared) *cobra.Command {
 
 // listedPlugin is a row of `engine list`.
 type listedPlugin struct {
-	engine.Plugin
+	plugin.Plugin
 	Sound bool   `json:"sound"`
 	Fault string `json:"fault,omitempty"`
 }
 
 func listPlugins() ([]listedPlugin, error) {
-	found, err := engine.Find("")
+	found, err := plugin.Find("")
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/engine"
 	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/train"
 	"github.com/deeplora/deeplora/train/loop"
@@ -14,7 +14,7 @@ import (
 
 // memoryFor is what is known of the memory that a run on a backend may take: so many GB, or what is free for 0.
 func memoryFor(backend string, limit float64) loop.Memory {
-	return loop.Memory{Working: engine.WorkingMemory, Given: int64(limit * 1e9), Device: backend == backendCUDA}
+	return loop.Memory{Working: engine.WorkingMemory, Given: int64(limit * 1e9), Device: backend == engine.XLACUDA}
 }
 
 // estimate prints what memory a run would take.
@@ -32,7 +32,7 @@ func (s *shared) estimate(cmd *cobra.Command, parsed train.Config, o trainFlags)
 		Backend: backend, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event, Memory: memoryFor(provenance.Backend, o.memory),
 	})
 	if errors.Is(err, loop.ErrNoEstimate) {
-		return fmt.Errorf("%w: --backend %s is an engine that does", err, backendCPU)
+		return fmt.Errorf("%w: --backend %s is an engine that does", err, engine.XLACPU)
 	}
 	if err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -281,30 +280,4 @@ func withPreset(parsed *pflag.FlagSet, c train.Config) train.Config {
 		}
 	}
 	return c
-}
-
-// version is the program's version as the build recorded it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
-		return "devel"
-	}
-	return info.Main.Version
-}
-
-// libraries are the versions of the modules whose arithmetic a run's bits depend on.
-func libraries() map[string]string {
-	versions := map[string]string{}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return versions
-	}
-	versions["go"] = info.GoVersion
-	for _, m := range info.Deps {
-		switch m.Path {
-		case "github.com/gomlx/gomlx", "github.com/gomlx/compute", "github.com/gomlx/go-xla", "github.com/gomlx/go-huggingface", "gonum.org/v1/gonum":
-			versions[m.Path] = m.Version
-		}
-	}
-	return versions
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/study"
+	"github.com/deeplora/deeplora/engine"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/model"
@@ -247,7 +248,7 @@ func soak(t *testing.T, name string, steps int) {
 	c := train.Default()
 	c.Model, c.Data = smallCheckpoint(t, filepath.Join(t.TempDir(), "small")), data
 	c.Rank, c.Batch, c.MaxLength, c.Steps, c.SaveEvery, c.EvalEvery, c.Target = 4, 2, 16, steps, max(100, steps/20), max(100, steps/20), []string{"query$", "value$"}
-	engine, info, err := openBackend(name, 0)
+	backend, info, err := engine.Open(engine.Options{Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +260,7 @@ func soak(t *testing.T, name string, steps int) {
 	early := steps / 10
 	began := time.Now()
 	_, err = train.Train(t.Context(), c, train.Options{
-		Backend: engine, Out: filepath.Join(t.TempDir(), "run"), Provenance: train.Provenance{Backend: info.name, Threads: info.threads},
+		Backend: backend, Out: filepath.Join(t.TempDir(), "run"), Provenance: train.Provenance{Backend: info.Name, Threads: info.Threads},
 		OnEvent: func(e loop.Event) {
 			dog.pat()
 			if s, ok := e.(loop.Step); ok && (s.Step == early || s.Step == steps/2 || s.Step == steps) {
@@ -272,7 +273,7 @@ func soak(t *testing.T, name string, steps int) {
 		t.Fatal(err)
 	}
 	took := time.Since(began)
-	engine.Finalize()
+	backend.Finalize()
 	after := settled(before)
 	first, last := at[early], at[steps]
 	t.Logf("%s: %d steps in %v; memory %s at step %d, %s at step %d, %s at the end; goroutines %d before, %d, %d and %d, %d after", name, steps,

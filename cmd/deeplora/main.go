@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/study"
+	"github.com/deeplora/deeplora/engine"
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/train"
@@ -143,7 +144,7 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.Is(err, loop.ErrInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &usage), errors.Is(err, train.ErrConfig), errors.Is(err, lora.ErrNoMatch):
+	case errors.As(err, &usage), errors.Is(err, engine.ErrUsage), errors.Is(err, train.ErrConfig), errors.Is(err, lora.ErrNoMatch):
 		return exitUsage
 	default:
 		return exitFailed

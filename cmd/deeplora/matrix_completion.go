@@ -13,9 +13,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/completion"
-	"github.com/deeplora/deeplora/internal/engine"
 	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/internal/picture"
+	"github.com/deeplora/deeplora/internal/plugin"
 )
 
 // completionFlags are the matrix-completion command's own.
@@ -123,7 +123,7 @@ func (s *shared) complete(cmd *cobra.Command, c completionFlags) (*completion.Re
 	if err := vacant(c.out); err != nil {
 		return nil, err
 	}
-	if err := engine.SetThreads(s.threads); err != nil {
+	if err := plugin.SetThreads(s.threads); err != nil {
 		return nil, usageError{err}
 	}
 	problem, err := c.problem()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/deeplora/deeplora/internal/builtin"
+	"github.com/deeplora/deeplora/internal/plugin"
 )
 
 // These tests hold the promise that --offline opens no socket, against the kernel: it kills a process that asks for
@@ -126,7 +127,7 @@ func TestOfflineOpensNoSocket(t *testing.T) {
 	offline(t, home, listener, exitDone, "", "tokenize", "--model", "org/name", "--input", rows+"/rows.jsonl")
 	offline(t, home, listener, exitDone, "", "doctor")
 	offline(t, home, listener, exitDone, "", "engine", "list")
-	if xlaLinked {
+	if plugin.Linked {
 		offline(t, home, listener, exitFailed, "offline", "engine", "install", "--cuda")
 	}
 

@@ -17,7 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/deeplora/deeplora/internal/builtin"
-	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/internal/plugin"
 	"github.com/deeplora/deeplora/internal/safetensors"
 )
 
@@ -62,7 +62,7 @@ func condition(name string) (bool, error) {
 	case "xla":
 		return installedPlugin() != "", nil
 	case "linked":
-		return xlaLinked, nil
+		return plugin.Linked, nil
 	case "system":
 		_, err := os.Stat("/usr/local/lib/go-xla")
 		return err == nil, nil
@@ -73,10 +73,10 @@ func condition(name string) (bool, error) {
 
 // installedPlugin is the XLA plugin for CPUs of the machine that runs the tests, or empty.
 func installedPlugin() string {
-	if !xlaLinked {
+	if !plugin.Linked {
 		return ""
 	}
-	plugins, err := engine.Find(engine.CPU)
+	plugins, err := plugin.Find(plugin.CPU)
 	if err != nil || len(plugins) == 0 {
 		return ""
 	}

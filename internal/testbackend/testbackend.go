@@ -10,7 +10,7 @@ import (
 	"github.com/gomlx/compute"
 	_ "github.com/gomlx/compute/gobackend" // the Go engine
 
-	"github.com/deeplora/deeplora/internal/engine"
+	"github.com/deeplora/deeplora/internal/plugin"
 )
 
 // Env names the engines that tests must use, separated by commas.
@@ -71,11 +71,11 @@ func wanted(env string) ([]string, error) {
 	if env != "" {
 		return strings.Split(env, ","), nil
 	}
-	plugins, err := engine.Find(engine.CPU)
+	plugins, err := plugin.Find(plugin.CPU)
 	if err != nil {
 		return nil, err
 	}
-	if len(plugins) == 0 || !xlaLinked {
+	if len(plugins) == 0 || !plugin.Linked {
 		return []string{"go"}, nil
 	}
 	return []string{"go", "xla:cpu"}, nil
@@ -87,24 +87,23 @@ func open(name string) (compute.Backend, error) {
 		// The parallel mode of the Go engine can deadlock; sequential cannot.
 		return compute.NewWithConfig("go:ops_sequential")
 	case "xla:cpu":
-		return openXLA(engine.CPU)
+		return openXLA(plugin.CPU)
 	case "xla:cuda":
-		return openXLA(engine.CUDA)
+		return openXLA(plugin.CUDA)
 	default:
 		return nil, fmt.Errorf("no such engine; %s takes go, xla:cpu and xla:cuda, separated by commas", Env)
 	}
 }
 
-func openXLA(kind engine.Kind) (compute.Backend, error) {
-	plugins, err := engine.Find(kind)
+func openXLA(kind plugin.Kind) (compute.Backend, error) {
+	plugins, err := plugin.Find(kind)
 	if err != nil {
 		return nil, err
 	}
-	p, ok := engine.First(plugins, kind)
+	p, ok := plugin.First(plugins, kind)
 	if !ok {
 		return nil, fmt.Errorf("no plugin is installed, and %s asks for one; run: deeplora engine install", Env)
 	}
-	prepareXLA()
-	b, _, err := engine.Open(p)
+	b, _, err := plugin.Open(p)
 	return b, err
 }

@@ -1,6 +1,0 @@
-//go:build noxla || !(linux && amd64)
-
-package engine
-
-// goxlaCUDAInstaller is nil where go-xla is not linked or has no CUDA.
-var goxlaCUDAInstaller cudaInstaller

@@ -1,8 +1,0 @@
-//go:build noxla
-
-package engine
-
-import "github.com/gomlx/compute"
-
-// WorkingMemory is not known of the Go engine.
-func WorkingMemory(compute.Executable) (bytes int64, known bool) { return 0, false }

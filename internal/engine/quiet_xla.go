@@ -1,5 +1,0 @@
-//go:build !noxla
-
-package engine
-
-import _ "github.com/deeplora/deeplora/internal/engine/quiet" // go-xla's messages go to the debug log

@@ -1,8 +1,0 @@
-//go:build !unix
-
-package engine
-
-func captureStderr(fn func()) string {
-	fn()
-	return ""
-}

@@ -1,0 +1,13 @@
+//go:build noxla
+
+package plugin
+
+import "github.com/gomlx/compute"
+
+// Linked says whether this program can open plugins.
+const Linked = false
+
+func forbidDownloads() {}
+
+// WorkingMemory is not known of the Go engine.
+func WorkingMemory(compute.Executable) (bytes int64, known bool) { return 0, false }

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package plugin
+
+func captureStderr(fn func()) string {
+	fn()
+	return ""
+}

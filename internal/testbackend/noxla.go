@@ -1,7 +1,0 @@
-//go:build noxla
-
-package testbackend
-
-const xlaLinked = false
-
-func prepareXLA() {}
