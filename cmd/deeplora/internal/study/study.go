@@ -202,7 +202,7 @@ func (s *Study) measure(r Run, dir string, sources map[string]source) (Measured,
 	return m, err
 }
 
-// readUpdates reads a run's updates, none where it has not been taken apart.
+// readUpdates reads what Inspect has saved of a run; nil if nothing.
 func (s *Study) readUpdates(r Run) (updates []train.Update, err error) {
 	err = jsonfile.Read(s.updatesFile(r), &updates)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -213,8 +213,8 @@ func (s *Study) readUpdates(r Run) (updates []train.Update, err error) {
 
 func (s *Study) updatesFile(r Run) string { return filepath.Join(s.out, inspectDir, r.Key+".json") }
 
-// Inspect takes the updates of finished runs apart by of: of the first seed of each arm and condition, whatever
-// has not been taken apart yet. Methods without an adapter have no updates.
+// Inspect calls of, which decomposes a run's updates, for the finished runs of the first seed of each arm and condition
+// that have not been decomposed yet, and saves what it returns. Methods without an adapter have no updates.
 func (s *Study) Inspect(ctx context.Context, of func(ctx context.Context, run string) ([]train.Update, error), progress func(done, total int)) error {
 	todo := s.uninspected()
 	for i, r := range todo {
