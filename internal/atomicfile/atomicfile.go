@@ -43,7 +43,7 @@ func Write(path string, write func(w io.Writer) error) error {
 	return explain(path, dir, err)
 }
 
-// WriteBytes is Write of what is there already.
+// WriteBytes is Write of content that is in memory already.
 func WriteBytes(path string, content []byte) error {
 	return Write(path, func(w io.Writer) error {
 		_, err := w.Write(content)

@@ -4,9 +4,8 @@
 // directory is synced too: after a crash, a kill or a full disk a reader finds the old content or the
 // new, never a part. Write and WriteDir leave nothing behind when they return an error or panic. What
 // a killed process leaves is .NAME.tmp-* files and NAME.tmp directories. The next WriteDir of the same
-// name clears its directory, which is told from a living process's by a lock; CleanLeftovers removes
-// all of both from a directory that is ours.
+// name removes such a directory; a lock shows whether the process that made it still lives. CleanLeftovers
+// removes both kinds from a directory that is ours.
 //
-// What is written is none of this package's business: formats and the layout of a run directory live
-// with their owners.
+// The package knows nothing of what is written: formats and the layout of a run directory belong to its callers.
 package atomicfile

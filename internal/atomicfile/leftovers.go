@@ -27,7 +27,7 @@ func createTemp(path string) (*os.File, *flock.Flock, error) {
 	}
 }
 
-// sweep removes the temporary files of path that dead processes left. What cannot be removed is in nobody's way.
+// sweep removes the temporary files of path that dead processes left. What cannot be removed does no harm.
 func sweep(path string) {
 	dir, prefix := filepath.Dir(path), tempPrefix(path)
 	entries, err := os.ReadDir(dir)

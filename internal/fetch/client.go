@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// Options say how long the network may keep us waiting, and how often we ask.
+// Options are the time limits and the numbers of tries.
 type Options struct {
-	Dial   time.Duration // for a connection, and once more for TLS
-	Answer time.Duration // for the head of a reply
-	Stall  time.Duration // without a byte of a body
-	Pause  time.Duration // before the second try; doubles from one to the next
-	Wait   time.Duration // a pause that a server asks for, at most; 0: a minute
-	Tries  int           // of a page or a file, at most
-	Barren int           // tries in a row that bring nothing new, at most; 0: Tries
+	Dial   time.Duration // limit for opening a connection, and again for TLS
+	Answer time.Duration // limit for the headers of a reply
+	Stall  time.Duration // longest wait for the next byte of a body
+	Pause  time.Duration // before the second try; doubles with each further one
+	Wait   time.Duration // longest pause that a server may ask for; 0: a minute
+	Tries  int           // most tries for a page or a file
+	Barren int           // most tries in a row that bring no new bytes; 0: Tries
 }
 
 // Client asks servers. New makes one; its options may change between calls, but for Dial and Answer.
@@ -82,8 +82,8 @@ func (c *Client) page(ctx context.Context, address string, header http.Header, l
 	return content, resp.Request.URL, nil
 }
 
-// RoundTrip is for a library that insists on a client of its own: no redirects, no further tries, but
-// c's patience and its words for a server that does not answer.
+// RoundTrip is for a library that needs an http.RoundTripper: no redirects and no retries, but c's time limits and
+// its error for a server that does not answer.
 func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Transport.RoundTrip(req)
 	if err != nil {

@@ -1,11 +1,10 @@
-// Package fetch gets pages and files by HTTP for those that know what to do with them: patience with slow
-// networks, further tries, transfers that go on where they ended, sizes and hashes, redirects, secrets.
+// Package fetch downloads pages and files over HTTP. It retries, resumes broken transfers, checks sizes and
+// hashes, follows redirects and keeps secrets out of errors and away from other hosts.
 //
-// A file comes into a part, which Client.File returns only when it is whole and has the hash it should have;
-// giving it its name is the caller's. What has come stays for the next call, also of another process, unless
-// it is wrong, cannot be told from wrong, or fills the disk. Two calls must not share a part: callers lock.
-// Headers such as Authorization go to the host they were meant for alone, and neither passwords nor the
-// signed queries of addresses get into an error.
+// A file is downloaded into a partial file that the caller names, and renames once Client.File has returned without
+// an error: then it is complete and has the expected hash. After an error the bytes received stay for the next call,
+// also from another process, unless they are wrong, cannot be checked, or fill the disk. Two calls must not use the
+// same partial file at once: callers lock it.
 //
-// Nothing here may know a server, a layout of folders, a flag or a format, nor write but to the part.
+// The package knows no server, folder layout, flag or file format, and writes only to the partial file.
 package fetch

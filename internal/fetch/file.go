@@ -39,14 +39,14 @@ const (
 	Verify   Step = "verify"
 )
 
-// TooLongError says that more came than the bytes there should be.
+// TooLongError says that more bytes came than the file should have.
 type TooLongError struct{ Limit int64 }
 
 func (e *TooLongError) Error() string {
 	return fmt.Sprintf("it is longer than the %d bytes it should have", e.Limit)
 }
 
-// SumError says that what came is not the file.
+// SumError says that the bytes received have another hash than the file.
 type SumError struct{ Got, Want string }
 
 func (e *SumError) Error() string {

@@ -29,7 +29,7 @@ func CompressedFrames(u, v *mat.Dense, s *rng.Stream) (short, long *mat.Dense) {
 	return short, long
 }
 
-// outside returns n - u(uᵀn), projected twice so that what rounding left of u goes too.
+// outside returns n - u(uᵀn), projected twice, since rounding leaves a little of u after the first time.
 func outside(u, n *mat.Dense) *mat.Dense {
 	for range 2 {
 		var inner, inside mat.Dense

@@ -11,7 +11,7 @@ func Total() int64 {
 	return int64(n)
 }
 
-// Available is unknown here: the system gives memory away as it is asked for.
+// Available is unknown here.
 func Available() int64 { return 0 }
 
 // Resident is unknown here.

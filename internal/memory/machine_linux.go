@@ -23,8 +23,7 @@ func Total() int64 {
 	return total
 }
 
-// Available is how much more memory this process can take before others have to give theirs away, in bytes; 0 if
-// unknown.
+// Available is how much more memory this process can take without swapping, in bytes; 0 if unknown.
 func Available() int64 {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -66,8 +65,8 @@ func kibibytes(text string) int64 {
 	return n << 10
 }
 
-// group is the limit of the control group that this process is in, of both versions, where there is one, and what of
-// it cannot be had: caches of files can.
+// group returns the memory limit of this process's control group (version 2 or 1), if it has one, and how much of it is
+// in use. File caches do not count as used, since the kernel frees them on demand.
 func group() (limit, used int64, ok bool) {
 	const root = "/sys/fs/cgroup/"
 	for _, v := range []struct{ dir, limit, usage, cache string }{

@@ -1,5 +1,5 @@
-// Package memory says how much memory this process has used, in numbers that results can hold. What to do about it,
-// and what other processes use, is not its business.
+// Package memory measures memory: what this process uses and has used, and what the machine has. It decides nothing
+// from these numbers.
 package memory
 
 import (

@@ -1,7 +1,7 @@
-// Package nearest finds what somebody who mistyped a name most likely meant.
+// Package nearest finds the name that was most likely meant by a mistyped one.
 //
 // Every error about an unknown name (a flag, a field, a task, a method, a pattern of kernels) ends with the
-// nearest known one; this is the one place that says what near means. It knows nothing of what the names
+// nearest known one; this is the one place that defines the distance. It knows nothing of what the names
 // stand for.
 package nearest
 
@@ -12,8 +12,7 @@ import (
 	"strings"
 )
 
-// longest is how much of a name is compared, in bytes: longer ones are nobody's typing error, and hostile
-// files must not make comparing slow.
+// longest is how many bytes of a name are compared, so that names from hostile files cannot make it slow.
 const longest = 256
 
 // Of returns the known name with the smallest edit distance from name, upper and lower case alike, the first

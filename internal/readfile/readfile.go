@@ -1,7 +1,7 @@
-// Package readfile reads whole files that strangers may have made: nothing but a file, and no more of it than such a
-// file can have. A folder from elsewhere may hold a link to a device that never ends, or a pipe that nobody writes.
+// Package readfile reads whole files from folders that we do not trust: regular files only, and at most a given number
+// of bytes. Such a folder may hold a link to an endless device, or a pipe on which a read would wait for ever.
 //
-// What is in a file is none of its business, nor is a file that is too large to be read whole.
+// It knows nothing of what the files contain.
 package readfile
 
 import (
@@ -16,7 +16,7 @@ import (
 // ErrTooLarge is wrapped by errors about files that have more bytes than allowed.
 var ErrTooLarge = errors.New("file is too large")
 
-// ErrNoFile is wrapped by errors about what has a file's name and is a folder, a device or a pipe.
+// ErrNoFile is wrapped by errors about a folder, a device or a pipe where a file is expected.
 var ErrNoFile = errors.New("not a file")
 
 // FS reads the file name of a file system, most bytes of it. Links are followed. Errors name it; fs.ErrNotExist
@@ -45,7 +45,7 @@ func read(fsys fs.FS, name, shown string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	// The size that the file system states is no promise: some state none.
+	// The size from Stat cannot be trusted: some file systems report 0.
 	content, err := io.ReadAll(io.LimitReader(f, most+1))
 	switch {
 	case err != nil:
@@ -57,7 +57,7 @@ func read(fsys fs.FS, name, shown string, most int64) ([]byte, error) {
 	}
 }
 
-// Regular is the error for a name that is no file, before opening it might wait for ever.
+// Regular returns an error if name is not a regular file; it does not open it, which could wait for ever.
 func Regular(fsys fs.FS, name string) error { return regular(fsys, name, name) }
 
 func regular(fsys fs.FS, name, shown string) error {

@@ -24,7 +24,7 @@ import (
 // File is the name of the file of sums.
 const File = "SHA256SUMS"
 
-// Write writes the sums of a directory's files: of those that are named, by their paths in it with slashes, or of all
+// Write writes the sums of the named files of a directory (paths in it, with slashes), or without names of all files
 // below it.
 func Write(dir string, names ...string) error {
 	if len(names) == 0 {
@@ -44,7 +44,7 @@ func Write(dir string, names ...string) error {
 	return atomicfile.WriteBytes(filepath.Join(dir, File), text.Bytes())
 }
 
-// below are the files below a directory but its sums.
+// below lists the files below a directory, without the file of sums.
 func below(dir string) (names []string, err error) {
 	err = fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
 		if err == nil && !e.IsDir() && name != File {
@@ -55,9 +55,8 @@ func below(dir string) (names []string, err error) {
 	return names, err
 }
 
-// Verify holds files against the sums beside them: those that are named, as far as there are sums of them, or all
-// that there are sums of. A directory without sums has nothing to verify. What differs, or is missing, is
-// jsonfile.ErrCorrupt.
+// Verify compares files with the sums beside them: the named ones that have a sum, or without names all that have one.
+// Without a file of sums it returns nil. A file that differs or is missing is a jsonfile.ErrCorrupt.
 func Verify(fsys fs.FS, names ...string) error {
 	text, err := fs.ReadFile(fsys, File)
 	if errors.Is(err, fs.ErrNotExist) {

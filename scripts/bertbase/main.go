@@ -20,7 +20,6 @@ import (
 	"github.com/gomlx/compute/dtypes"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
-	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/model"
 )
 
@@ -53,7 +52,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c := model.New(config, model.SequenceClassification, func(name string) *rng.Stream { return rng.New(o.seed, "bertbase", name) })
+	c := model.New(config, model.SequenceClassification, o.seed)
 	err = atomicfile.WriteDir(o.out, func(tmp string) error {
 		for name, content := range files {
 			if err := os.WriteFile(filepath.Join(tmp, name), content, 0o644); err != nil {

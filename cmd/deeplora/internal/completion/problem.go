@@ -11,12 +11,12 @@ import (
 	"github.com/deeplora/deeplora/internal/rng"
 )
 
-// Problem is what Solve is given: the observed entries Y of a matrix and what recovery is measured by.
+// Problem is the input of Solve: the observed entries Y of a matrix, and what the error of a solution is measured with.
 type Problem struct {
 	Observed *Entries
-	Truth    *Truth    // Φ, or nil where nobody knows it
-	Clean    []float64 // Φ at the observed places; nil where they are Observed.Value itself, without noise
-	HeldOut  *Entries  // entries kept from training, where there is no truth; or nil
+	Truth    *Truth    // Φ; nil if unknown
+	Clean    []float64 // Φ at the observed places; nil if there is no noise: then it is Observed.Value
+	HeldOut  *Entries  // entries of a file that are not trained on; or nil
 }
 
 // Truth is Φ = Left·Rightᵀ.

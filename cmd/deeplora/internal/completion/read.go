@@ -175,7 +175,7 @@ func (p *parser) size(o ReadOptions) (count int, err error) {
 	}
 	fields := strings.Fields(text)
 	if len(fields) != 3 {
-		return 0, p.fault("%q is no size line: rows, columns, entries", text)
+		return 0, p.fault("%q is not a size line: rows, columns, entries", text)
 	}
 	var sizes [3]int
 	for i, field := range fields {

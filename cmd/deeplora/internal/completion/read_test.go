@@ -61,7 +61,7 @@ func TestReadRefuses(t *testing.T) {
 		"complex":            {market + "complex general\n", ReadOptions{}, `f:1: entries are "complex"; want real or integer`},
 		"skew":               {market + "real skew-symmetric\n", ReadOptions{}, `"skew-symmetric"; want general or symmetric`},
 		"no size":            {market + "real general\n% a\n", ReadOptions{}, "f:2: the file ends before its size line"},
-		"size of two":        {market + "real general\n2 2\n", ReadOptions{}, "f:2: \"2 2\" is no size line"},
+		"size of two":        {market + "real general\n2 2\n", ReadOptions{}, "f:2: \"2 2\" is not a size line"},
 		"size not a number":  {market + "real general\n2 -2 1\n", ReadOptions{}, `f:2: "-2" in the size line`},
 		"size of nothing":    {market + "real general\n0 2 1\n", ReadOptions{}, "f:2: a matrix of 0 rows"},
 		"other size":         {market + "real general\n2 2 1\n", ReadOptions{Rows: 3}, "f:2: 2 rows; 3 were asked for"},

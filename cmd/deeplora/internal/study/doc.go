@@ -1,7 +1,7 @@
-// Package study compares methods over tasks, sizes and seeds: an experiment, a diff against the defaults, becomes
-// runs; an executor makes those that are not finished; and what they measured becomes paired statistics, tables
+// Package study compares methods over tasks, sizes and seeds. An experiment file, a diff against the defaults, is
+// expanded into runs; an executor trains those that are not finished; their results become paired statistics, tables
 // and a report.
 //
-// Every run is one that `deeplora train` makes, in a directory named after the hash of its settings. The package
-// knows runs by their settings and by the files they leave. It trains nothing itself.
+// Every run is made by a `deeplora train` command, in a directory named after the hash of its settings. The package
+// sees only the settings and the files of a run. It trains nothing itself.
 package study

@@ -5,13 +5,13 @@ import (
 	"path/filepath"
 )
 
-// Job is one command of deeplora that a study needs done: a run to train. It can be given to a machine again
-// after it was stopped, by whatever, and goes on from its last checkpoint.
+// Job is one command of deeplora that a study needs done: a run to train. After any interruption it can
+// be started again, and goes on from its last checkpoint.
 type Job struct {
 	Run  Run
 	Dir  string   // the run directory, absolute
-	Args []string // of deeplora, without those that say where to compute
-	Log  string   // file that standard error goes to, appended to
+	Args []string // arguments of deeplora, without those that choose where to compute
+	Log  string   // file that standard error is appended to
 }
 
 // Finished reports whether the job's result is there.

@@ -133,7 +133,7 @@ func settingValue(name, text string) (json.RawMessage, error) {
 		return quoted, nil
 	}
 	if !json.Valid([]byte(text)) {
-		return nil, fmt.Errorf("setting %q: %q is no value of it", name, text)
+		return nil, fmt.Errorf("setting %q: %q is not a value of it", name, text)
 	}
 	return json.RawMessage(text), train.Settings().Set(&c, name, json.RawMessage(text))
 }
@@ -294,7 +294,7 @@ func (n *Named) UnmarshalJSON(text []byte) error {
 			return nil
 		}
 		if err := json.Unmarshal(value, &n.Name); err != nil {
-			return fmt.Errorf("variants: name %s is no string", value)
+			return fmt.Errorf("variants: name %s is not a string", value)
 		}
 		return nil
 	})

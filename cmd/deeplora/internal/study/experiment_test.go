@@ -100,7 +100,7 @@ func TestOverride(t *testing.T) {
 	for _, bad := range [][3]string{
 		{"stepz", "1", `unknown setting "stepz"; nearest: steps`},
 		{"rank", "4", `setting "rank" is what the experiment varies; change the file`},
-		{"steps", "many", `setting "steps": "many" is no value of it`},
+		{"steps", "many", `setting "steps": "many" is not a value of it`},
 	} {
 		if err := e.Override(bad[0], bad[1]); err == nil || err.Error() != bad[2] {
 			t.Errorf("%s: %v, want %s", bad[0], err, bad[2])

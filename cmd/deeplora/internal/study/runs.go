@@ -44,7 +44,7 @@ func (r Run) String() string {
 // cell names the arm and condition of a run: what its seeds are averaged over.
 func (r *Run) cell() string { return r.Arm + "\x00" + ConditionText(r.Condition) }
 
-// maxRuns bounds what a grid multiplies out to: nobody means more, and a typing error easily does.
+// maxRuns is the largest grid accepted: more is likely a typing error.
 const maxRuns = 100_000
 
 // Runs multiplies an experiment out. Runs are in an order in which the first of them already compare every arm:

@@ -19,30 +19,30 @@ var ErrGoesOn = errors.New("jobs go on in Slurm")
 // Slurm makes jobs as tasks of job arrays of a Slurm cluster, one job a task. The study's directory has to be on a
 // file system that the nodes share.
 //
-// What is done is what has a result.json; Slurm's word only says why something is not. A task that ended without a
-// result, by whatever, is submitted again, up to Retries times, and goes on from its last checkpoint. Slurm is asked
-// for an interrupt two minutes before a time limit, on which a run saves its state.
+// A job is done when it has a result.json; Slurm is asked only why one has none. A task that ended without a result,
+// for any reason, is submitted again, up to Retries times, and goes on from its last checkpoint. Slurm is told to
+// interrupt a task two minutes before its time limit, so that the run can save its state.
 //
-// Cancelling Run's context ends the waiting, not the jobs: they have their place in the cluster's queue, and a
-// terminal that closes must not cost it. The error says how to end them. A later Run in the same directory, also of
+// Cancelling Run's context ends the waiting, not the jobs: they keep their place in the cluster's queue when a
+// terminal closes. The error says how to end them. A later Run in the same directory, also of
 // another process and on another machine, waits for those that are still there instead of submitting them again.
 type Slurm struct {
 	Program   string   // deeplora, absolute
-	Machine   []string // arguments that say where to compute
-	Dir       string   // the study's, absolute, locked: lists, scripts and what Slurm says are in its folder slurm
-	Sbatch    []string // further arguments of sbatch, as --partition=gpu; CheckSbatch says which may not be
-	Cores     int      // a task; 0: what the cluster gives
+	Machine   []string // arguments that choose where to compute
+	Dir       string   // the study's directory, absolute and locked; its folder slurm holds lists, scripts and logs
+	Sbatch    []string // further arguments of sbatch, such as --partition=gpu; CheckSbatch refuses some
+	Cores     int      // cores of a task; 0: the cluster's default
 	Retries   int      // how often a task that ended without a result is submitted again
-	Parallel  int      // tasks of an array at once, at most; 0: as many as there is room for
-	ArraySize int      // tasks of an array, at most; 0: as many as the cluster takes
+	Parallel  int      // most tasks of an array that run at once; 0: no limit
+	ArraySize int      // most tasks of an array; 0: the cluster's limit
 
-	Poll     time.Duration // between two looks at the queue; 0: 10 s
-	Grace    time.Duration // that a result may take to be seen here after its task ended; 0: 1 min, as NFS may take
-	Patience time.Duration // how long Slurm may give no answer; 0: 30 min
+	Poll     time.Duration // time between two queries of the queue; 0: 10 s
+	Grace    time.Duration // how long after a task's end its result may still appear, as on NFS; 0: 1 min
+	Patience time.Duration // how long Slurm may not answer before Run gives up; 0: 30 min
 
-	Notice func(line string) // what a user should know that is of no one job; nil: nobody is told
+	Notice func(line string) // receives messages for the user that concern no single job; may be nil
 
-	call slurmCall // nil: the programs on the PATH
+	call slurmCall // calls Slurm's programs; nil: those on the PATH
 }
 
 var _ Executor = (*Slurm)(nil)
@@ -86,12 +86,12 @@ type slurmWork struct {
 // slurmTask is a job on its way.
 type slurmTask struct {
 	job     *Job
-	array   *slurmArray // that it is a task of; nil: to be submitted
+	array   *slurmArray // the array it is a task of; nil: not submitted yet
 	index   int         // in the array
 	ours    bool        // this Run has submitted it, or seen it in the queue
 	running bool
-	gone    time.Time // since when it is no longer in the queue; zero: it is there
-	tries   int       // that ended without a result
+	gone    time.Time // when it left the queue; zero: it is still there
+	tries   int       // how many tries ended without a result
 }
 
 // id is what Slurm calls the task.
@@ -164,8 +164,8 @@ func (w *slurmWork) defaults() {
 // path is that of a file of the executor.
 func (w *slurmWork) path(name string) string { return filepath.Join(w.Dir, "slurm", name) }
 
-// round looks at the queue, takes note of what has come of each task, and submits those that are in no array. It
-// may be repeated after an error.
+// round reads the queue, updates the state of each task, and submits those that are in no array yet. It can be repeated
+// after an error.
 func (w *slurmWork) round(ctx context.Context) error {
 	if len(w.record.Arrays) > 0 {
 		queue, err := w.queue(ctx)
@@ -180,8 +180,8 @@ func (w *slurmWork) round(ctx context.Context) error {
 	return w.submit(ctx)
 }
 
-// place notes which tasks are in the queue, and returns those that have left it. A task of an array that nobody
-// has seen in the queue is to be submitted.
+// place notes which tasks are in the queue, and returns those that have left it. A task whose array was never seen in
+// the queue will be submitted.
 func (w *slurmWork) place(queue slurmQueue) (gone []*slurmTask) {
 	w.completing = map[*slurmArray]bool{}
 	for _, t := range w.tasks {

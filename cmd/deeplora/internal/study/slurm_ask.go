@@ -194,7 +194,7 @@ func parseQueue(answer string) ([]queuedTasks, error) {
 func parseTasks(id string) (array string, tasks []indexRange, err error) {
 	array, list, ok := strings.Cut(id, "_")
 	if _, err := strconv.ParseUint(array, 10, 32); err != nil || !ok {
-		return "", nil, fmt.Errorf("%q is no task of an array", id)
+		return "", nil, fmt.Errorf("%q is not a task of an array", id)
 	}
 	if inner, ok := strings.CutPrefix(list, "["); ok {
 		if list, ok = strings.CutSuffix(inner, "]"); !ok {
@@ -226,12 +226,12 @@ func parseRange(text string) (indexRange, error) {
 	for i, field := range []string{first, last, step} {
 		n, err := strconv.ParseUint(field, 10, 31)
 		if err != nil {
-			return r, fmt.Errorf("%q is no range of tasks", text)
+			return r, fmt.Errorf("%q is not a range of tasks", text)
 		}
 		*[]*int{&r.First, &r.Last, &r.Step}[i] = int(n)
 	}
 	if r.Last < r.First || r.Step < 1 {
-		return r, fmt.Errorf("%q is no range of tasks", text)
+		return r, fmt.Errorf("%q is not a range of tasks", text)
 	}
 	return r, nil
 }

@@ -37,8 +37,8 @@ func (e slurmEnd) exitText() string {
 	return "exit code " + code
 }
 
-// ends asks how tasks ended: name of the task -> end. The accounts know it for long; where a cluster keeps none, or
-// they do not answer, the controller knows it for a few minutes. What nobody knows is absent.
+// ends asks how tasks ended: name of the task -> end. Slurm's accounting keeps that for long; on a cluster without it,
+// or if it does not answer, the controller knows it for a few minutes. Tasks of which neither knows are absent.
 func (w *slurmWork) ends(ctx context.Context, tasks []*slurmTask) map[string]slurmEnd {
 	var arrays []string
 	for _, t := range tasks {

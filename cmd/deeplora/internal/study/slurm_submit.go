@@ -172,8 +172,8 @@ func CheckSbatch(args []string) error {
 	return nil
 }
 
-// taskScript runs one task. It becomes the program, so that Slurm's signals reach that. Exit code 2 is kept for the
-// program, which means by it that trying again is no use.
+// taskScript runs one task. It becomes the program, so that Slurm's signals reach the program. The script
+// itself never exits with 2: the program uses that code to say that a retry cannot help.
 const taskScript = `#!/bin/sh
 # Written by deeplora compare. Task SLURM_ARRAY_TASK_ID makes that run of the list beside this script.
 list=%s

@@ -15,13 +15,13 @@ import (
 // Number is a figure of a summary. NaN means that there is none, and is written as null; JSON has no NaN.
 type Number float64
 
-// none is the Number that there is not.
+// none is the missing Number.
 var none = Number(math.NaN())
 
-// There reports whether there is a figure.
+// There reports whether the number is not missing.
 func (n Number) There() bool { return !math.IsNaN(float64(n)) && !math.IsInf(float64(n), 0) }
 
-// MarshalJSON writes what is no finite number as null.
+// MarshalJSON writes NaN and infinities as null.
 func (n Number) MarshalJSON() ([]byte, error) {
 	if !n.There() {
 		return []byte("null"), nil

@@ -1,5 +1,5 @@
-// Package wordpiece makes a BERT vocabulary from text, as Hugging Face's WordPieceTrainer does, and the files in
-// which a model carries it.
+// Package wordpiece makes a BERT vocabulary from text, as Hugging Face's WordPieceTrainer does, and writes the
+// tokenizer's files for it.
 //
-// Words are cut by package data, which also reads the files. Nothing here knows of models or training.
+// Package data splits the text into words, and reads the files. Nothing here knows of models or training.
 package wordpiece

@@ -16,10 +16,10 @@ const continuing = "##"
 // Options say what vocabulary is wanted. MinFrequency and LimitAlphabet are 0 for the defaults, which are those of
 // tokenizers' BertWordPieceTokenizer.
 type Options struct {
-	Size          int  // tokens, with special tokens and single characters
-	Lowercase     bool // small letters without accents, as uncased models have it
-	MinFrequency  int  // of two pieces that are joined to one, in the text; default 2
-	LimitAlphabet int  // characters, the most frequent ones; default 1000
+	Size          int  // number of tokens, special tokens and single characters included
+	Lowercase     bool // lower case without accents, as uncased models have it
+	MinFrequency  int  // how often a pair of pieces must occur in the text to be joined; default 2
+	LimitAlphabet int  // how many characters are kept, the most frequent ones; default 1000
 }
 
 const (
@@ -35,8 +35,8 @@ const (
 // runs, and joins pairs of one count by their numbers: where its order is made ours, no token differs. The vocabulary
 // depends on how often each word comes, not on the order of texts.
 //
-// Errors: no text, text that is not UTF-8, an o.Size that its characters alone exceed. The characters beyond the
-// limit are as if they were not there; in use they make their words [UNK].
+// Errors: no text, text that is not UTF-8, an o.Size that its characters alone exceed. Characters beyond the
+// limit are left out of the training; a tokenizer turns words that contain them into [UNK].
 func Train(texts iter.Seq[string], o Options) ([]string, error) {
 	o, err := o.resolved()
 	if err != nil {
