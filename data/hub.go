@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,8 +16,6 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-
-	"github.com/gomlx/go-huggingface/hub"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/internal/readfile"
@@ -76,6 +75,14 @@ func TaskFiles(t Task) Want {
 		w.Required = append(w.Required, patterns)
 	}
 	return w
+}
+
+// kind is what the hub's addresses and the cache's folders call the repository.
+func (w Want) kind() string {
+	if w.Dataset {
+		return "datasets"
+	}
+	return "models"
 }
 
 const safetensorsIndex = "model.safetensors.index.json"
@@ -163,16 +170,12 @@ func newHubRepo(ref string, want Want, opt HubOptions) (*hubRepo, error) {
 	if !safeName(revision) {
 		return nil, fmt.Errorf("hub: %s: %q is not a revision; want a branch, a tag or a commit", ref, revision)
 	}
-	kind := hub.RepoTypeModel
-	if want.Dataset {
-		kind = hub.RepoTypeDataset
-	}
 	opt = opt.withEnvironment()
 	if u, err := url.Parse(opt.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, errors.New("hub: the endpoint is not an address; want https://host (HF_ENDPOINT)")
 	}
 	cacheDir := opt.Cache()
-	folder := strings.Join([]string{string(kind), strings.ReplaceAll(repo, "/", hub.RepoIdSeparator)}, hub.RepoIdSeparator)
+	folder := want.kind() + "--" + strings.ReplaceAll(repo, "/", "--")
 	return &hubRepo{
 		want: want, opt: opt, info: HubInfo{Repo: repo, Revision: revision},
 		cacheDir: cacheDir, dir: filepath.Join(cacheDir, folder),
@@ -195,7 +198,8 @@ func (o HubOptions) Cache() string {
 	case os.Getenv("HF_HOME") != "":
 		return filepath.Join(os.Getenv("HF_HOME"), "hub")
 	default:
-		return hub.DefaultCacheDir()
+		base := cmp.Or(os.Getenv("XDG_CACHE_HOME"), filepath.Join(os.Getenv("HOME"), ".cache"))
+		return filepath.Join(base, "huggingface", "hub")
 	}
 }
 

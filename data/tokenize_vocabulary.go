@@ -210,11 +210,3 @@ func vocabularyFromLines(in folder, config *tokenizerConfig, lines []string) (*v
 	}
 	return v, nil
 }
-
-// model is the model part of a tokenizer.json for v.
-func (v *vocabulary) model() map[string]any {
-	return map[string]any{
-		"type": "WordPiece", "unk_token": v.unk, "continuing_subword_prefix": v.prefix,
-		"max_input_chars_per_word": v.maxChars, "vocab": v.ids,
-	}
-}

@@ -327,7 +327,7 @@ func libraries() map[string]string {
 	versions["go"] = info.GoVersion
 	for _, m := range info.Deps {
 		switch m.Path {
-		case "github.com/gomlx/gomlx", "github.com/gomlx/compute", "github.com/gomlx/go-xla", "github.com/gomlx/go-huggingface", "gonum.org/v1/gonum":
+		case "github.com/gomlx/gomlx", "github.com/gomlx/compute", "github.com/gomlx/go-xla", "gonum.org/v1/gonum":
 			versions[m.Path] = m.Version
 		}
 	}
