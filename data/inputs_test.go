@@ -98,7 +98,7 @@ func TestInputFaults(t *testing.T) {
 		{`{"input_ids": [1, 2], "attention_mask": [1, 2]}`, nil, `attention_mask[1] is 2; want 0 to 1`},
 		{`{"text": "a"}`, &rte, `rte takes two texts; "pair" is missing`},
 		{`{"text": "a", "pair": "b"}`, &sst2, `sst2 takes one text; "pair" is too many`},
-		{`{"text": "a", "text": "b"}`, nil, `field "text" occurs twice`},
+		{`{"text": "a", "text": "b"}`, nil, `field "text" is given twice`},
 		{`not json`, nil, `in.jsonl:2: column 1: `},
 	} {
 		first := `{"input_ids": [5]}`

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/internal/readfile"
 )
@@ -63,15 +64,15 @@ func ReadManifest(path string) (*Manifest, error) {
 
 // ParseManifest is ReadManifest from a file's content. Unknown, repeated and missing fields are errors.
 func ParseManifest(content []byte) (*Manifest, error) {
-	fields, err := parseObject(string(content))
+	fields, err := jsonfile.Fields(content)
 	if err != nil {
 		return nil, err
 	}
-	if err := fields.onlyKnown(manifestFields); err != nil {
+	if err := fields.OnlyKnown(manifestFields); err != nil {
 		return nil, err
 	}
 	for _, name := range manifestFields {
-		value, ok := fields.get(name)
+		value, ok := fields.Get(name)
 		if ok && (string(value) == "null" || bytes.Contains(value, []byte("null")) && name == "indices") {
 			return nil, fmt.Errorf("field %q: null is no value", name)
 		}

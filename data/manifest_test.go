@@ -64,7 +64,7 @@ func TestManifestFaults(t *testing.T) {
 		{"indices", "", "0 indices; n is 2"},
 		{"indices", "[1,2], \"shots\": 2", `unknown field "shots"; nearest: `},
 		{"indices", "[1,2], \"Rows\": 2", `unknown field "Rows"; nearest: rows`},
-		{"indices", "[1,2], \"rows\": 9", `field "rows" occurs twice`},
+		{"indices", "[1,2], \"rows\": 9", `field "rows" is given twice`},
 	} {
 		_, err := ParseManifest([]byte(manifestText(c.field, c.value)))
 		if err == nil {
@@ -78,7 +78,7 @@ func TestManifestFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := ReadManifest(path)
-	wantError(t, err, "manifest "+path+": column 3: ")
+	wantError(t, err, "manifest "+path+": text after the JSON object")
 	_, err = ReadManifest(path + "x")
 	wantError(t, err, "manifest: ", "no such file")
 }
