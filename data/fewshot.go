@@ -28,7 +28,7 @@ type DrawOptions struct {
 // below 2.5 and the others.
 //
 // It is an error to draw more than there is without replacement, or more of a class than it has.
-func Sample(s *Split, opt DrawOptions) (*Split, *Manifest, error) {
+func (s *Split) Sample(opt DrawOptions) (*Split, *Manifest, error) {
 	index, rule, err := draw(s, opt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("draw from %s: %w", s.Source.File, err)
@@ -37,7 +37,7 @@ func Sample(s *Split, opt DrawOptions) (*Split, *Manifest, error) {
 		Version: manifestVersion, Task: s.Task.Name, Split: s.Name, File: s.Source.File, SHA256: s.Source.SHA256,
 		Rows: s.Source.Rows, Rule: rule, Seed: opt.Seed, N: len(s.Examples),
 	}
-	if rule == RuleAll {
+	if rule == ruleAll {
 		return s, m, nil
 	}
 	drawn := s.pick(index)
@@ -60,7 +60,7 @@ func draw(s *Split, opt DrawOptions) (index []int, rule string, err error) {
 	case opt.PerClass > 0:
 		return drawPerClass(s, opt)
 	case opt.Shots == 0:
-		return nil, RuleAll, nil
+		return nil, ruleAll, nil
 	case n == 0:
 		return nil, "", errors.New("no examples to draw from")
 	case opt.Replace:
@@ -69,11 +69,11 @@ func draw(s *Split, opt DrawOptions) (index []int, rule string, err error) {
 		for i := range index {
 			index[i] = stream.IntN(n)
 		}
-		return index, RuleWithReplacement, nil
+		return index, ruleWithReplacement, nil
 	case opt.Shots > n:
 		return nil, "", fmt.Errorf("%d examples of %d without replacement; lower --shots or use --sample with-replacement", opt.Shots, n)
 	default:
-		return rng.New(opt.Seed, "draw").Perm(n)[:opt.Shots], RuleWithoutReplacement, nil
+		return rng.New(opt.Seed, "draw").Perm(n)[:opt.Shots], ruleWithoutReplacement, nil
 	}
 }
 
@@ -87,9 +87,9 @@ func drawPerClass(s *Split, opt DrawOptions) (index []int, rule string, err erro
 	if err != nil {
 		return nil, "", err
 	}
-	from, rule := 0, RulePerClass
+	from, rule := 0, rulePerClass
 	if opt.Held {
-		from, rule = opt.PerClass, RulePerClassHeld
+		from, rule = opt.PerClass, rulePerClassHeld
 	}
 	if want := max(2, len(s.Task.Labels)); len(groups) < want {
 		return nil, "", fmt.Errorf("only %d of %d classes occur", len(groups), want)
@@ -131,7 +131,9 @@ func (s *Split) class(i int) (int, error) {
 		return 0, fmt.Errorf("row %d has no label to draw by", s.Examples[i].Row)
 	case !s.Task.Regression():
 		return int(label), nil
-	case label < (MinScore+MaxScore)/2:
+	case s.Task.files.most == 0:
+		return 0, fmt.Errorf("a draw per class needs classes, and %s has scores", s.Task.Name)
+	case label < s.Task.files.most/2:
 		return 0, nil
 	default:
 		return 1, nil

@@ -105,7 +105,14 @@ func LoadFS(fsys fs.FS, t Task, split string) (*Split, error) {
 }
 
 func load(in folder, t Task, split string) (*Split, error) {
-	if err := t.checkSplit(split); err != nil {
+	t, err := t.WithDefaults()
+	if err == nil {
+		err = t.checkColumns()
+	}
+	if err == nil {
+		err = t.checkSplit(split)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("glue: %w", err)
 	}
 	file, notices, err := in.find(t, split)
@@ -162,7 +169,7 @@ func (f folder) path(file string) string {
 
 // find returns the file of a split, and notices about others that it passes over.
 func (f folder) find(t Task, split string) (string, []string, error) {
-	subfolders := []string{".", t.Folder, t.hubFolder(), "data"}
+	subfolders := []string{".", t.folder(), t.hubFolder(), "data"}
 	stems := t.stems(split)
 	for _, sub := range subfolders {
 		entries, err := fs.ReadDir(f.fsys, sub)
@@ -251,7 +258,7 @@ func newTSVReader(r io.Reader, name string, t Task, labelled bool) (*tsvReader, 
 		return nil, err
 	}
 	header := strings.Split(line, "\t")
-	if bare := t.tsv.bare; len(header) == len(bare) && !slices.Contains(header, t.tsv.text[0]) {
+	if bare := t.files.bare; len(header) == len(bare) && !slices.Contains(header, t.textHeaders()[0]) {
 		header, tsv.first, tsv.bare = bare, line, true
 	}
 	return tsv, tsv.columns(header, labelled)
@@ -260,17 +267,17 @@ func newTSVReader(r io.Reader, name string, t Task, labelled bool) (*tsvReader, 
 // columns finds the texts and the label in the header, by GLUE's names or else by Hugging Face's.
 func (t *tsvReader) columns(header []string, labelled bool) error {
 	t.width = len(header)
-	for i, official := range t.task.tsv.text {
+	for i, official := range t.task.textHeaders() {
 		at, err := t.column(header, official, t.task.Columns[i])
 		if err != nil {
 			return err
 		}
 		t.text = append(t.text, at)
 	}
-	if !labelled && !slices.Contains(header, t.task.tsv.label) && !slices.Contains(header, "label") {
+	if !labelled && !slices.Contains(header, t.task.labelHeader()) && !slices.Contains(header, "label") {
 		return nil
 	}
-	at, err := t.column(header, t.task.tsv.label, "label")
+	at, err := t.column(header, t.task.labelHeader(), "label")
 	t.label = at
 	return err
 }
@@ -299,9 +306,9 @@ func (t *tsvReader) next() (Example, error) {
 		fields := strings.Split(line, "\t")
 		t.row++
 		switch {
-		case len(fields) < t.width && t.task.tsv.short:
+		case len(fields) < t.width && t.task.files.short:
 			t.skipped++ // and still counted: Hugging Face's idx counts them too
-		case len(fields) < t.width || len(fields) > t.width && !t.task.tsv.long:
+		case len(fields) < t.width || len(fields) > t.width && !t.task.files.long:
 			return Example{}, t.lines.fail("%d fields; want %d", len(fields), t.width)
 		default:
 			return t.example(fields)

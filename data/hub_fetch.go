@@ -284,7 +284,7 @@ func (c *hubClient) transfer(ctx context.Context, f *hubFile, sum checksum, part
 
 func (c *hubClient) fileURL(f *hubFile) string {
 	prefix := ""
-	if c.want.Dataset {
+	if c.want.dataset {
 		prefix = "datasets/"
 	}
 	segments := strings.Split(f.Name, "/")

@@ -25,43 +25,41 @@ type Input struct {
 // the ids, so that its output can be read again.
 var inputFields = []string{"text", "pair", "input_ids", "token_type_ids", "attention_mask", "tokens"}
 
-// The formats of inputs.
-const (
-	JSONL = "jsonl"
-	TSV   = "tsv"
-)
-
 // ReadInputs reads the rows that predict and tokenize take, one at a time in constant memory:
 //
-//   - JSONL, {"text": …} or {"text": …, "pair": …}, or {"input_ids": […], "token_type_ids": […]} with
+//   - jsonl: {"text": …} or {"text": …, "pair": …}, or {"input_ids": […], "token_type_ids": […]} with
 //     the types optional; unknown fields are errors;
-//   - if name ends in .tsv, a GLUE file of task t, whose label, if any, is ignored.
+//   - tsv: a GLUE file of task t, whose label, if any, is ignored.
 //
-// Blank lines of JSONL are skipped. With a task, rows must have as many texts as it has; t may be nil
-// for JSONL. name is for errors, "-" being standard input. The first error, which names the line, ends
-// the sequence.
-func ReadInputs(r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
-	if strings.HasSuffix(name, ".tsv") {
-		return ReadInputsAs(TSV, r, name, t)
+// An empty format stands for tsv if name ends in .tsv, else for jsonl. Blank lines of JSONL are skipped. With a task,
+// rows must have as many texts as it has; t may be nil for JSONL. name is for errors, "-" being standard input. The
+// first error, which names the line, ends the sequence.
+func ReadInputs(format string, r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
+	if format == "" && strings.HasSuffix(name, ".tsv") {
+		format = "tsv"
 	}
-	return ReadInputsAs(JSONL, r, name, t)
-}
-
-// ReadInputsAs is ReadInputs for input whose name does not tell its format, JSONL or TSV.
-func ReadInputsAs(format string, r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
 	if name == "-" {
 		name = "standard input"
 	}
-	if format == TSV {
+	switch format {
+	case "tsv":
 		return readInputTSV(r, name, t)
+	case "", "jsonl":
+		return readInputJSONL(r, name, t)
 	}
-	return readInputJSONL(r, name, t)
+	return func(yield func(Input, error) bool) {
+		yield(Input{}, fmt.Errorf("%s: unknown format %q; want jsonl or tsv", name, format))
+	}
 }
 
 func readInputTSV(r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
 	return func(yield func(Input, error) bool) {
 		if t == nil {
 			yield(Input{}, fmt.Errorf("%s: the columns of a TSV depend on the task; give --task, or JSONL", name))
+			return
+		}
+		if err := t.checkColumns(); err != nil {
+			yield(Input{}, fmt.Errorf("%s: %w", name, err))
 			return
 		}
 		rows, err := newTSVReader(r, name, *t, false)

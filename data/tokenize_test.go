@@ -253,7 +253,7 @@ func letterFolder() fstest.MapFS {
 }
 
 func letterTokenizer(t testing.TB) Tokenizer {
-	tok, err := OpenTokenizerFS(letterFolder(), ".")
+	tok, err := OpenTokenizer(letterFolder(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func TestEncodeWordPieces(t *testing.T) {
 	if tok.Token(12) != "##cab" || tok.Token(15) != "" || tok.Token(-1) != "" {
 		t.Errorf("tokens %q %q %q", tok.Token(12), tok.Token(15), tok.Token(-1))
 	}
-	if got := VocabSize(tok); got != 15 {
+	if got := tok.VocabSize(); got != 15 {
 		t.Errorf("vocabulary of %d; want 15", got)
 	}
 }
@@ -354,6 +354,15 @@ func TestEncodePairLengths(t *testing.T) {
 	} {
 		if _, _, err := EncodePair(tok, "a", "b", c.pair, c.maxLength); err == nil || err.Error() != c.want {
 			t.Errorf("got %v; want %s", err, c.want)
+		}
+	}
+}
+
+func TestJoinHasRoomForNothing(t *testing.T) {
+	for maxLength := 1; maxLength <= 3; maxLength++ {
+		enc, cut := (Special{CLS: 2, SEP: 3}).Join([]int32{5}, []int32{6, 7}, true, maxLength)
+		if !slices.Equal(enc.IDs, []int32{2, 3, 3}) || cut != 3 {
+			t.Errorf("max length %d: %v, %d cut", maxLength, enc.IDs, cut)
 		}
 	}
 }

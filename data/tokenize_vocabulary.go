@@ -38,7 +38,7 @@ func (v *vocabulary) Token(id int32) string { return v.tokens[id] }
 
 func (v *vocabulary) Special() Special { return v.special }
 
-func (v *vocabulary) size() int {
+func (v *vocabulary) VocabSize() int {
 	size := 0
 	for id := range v.tokens {
 		size = max(size, int(id)+1)

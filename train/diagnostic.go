@@ -153,7 +153,7 @@ func ReadDiagnostic(run string) (*Diagnostic, error) {
 func (t *trainer) Examples(batch int) []string {
 	split := t.in.train.split
 	var names []string
-	for _, i := range t.order.Step(batch) {
+	for _, i := range t.order.Batch(batch) {
 		names = append(names, fmt.Sprintf("%s:%d", split.Source.File, split.Examples[i].Row))
 	}
 	return names

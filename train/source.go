@@ -31,7 +31,7 @@ func OpenModel(ctx context.Context, ref string, hub data.HubOptions) (fs.FS, dat
 	if ref == BuiltinModel {
 		return builtin.Model(), data.HubInfo{Local: true}, nil
 	}
-	dir, info, err := data.Resolve(ctx, ref, data.ModelFiles(), hub)
+	dir, info, err := data.Resolve(ctx, ref, hub)
 	if err != nil {
 		return nil, info, fmt.Errorf("model: %w", err)
 	}
@@ -55,7 +55,7 @@ func LoadModel(ctx context.Context, backend compute.Backend, ref string, hub dat
 	if err := predictable(checkpoint.Config); err != nil {
 		return nil, nil, fmt.Errorf("model %s: %w", ref, err)
 	}
-	tok, err := data.OpenTokenizerFS(files, ".")
+	tok, err := data.OpenTokenizer(files, "")
 	if err != nil {
 		return nil, nil, fmt.Errorf("model %s: %w", ref, err)
 	}
@@ -87,7 +87,7 @@ func LoadSplit(ctx context.Context, from string, task data.Task, split string, h
 		}
 		return s, err
 	case HubData:
-		dir, info, err := data.Resolve(ctx, data.GLUERepo, data.TaskFiles(task), hub)
+		dir, info, err := task.Resolve(ctx, hub)
 		if err != nil {
 			return nil, fmt.Errorf("data: %w", err)
 		}
@@ -131,7 +131,7 @@ func encodeSplit(tok data.Tokenizer, s *data.Split, maxLength int, overlong stri
 	}
 	if overlong == OverlongDrop {
 		var err error
-		if e.split, e.rows, e.dropped, err = data.DropOverlong(s, e.rows, maxLength); err != nil {
+		if e.split, e.rows, e.dropped, err = s.DropOverlong(e.rows, maxLength); err != nil {
 			return nil, err
 		}
 	}
@@ -165,7 +165,7 @@ func load(ctx context.Context, backend compute.Backend, c *Config, hub data.HubO
 	if in.checkpoint, err = loadCheckpointFor(files, backend, c, task); err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
 	}
-	tok, err := data.OpenTokenizerFS(files, ".")
+	tok, err := data.OpenTokenizer(files, "")
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
 	}
@@ -207,7 +207,7 @@ func headSeed(c *Config) uint64 {
 
 // checkVocabulary refuses a tokenizer whose ids the model has no rows for, and lengths beyond its positions.
 func checkVocabulary(tok data.Tokenizer, config *model.Config, c *Config) error {
-	if size := data.VocabSize(tok); size > config.VocabSize {
+	if size := tok.VocabSize(); size > config.VocabSize {
 		return fmt.Errorf("its tokenizer gives ids up to %d, the word embeddings have %d rows: they are not of one model", size-1, config.VocabSize)
 	}
 	if c.MaxLength > config.MaxPositionEmbeddings {
@@ -275,7 +275,7 @@ func (in *inputs) draw(c *Config, all *data.Split) (drawn *data.Split, err error
 		}
 		return in.manifest.Replay(all)
 	}
-	drawn, in.manifest, err = data.Sample(all, data.DrawOptions{
+	drawn, in.manifest, err = all.Sample(data.DrawOptions{
 		Shots: c.Shots, PerClass: c.ShotsPerClass, Replace: c.Sample == "with-replacement" && c.Shots > 0, Seed: c.Seed,
 	})
 	return drawn, err

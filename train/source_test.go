@@ -177,7 +177,7 @@ func TestLoadModelForPrediction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if data.VocabSize(tok) != c.Config.VocabSize || !slices.Equal(c.Config.Labels(), []string{"no", "yes"}) {
-		t.Errorf("vocabulary of %d and %d, labels %v", data.VocabSize(tok), c.Config.VocabSize, c.Config.Labels())
+	if tok.VocabSize() != c.Config.VocabSize || !slices.Equal(c.Config.Labels(), []string{"no", "yes"}) {
+		t.Errorf("vocabulary of %d and %d, labels %v", tok.VocabSize(), c.Config.VocabSize, c.Config.Labels())
 	}
 }

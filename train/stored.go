@@ -117,7 +117,7 @@ func (s *Stored) checkpoint(backend compute.Backend) (*model.Checkpoint, error) 
 // Tokenizer opens the base model's tokenizer. A model may come without one: ready ids need none, and what asks
 // it to encode text gets the error.
 func (s *Stored) Tokenizer() (data.Tokenizer, error) {
-	tok, err := data.OpenTokenizerFS(s.Base, ".")
+	tok, err := data.OpenTokenizer(s.Base, "")
 	if errors.Is(err, fs.ErrNotExist) {
 		return noTokenizer{err}, nil
 	}
@@ -132,6 +132,7 @@ type noTokenizer struct{ err error }
 func (t noTokenizer) Encode(string) ([]int32, error) { return nil, t.err }
 func (t noTokenizer) Token(int32) string             { return "" }
 func (t noTokenizer) Special() data.Special          { return data.Special{} }
+func (t noTokenizer) VocabSize() int                 { return 0 }
 
 // factors are those of every adapted kernel, once all of them and the head have proved to be what the adapter's
 // description and the model ask for.

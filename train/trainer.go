@@ -80,7 +80,7 @@ func (t *trainer) Batch(i int) (b Batch, err error) {
 // batch assembles training batch i, counted through all epochs.
 func (t *trainer) batch(i int) (data.Batch, error) {
 	c, rows, pad := &t.config, t.in.train.rows, t.in.checkpoint.Config.PadTokenID
-	index, padding := t.order.Step(i), data.Padding(c.Pad)
+	index, padding := t.order.Batch(i), data.Padding(c.Pad)
 	if padding == data.PadPacked {
 		return t.packing.Assemble(rows, t.in.train.labels, index, pad)
 	}
@@ -132,7 +132,7 @@ func (t *trainer) planPacking() {
 	sample := min(batches, plannedBatches)
 	indices := func(yield func([]int) bool) {
 		for i := range sample {
-			if !yield(t.order.Step(i)) {
+			if !yield(t.order.Batch(i)) {
 				return
 			}
 		}

@@ -102,7 +102,7 @@ func drawn(glue, split string, rows int) ([]byte, error) {
 	from := whole.Filter(func(e data.Example) bool {
 		return slices.Contains(shareable, strings.Split(string(lines[e.Row+1]), "\t")[column])
 	})
-	sample, _, err := data.Sample(from, data.DrawOptions{Shots: rows})
+	sample, _, err := from.Sample(data.DrawOptions{Shots: rows})
 	if err != nil {
 		return nil, err
 	}
