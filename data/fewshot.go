@@ -10,8 +10,8 @@ import (
 
 // DrawOptions says which examples of a split are used. The zero value takes all of them.
 type DrawOptions struct {
-	Shots   int  // N examples in all, uniformly
-	Replace bool // draw them with replacement, as the reference does: duplicates happen
+	Shots   int  // N examples, each with the same probability
+	Replace bool // with replacement, as in the reference: an example may be drawn more than once
 
 	PerClass int  // or k examples of each class, by LM-BFF's rule
 	Held     bool // the next k of each class instead: LM-BFF's development half
@@ -21,8 +21,8 @@ type DrawOptions struct {
 
 // Sample draws examples and returns them, in the order drawn, with the manifest that replays the draw.
 //
-// Draws of N use the stream "draw" of internal/rng. They come from the examples of s, so whatever was
-// filtered out before (overlong ones, as in the reference) cannot be drawn. Draws per class repeat
+// Draws of N use the stream "draw" of internal/rng. Only examples of s are drawn: what was filtered out before
+// (examples that are too long, as in the reference) is not. Draws per class repeat
 // Gao et al.'s published splits (LM-BFF; their seeds are 13, 21, 42, 87 and 100, k 16) bit for bit if s
 // is a whole train.tsv: their rule, and NumPy's legacy shuffle. For STS-B the two classes are scores
 // below 2.5 and the others.
@@ -149,7 +149,7 @@ func (s *Split) className(i int) string {
 }
 
 // numpyShuffle returns 0 … n-1 in the order that numpy.random.seed(seed); numpy.random.shuffle leaves
-// a list in (NumPy's legacy RandomState, frozen for good by its makers).
+// a list in. (NumPy's developers promise that this generator, RandomState, never changes.)
 func numpyShuffle(seed uint32, n int) []int {
 	order := make([]int, n)
 	for i := range order {
@@ -203,7 +203,8 @@ func (g *mt19937) twist() {
 	g.next = 0
 }
 
-// atMost returns a uniform integer in [0, limit]: draws cut to the bits of limit until one fits.
+// atMost returns a uniform integer in [0, limit]: it draws numbers of as many bits as limit has until one is not
+// above it.
 func (g *mt19937) atMost(limit uint32) uint32 {
 	mask := limit
 	for shift := 1; shift < 32; shift *= 2 {

@@ -27,7 +27,7 @@ type Example struct {
 	Row     int     // number of the data row in the source file, from 0; the header is not counted
 }
 
-// Source is the file that a split was read from.
+// Source is the file that a split was read from, or stands for the examples given to NewSplit.
 type Source struct {
 	File   string // within the data directory, with forward slashes: "train.tsv"
 	SHA256 string // of the file's bytes, in hex
@@ -83,8 +83,8 @@ func (s *Split) pick(index []int) *Split {
 //   - the same with .parquet, or Hugging Face's validation-00000-of-00001.parquet.
 //
 // Columns are found by name and further ones ignored. Labels are class names or ids, or scores; only a
-// test split may lack them. Text is not changed in any way. Errors name file, line and remedy; where no
-// file is found, all that were looked for.
+// test split may lack them. Text is not changed in any way. Errors name the file, the line and the remedy. If no
+// file is found, the error lists the names that were tried.
 func Load(dir string, t Task, split string) (*Split, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -167,7 +167,7 @@ func (f folder) path(file string) string {
 	return filepath.Join(f.name, filepath.FromSlash(file))
 }
 
-// find returns the file of a split, and notices about others that it passes over.
+// find returns the file of a split, and notices about other files that would also fit.
 func (f folder) find(t Task, split string) (string, []string, error) {
 	subfolders := []string{".", t.folder(), t.hubFolder(), "data"}
 	stems := t.stems(split)
@@ -203,7 +203,7 @@ func (f folder) find(t Task, split string) (string, []string, error) {
 // matching returns the entries that hold a split, best first.
 func matching(entries []fs.DirEntry, stems []string) []string {
 	var found []string
-	// Some writers put a hash behind the shard's number.
+	// Some programs append a hash to the shard's number.
 	for _, pattern := range []string{"%s.tsv", "%s.jsonl", "%s.parquet", "%s-00000-of-00001*.parquet"} {
 		for _, stem := range stems {
 			for _, e := range entries {
@@ -234,21 +234,21 @@ func (s *Split) readTSV(content []byte, name string) error {
 }
 
 // tsvReader reads GLUE's TSVs in constant memory: fields between tabs, no quoting, no escapes. A
-// quote is text; a CSV reader would swallow rows at the first lone one.
+// quote is text: a CSV reader would join all rows up to the next quote.
 type tsvReader struct {
 	lines   *lineReader
 	task    Task
 	width   int   // fields a row must have
 	text    []int // columns of the texts
 	label   int   // column of the label, -1 where there is none
-	hidden  bool  // the label may be -1 or empty for "not told", as in a test file
+	hidden  bool  // the label may be -1 or empty where it is unknown, as in a test file
 	row     int   // data rows read so far
 	skipped int
 	first   string // the line already read of a file without a header
 	bare    bool
 }
 
-// newTSVReader reads the header. A label column is demanded if labelled, else used where there is one.
+// newTSVReader reads the header. If labelled, a file without a label column is an error.
 func newTSVReader(r io.Reader, name string, t Task, labelled bool) (*tsvReader, error) {
 	tsv := &tsvReader{lines: newLineReader(r, name), task: t, label: -1, hidden: !labelled}
 	line, err := tsv.lines.next()

@@ -27,7 +27,7 @@ const glueRepo = "nyu-mll/glue"
 // HubOptions are the settings of Resolve and Task.Resolve. Empty ones come from the environment that Hugging Face's own
 // programs use, whose cache this shares: same folders, same names, links into blobs.
 type HubOptions struct {
-	CacheDir string // in the place of $HF_HOME: files go to CacheDir/hub. Else $HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub
+	CacheDir string // instead of $HF_HOME: files go to CacheDir/hub. Else $HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub
 	Endpoint string // the hub's address. Else $HF_ENDPOINT, https://huggingface.co
 	Token    string // for private and gated repositories, sent to Endpoint alone. Else $HF_TOKEN
 	Offline  bool   // never open a socket; also if $DEEPLORA_OFFLINE or $HF_HUB_OFFLINE is set and not 0
@@ -56,7 +56,7 @@ type hubWant struct {
 }
 
 // modelFiles are a model's: config.json, safetensors in one file or, by their index, in shards, and
-// the tokenizer's files as far as there are any.
+// those of the tokenizer's files that exist.
 func modelFiles() hubWant {
 	return hubWant{
 		required: [][]string{{"config.json"}, {"model.safetensors", safetensorsIndex}},
@@ -87,8 +87,8 @@ func (w hubWant) kind() string {
 
 const safetensorsIndex = "model.safetensors.index.json"
 
-// choose returns the wanted ones of a repository's files, each once, small files before the weights:
-// a cache that has the last has all.
+// choose returns the wanted ones of a repository's files, each once, small files before the weights: if the last
+// one is in the cache, all are.
 func (w hubWant) choose(files []string) ([]string, error) {
 	var chosen []string
 	for _, pattern := range w.optional {
@@ -127,9 +127,10 @@ func matches(files []string, pattern string) []string {
 //
 // The hub is asked once which commit the revision is, unless it is a full commit id; files that the
 // cache has are not fetched again. A file appears in the cache when all of it has come and has the
-// size and the hash that the hub states; a transfer that breaks off is taken up where it ended, by
-// this call or the next. If the hub cannot be reached the cache serves, with a notice. Offline, the
-// cache alone serves, and what it lacks is an error. Two processes may resolve the same at once.
+// size and the hash that the hub states. A transfer that breaks off is continued by this call or the
+// next one. If the hub cannot be reached, the files in the cache are used, with a notice. With
+// Offline only the cache is used, and a missing file is an error. Two processes may resolve the same
+// reference at the same time.
 func Resolve(ctx context.Context, ref string, opt HubOptions) (string, HubInfo, error) {
 	return resolve(ctx, ref, modelFiles(), opt)
 }
@@ -370,8 +371,8 @@ func (r *hubRepo) fromHub(ctx context.Context) (string, error) {
 	return r.snapshot(), nil
 }
 
-// remember writes down which commit the revision is. It comes last: what a reference in the cache
-// points to is whole.
+// remember writes down which commit the revision is. It is called last, so that a reference in the cache always
+// points to complete files.
 func (r *hubRepo) remember() {
 	if commitPattern.MatchString(r.info.Revision) {
 		return

@@ -35,7 +35,7 @@ type Manifest struct {
 	Version int    `json:"version"`
 	Task    string `json:"task"`
 	Split   string `json:"split"`
-	File    string `json:"file"`   // within the data directory
+	File    string `json:"file"`   // within the data directory, or memory:SPLIT
 	SHA256  string `json:"sha256"` // of the file
 	Rows    int    `json:"rows"`   // data rows of the file
 	Rule    string `json:"rule"`
@@ -44,10 +44,10 @@ type Manifest struct {
 	Indices []int  `json:"indices,omitempty"` // their rows, from 0, the header not counted; repeats happen
 }
 
-// manifestFields are the names above: encoding/json alone would take them in any case.
+// manifestFields are the names above. encoding/json would also accept them in upper case.
 var manifestFields = []string{"version", "task", "split", "file", "sha256", "rows", "rule", "seed", "n", "indices"}
 
-// maxManifest is how many bytes a manifest may have: beyond that of every row of GLUE's largest file.
+// maxManifest is how many bytes a manifest may have. One that lists all rows of GLUE's largest file has fewer.
 const maxManifest = 64 << 20
 
 // ReadManifest reads a manifest file and checks all that can be checked without the data.
@@ -130,8 +130,8 @@ func (m *Manifest) Encode(w io.Writer) error {
 }
 
 // Replay returns the examples of s that the manifest names, in its order. It is an error if s is of
-// another task or was read from a file of other content, or if one of the rows is not among the
-// examples, having been filtered out.
+// another task or of other content (Source.SHA256), or if one of the rows is not among its examples because it was
+// filtered out.
 func (m *Manifest) Replay(s *Split) (*Split, error) {
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("replay manifest: %w", err)

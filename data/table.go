@@ -91,7 +91,7 @@ func (s *Split) jsonLabel(value json.RawMessage) (float64, error) {
 	}
 }
 
-// label checks a numeric label. Test splits have -1 for "not told".
+// label checks a numeric label. In test splits -1 stands for an unknown label.
 func (s *Split) label(v float64) (float64, error) {
 	if s.Name == Test && v == -1 {
 		return math.NaN(), nil

@@ -25,7 +25,7 @@ type Tokenizer interface {
 type Special struct{ CLS, SEP, PAD, UNK, MASK int32 }
 
 // EncodePair assembles a model's input as BERT was trained on it: [CLS] text [SEP], and with hasPair
-// pair [SEP] behind. Types are 0 up to and including the first [SEP], then 1. An empty pair is a pair.
+// then pair [SEP]. Types are 0 up to and including the first [SEP], then 1. An empty pair is a pair.
 //
 // Inputs longer than maxLength tokens, special ones included, are cut on the right, the longer text
 // first; 0 sets no limit. Cut is the number of tokens lost. Ids, types and cuts are those of the
