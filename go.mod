@@ -6,7 +6,6 @@ require (
 	github.com/daulet/tokenizers v1.27.0
 	github.com/gofrs/flock v0.13.0
 	github.com/gomlx/compute v0.1.3
-	github.com/gomlx/go-huggingface v0.4.1
 	github.com/gomlx/go-xla v0.4.2
 	github.com/gomlx/gomlx v0.28.2
 	github.com/parquet-go/parquet-go v0.32.0

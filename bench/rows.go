@@ -60,7 +60,7 @@ func (b *bench) rows(task data.Task, w workload) (train, validation []data.Examp
 	if err != nil {
 		return nil, nil, err
 	}
-	drawn, _, err := data.Sample(all, data.DrawOptions{Shots: w.Shots})
+	drawn, _, err := all.Sample(data.DrawOptions{Shots: w.Shots})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -112,7 +112,7 @@ func writeSplit(dir, split string, task data.Task, examples []data.Example) erro
 
 // tokens counts each example's. If they must be full, a shorter one is an error.
 func tokens(model string, examples []data.Example, length int, full bool) ([]int, error) {
-	tok, err := data.OpenTokenizer(model)
+	tok, err := data.OpenTokenizer(os.DirFS(model), model)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ type Encoded struct {
 // DropOverlong returns the examples whose encoding is at most maxLength tokens long, with their
 // encodings, and how many were left out: the reference's treatment, of training and validation data
 // alike (formats.md 4.2). rows[i] is the encoding of s.Examples[i].
-func DropOverlong(s *Split, rows []Encoded, maxLength int) (*Split, []Encoded, int, error) {
+func (s *Split) DropOverlong(rows []Encoded, maxLength int) (*Split, []Encoded, int, error) {
 	if len(rows) != len(s.Examples) {
 		return nil, nil, 0, fmt.Errorf("drop overlong: %d encodings for %d examples", len(rows), len(s.Examples))
 	}
@@ -41,13 +41,13 @@ func DropOverlong(s *Split, rows []Encoded, maxLength int) (*Split, []Encoded, i
 	return s.pick(keep), kept, len(rows) - len(kept), nil
 }
 
-// Epoch returns the order in which an epoch visits n examples: a permutation that depends on the
+// epochOrder returns the order in which an epoch visits n examples: a permutation that depends on the
 // arguments alone.
-func Epoch(seed uint64, epoch, n int) []int {
+func epochOrder(seed uint64, epoch, n int) []int {
 	return rng.New(seed, "order").At(uint64(epoch)).Perm(n)
 }
 
-// Order says which examples each training step sees. It has no state but a cache: Step(s) is the same
+// Order says which examples each training step sees. It has no state but a cache: Batch(step) is the same
 // whatever was asked before, so a resumed run needs only its step number. Not safe for concurrent use.
 type Order struct {
 	seed     uint64
@@ -81,9 +81,9 @@ func (o *Order) StepsPerEpoch() int {
 	return (o.n + o.batch - 1) / o.batch
 }
 
-// Step returns the examples of a step, counted from 0. The slice is valid until the next call and
-// must not be changed.
-func (o *Order) Step(step int) []int {
+// Batch returns the examples of a step, as indices from 0; steps count from 0 too. The slice is valid
+// until the next call and must not be changed.
+func (o *Order) Batch(step int) []int {
 	epoch, within := step/o.StepsPerEpoch(), step%o.StepsPerEpoch()
 	if o.batch >= o.n {
 		epoch = 0 // the same batch at every step
@@ -97,7 +97,7 @@ func (o *Order) Step(step int) []int {
 
 func (o *Order) permutation(epoch int) []int {
 	if o.batch < o.n {
-		return Epoch(o.seed, epoch, o.n)
+		return epochOrder(o.seed, epoch, o.n)
 	}
 	order := make([]int, o.n)
 	for i := range order {
@@ -149,20 +149,6 @@ func (p Padding) Length(longest, maxLength int) int {
 		}
 	}
 	return maxLength
-}
-
-// Lengths returns every length that Length can give under a maximum length, ascending: the graphs a
-// run may compile.
-func (p Padding) Lengths(maxLength int) []int {
-	var lengths []int
-	if p != PadFixed {
-		for _, b := range buckets {
-			if b < maxLength {
-				lengths = append(lengths, b)
-			}
-		}
-	}
-	return append(lengths, maxLength)
 }
 
 // Longest returns the token count of the longest of the rows that index names, 0 for none.

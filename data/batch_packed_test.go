@@ -93,7 +93,7 @@ func TestPlanPacking(t *testing.T) {
 		}
 		var batches [][]int
 		for i := range 12 {
-			batches = append(batches, slices.Clone(o.Step(i)))
+			batches = append(batches, slices.Clone(o.Batch(i)))
 		}
 		p := PlanPacking(rows, slices.Values(batches), batch, rapid.SampledFrom([]int{0, 100, 1e6}).Draw(t, "graph"))
 		if len(p.Rows) > maxGraphs || p.Examples != batch {

@@ -114,12 +114,9 @@ func TestPadding(t *testing.T) {
 		{PadBucket, 512, 512, 512},
 		{PadBucket, 600, 700, 700},
 	} {
-		if got := c.p.Length(c.longest, c.max); got != c.len || !slices.Contains(c.p.Lengths(c.max), got) {
-			t.Errorf("%s: %d of %d tokens padded to %d, want %d; %v", c.p, c.longest, c.max, got, c.len, c.p.Lengths(c.max))
+		if got := c.p.Length(c.longest, c.max); got != c.len {
+			t.Errorf("%s: %d of %d tokens padded to %d, want %d", c.p, c.longest, c.max, got, c.len)
 		}
-	}
-	if got := PadBucket.Lengths(100); !slices.Equal(got, []int{16, 32, 48, 64, 96, 100}) {
-		t.Errorf("lengths %v", got)
 	}
 	if p, err := ParsePadding("bucket"); err != nil || p != PadBucket {
 		t.Error(p, err)
@@ -140,15 +137,15 @@ func TestOrder(t *testing.T) {
 	var epochs [2][]int
 	var steps [6][]int
 	for step := range steps {
-		steps[step] = slices.Clone(o.Step(step))
+		steps[step] = slices.Clone(o.Batch(step))
 		epochs[step/3] = append(epochs[step/3], steps[step]...)
 	}
 	if len(steps[2]) != 2 || slices.Equal(epochs[0], epochs[1]) {
 		t.Errorf("steps %v", steps)
 	}
 	for e, order := range epochs {
-		if !slices.Equal(order, Epoch(7, e, 10)) {
-			t.Errorf("epoch %d: %v, want %v", e, order, Epoch(7, e, 10))
+		if !slices.Equal(order, epochOrder(7, e, 10)) {
+			t.Errorf("epoch %d: %v, want %v", e, order, epochOrder(7, e, 10))
 		}
 		if slices.Sort(order); !slices.Equal(order, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}) {
 			t.Errorf("epoch %d shows %v", e, order)
@@ -159,12 +156,12 @@ func TestOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range []int{5, 0, 4, 1} {
-		if got := resumed.Step(step); !slices.Equal(got, steps[step]) {
+		if got := resumed.Batch(step); !slices.Equal(got, steps[step]) {
 			t.Errorf("step %d asked alone: %v, in turn: %v", step, got, steps[step])
 		}
 	}
 	other, _ := NewOrder(8, 10, 4, false)
-	if slices.Equal(other.Step(0), steps[0]) {
+	if slices.Equal(other.Batch(0), steps[0]) {
 		t.Error("another seed gives the same order")
 	}
 }
@@ -175,7 +172,7 @@ func TestOrderDropsTheLastBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	for step := range 8 {
-		if got := o.Step(step); len(got) != 4 || !slices.Equal(got, Epoch(7, step/2, 10)[step%2*4:step%2*4+4]) {
+		if got := o.Batch(step); len(got) != 4 || !slices.Equal(got, epochOrder(7, step/2, 10)[step%2*4:step%2*4+4]) {
 			t.Errorf("step %d: %v", step, got)
 		}
 	}
@@ -194,9 +191,9 @@ func TestT29SameBatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first := slices.Clone(o.Step(0))
+		first := slices.Clone(o.Batch(0))
 		for step := range 50 {
-			if got := o.Step(step); len(got) != n || !slices.Equal(got, first) {
+			if got := o.Batch(step); len(got) != n || !slices.Equal(got, first) {
 				t.Fatalf("step %d: %v, step 0: %v", step, got, first)
 			}
 		}
@@ -211,7 +208,7 @@ func TestT29SameBatch(t *testing.T) {
 func TestT29DropsOverlong(t *testing.T) {
 	whole := numbered(t, 5)
 	rows := rowsOf(128, 129, 3, 500, 127)
-	s, kept, dropped, err := DropOverlong(whole, rows, 128)
+	s, kept, dropped, err := whole.DropOverlong(rows, 128)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,9 +220,9 @@ func TestT29DropsOverlong(t *testing.T) {
 			t.Errorf("left at %d: row %d of %d tokens, want row %d", i, s.Examples[i].Row, len(kept[i].IDs), want)
 		}
 	}
-	_, _, _, err = DropOverlong(whole, rows, 2)
+	_, _, _, err = whole.DropOverlong(rows, 2)
 	wantError(t, err, "train.tsv: all 5 examples of train are longer than 2 tokens; raise --max-length or use --overlong truncate")
-	_, _, _, err = DropOverlong(whole, rows[1:], 2)
+	_, _, _, err = whole.DropOverlong(rows[1:], 2)
 	wantError(t, err, "4 encodings for 5 examples")
 }
 

@@ -48,7 +48,7 @@ type mark struct {
 	ccc uint8 // canonical combining class, never 0
 }
 
-// ascii is wide for the characters that nearly all text consists of.
+// ascii is a shortcut for the characters that nearly all text consists of.
 func (w *cleanWriter) ascii(b byte) {
 	if w.Clean {
 		switch {

@@ -66,6 +66,9 @@ func (v *vocabulary) document() map[string]any {
 			"strip_accents": v.clean.Strip, "lowercase": v.clean.Lower,
 		},
 		"pre_tokenizer": map[string]any{"type": "BertPreTokenizer"},
-		"model":         v.model(),
+		"model": map[string]any{
+			"type": "WordPiece", "unk_token": v.unk, "continuing_subword_prefix": v.prefix,
+			"max_input_chars_per_word": v.maxChars, "vocab": v.ids,
+		},
 	}
 }

@@ -29,8 +29,27 @@ func ExampleLoad() {
 	// score 1.2
 }
 
+// A task of one's own, with examples that the program already has.
+func ExampleNewSplit() {
+	reviews := data.Task{Name: "reviews", Labels: []string{"bad", "good"}}
+	split, err := data.NewSplit(reviews, data.Train, []data.Example{
+		{Text: "a fine film", Label: 1},
+		{Text: "two hours of nothing", Label: 0},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(split.Examples), "examples from", split.Source.File, "measured by", split.Task.Primary)
+
+	_, err = data.NewSplit(reviews, data.Train, []data.Example{{Text: "a fine film", Label: 2}})
+	fmt.Println(err)
+	// Output:
+	// 2 examples from memory:train measured by accuracy
+	// train split in memory: example 0: label 2 is not a class; want bad, good (or its id, 0 to 1)
+}
+
 // A few-shot draw: the examples, and the manifest that gives them again.
-func ExampleSample() {
+func ExampleSplit_Sample() {
 	stsb, err := data.LookupTask("stsb")
 	if err != nil {
 		log.Fatal(err)
@@ -39,7 +58,7 @@ func ExampleSample() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	shots, manifest, err := data.Sample(whole, data.DrawOptions{Shots: 4, Seed: 1})
+	shots, manifest, err := whole.Sample(data.DrawOptions{Shots: 4, Seed: 1})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -74,7 +93,7 @@ func ExampleReadInputs() {
 	rows := `{"text": "A plane is taking off.", "pair": "An air plane is taking off."}
 {"input_ids": [101, 7592, 102]}
 {"txt": "?"}`
-	for in, err := range data.ReadInputs(strings.NewReader(rows), "rows.jsonl", nil) {
+	for in, err := range data.ReadInputs("", strings.NewReader(rows), "rows.jsonl", nil) {
 		if err != nil {
 			fmt.Println(err)
 			continue

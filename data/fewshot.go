@@ -10,8 +10,8 @@ import (
 
 // DrawOptions says which examples of a split are used. The zero value takes all of them.
 type DrawOptions struct {
-	Shots   int  // N examples in all, uniformly
-	Replace bool // draw them with replacement, as the reference does: duplicates happen
+	Shots   int  // N examples, each with the same probability
+	Replace bool // with replacement, as in the reference: an example may be drawn more than once
 
 	PerClass int  // or k examples of each class, by LM-BFF's rule
 	Held     bool // the next k of each class instead: LM-BFF's development half
@@ -21,14 +21,14 @@ type DrawOptions struct {
 
 // Sample draws examples and returns them, in the order drawn, with the manifest that replays the draw.
 //
-// Draws of N use the stream "draw" of internal/rng. They come from the examples of s, so whatever was
-// filtered out before (overlong ones, as in the reference) cannot be drawn. Draws per class repeat
+// Draws of N use the stream "draw" of internal/rng. Only examples of s are drawn: what was filtered out before
+// (examples that are too long, as in the reference) is not. Draws per class repeat
 // Gao et al.'s published splits (LM-BFF; their seeds are 13, 21, 42, 87 and 100, k 16) bit for bit if s
 // is a whole train.tsv: their rule, and NumPy's legacy shuffle. For STS-B the two classes are scores
 // below 2.5 and the others.
 //
 // It is an error to draw more than there is without replacement, or more of a class than it has.
-func Sample(s *Split, opt DrawOptions) (*Split, *Manifest, error) {
+func (s *Split) Sample(opt DrawOptions) (*Split, *Manifest, error) {
 	index, rule, err := draw(s, opt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("draw from %s: %w", s.Source.File, err)
@@ -37,7 +37,7 @@ func Sample(s *Split, opt DrawOptions) (*Split, *Manifest, error) {
 		Version: manifestVersion, Task: s.Task.Name, Split: s.Name, File: s.Source.File, SHA256: s.Source.SHA256,
 		Rows: s.Source.Rows, Rule: rule, Seed: opt.Seed, N: len(s.Examples),
 	}
-	if rule == RuleAll {
+	if rule == ruleAll {
 		return s, m, nil
 	}
 	drawn := s.pick(index)
@@ -60,7 +60,7 @@ func draw(s *Split, opt DrawOptions) (index []int, rule string, err error) {
 	case opt.PerClass > 0:
 		return drawPerClass(s, opt)
 	case opt.Shots == 0:
-		return nil, RuleAll, nil
+		return nil, ruleAll, nil
 	case n == 0:
 		return nil, "", errors.New("no examples to draw from")
 	case opt.Replace:
@@ -69,11 +69,11 @@ func draw(s *Split, opt DrawOptions) (index []int, rule string, err error) {
 		for i := range index {
 			index[i] = stream.IntN(n)
 		}
-		return index, RuleWithReplacement, nil
+		return index, ruleWithReplacement, nil
 	case opt.Shots > n:
 		return nil, "", fmt.Errorf("%d examples of %d without replacement; lower --shots or use --sample with-replacement", opt.Shots, n)
 	default:
-		return rng.New(opt.Seed, "draw").Perm(n)[:opt.Shots], RuleWithoutReplacement, nil
+		return rng.New(opt.Seed, "draw").Perm(n)[:opt.Shots], ruleWithoutReplacement, nil
 	}
 }
 
@@ -87,9 +87,9 @@ func drawPerClass(s *Split, opt DrawOptions) (index []int, rule string, err erro
 	if err != nil {
 		return nil, "", err
 	}
-	from, rule := 0, RulePerClass
+	from, rule := 0, rulePerClass
 	if opt.Held {
-		from, rule = opt.PerClass, RulePerClassHeld
+		from, rule = opt.PerClass, rulePerClassHeld
 	}
 	if want := max(2, len(s.Task.Labels)); len(groups) < want {
 		return nil, "", fmt.Errorf("only %d of %d classes occur", len(groups), want)
@@ -131,7 +131,9 @@ func (s *Split) class(i int) (int, error) {
 		return 0, fmt.Errorf("row %d has no label to draw by", s.Examples[i].Row)
 	case !s.Task.Regression():
 		return int(label), nil
-	case label < (MinScore+MaxScore)/2:
+	case s.Task.files.most == 0:
+		return 0, fmt.Errorf("a draw per class needs classes, and %s has scores", s.Task.Name)
+	case label < s.Task.files.most/2:
 		return 0, nil
 	default:
 		return 1, nil
@@ -147,7 +149,7 @@ func (s *Split) className(i int) string {
 }
 
 // numpyShuffle returns 0 … n-1 in the order that numpy.random.seed(seed); numpy.random.shuffle leaves
-// a list in (NumPy's legacy RandomState, frozen for good by its makers).
+// a list in. (NumPy's developers promise that this generator, RandomState, never changes.)
 func numpyShuffle(seed uint32, n int) []int {
 	order := make([]int, n)
 	for i := range order {
@@ -201,7 +203,8 @@ func (g *mt19937) twist() {
 	g.next = 0
 }
 
-// atMost returns a uniform integer in [0, limit]: draws cut to the bits of limit until one fits.
+// atMost returns a uniform integer in [0, limit]: it draws numbers of as many bits as limit has until one is not
+// above it.
 func (g *mt19937) atMost(limit uint32) uint32 {
 	mask := limit
 	for shift := 1; shift < 32; shift *= 2 {

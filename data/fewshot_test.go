@@ -56,7 +56,7 @@ func TestLMBFFSplits(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					got, m, err := Sample(whole, DrawOptions{PerClass: 16, Held: held, Seed: seed})
+					got, m, err := whole.Sample(DrawOptions{PerClass: 16, Held: held, Seed: seed})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -83,7 +83,7 @@ func sameSplit(t *testing.T, m *Manifest, whole, want *Split) {
 	if err := m.Encode(&file); err != nil {
 		t.Fatal(err)
 	}
-	read, err := ParseManifest(file.Bytes())
+	read, err := parseManifest(file.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestT29DrawsRepeat(t *testing.T) {
 	const n = 2000
 	whole := numbered(t, n)
 	for seed := range uint64(5) {
-		s, m, err := Sample(whole, DrawOptions{Shots: n, Replace: true, Seed: seed})
+		s, m, err := whole.Sample(DrawOptions{Shots: n, Replace: true, Seed: seed})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +126,7 @@ func TestT29DrawsRepeat(t *testing.T) {
 		if share := float64(len(distinct)) / n; math.Abs(share-(1-1/math.E)) > 0.03 {
 			t.Errorf("seed %d: %.4f of the rows occur; want %.4f", seed, share, 1-1/math.E)
 		}
-		if m.Rule != RuleWithReplacement || len(s.Examples) != n {
+		if m.Rule != ruleWithReplacement || len(s.Examples) != n {
 			t.Errorf("rule %s, %d examples", m.Rule, len(s.Examples))
 		}
 		sameSplit(t, m, whole, s)
@@ -137,7 +137,7 @@ func TestDrawsWithoutReplacement(t *testing.T) {
 	whole := numbered(t, 97)
 	rapid.Check(t, func(t *rapid.T) {
 		opt := DrawOptions{Shots: rapid.IntRange(1, 97).Draw(t, "shots"), Seed: rapid.Uint64().Draw(t, "seed")}
-		s, m, err := Sample(whole, opt)
+		s, m, err := whole.Sample(opt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +148,7 @@ func TestDrawsWithoutReplacement(t *testing.T) {
 			}
 			seen[e.Row] = true
 		}
-		again, _, err := Sample(whole, opt)
+		again, _, err := whole.Sample(opt)
 		if err != nil || !slices.Equal(again.Examples, s.Examples) || len(s.Examples) != opt.Shots {
 			t.Fatalf("the same draw gave %d and %d examples: %v", len(s.Examples), len(again.Examples), err)
 		}
@@ -178,7 +178,7 @@ func TestDrawsAreStable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, g := range golden.Draws {
-		_, m, err := Sample(numbered(t, g.Rows), DrawOptions{Shots: g.Shots, Replace: g.Replace, Seed: g.Seed})
+		_, m, err := numbered(t, g.Rows).Sample(DrawOptions{Shots: g.Shots, Replace: g.Replace, Seed: g.Seed})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +187,7 @@ func TestDrawsAreStable(t *testing.T) {
 		}
 	}
 	for _, g := range golden.Orders {
-		if got := Epoch(g.Seed, g.Epoch, g.N); !slices.Equal(got, g.Order) {
+		if got := epochOrder(g.Seed, g.Epoch, g.N); !slices.Equal(got, g.Order) {
 			t.Errorf("seed %d, epoch %d: %v, want %v", g.Seed, g.Epoch, got, g.Order)
 		}
 	}
@@ -197,7 +197,7 @@ func TestDrawsAreStable(t *testing.T) {
 func TestDrawsAfterAFilter(t *testing.T) {
 	whole := numbered(t, 50)
 	odd := whole.Filter(func(e Example) bool { return e.Row%2 == 1 })
-	s, m, err := Sample(odd, DrawOptions{Shots: 25})
+	s, m, err := odd.Sample(DrawOptions{Shots: 25})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,8 +217,8 @@ func TestDrawsAfterAFilter(t *testing.T) {
 
 func TestTheWholeSet(t *testing.T) {
 	whole := numbered(t, 5)
-	s, m, err := Sample(whole, DrawOptions{Seed: 3})
-	if err != nil || m.Rule != RuleAll || m.Indices != nil || m.N != 5 {
+	s, m, err := whole.Sample(DrawOptions{Seed: 3})
+	if err != nil || m.Rule != ruleAll || m.Indices != nil || m.N != 5 {
 		t.Fatalf("%+v, %v", m, err)
 	}
 	sameSplit(t, m, whole, s)
@@ -249,7 +249,7 @@ func TestDrawFaults(t *testing.T) {
 		{"nothing left", whole.Filter(func(Example) bool { return false }), DrawOptions{Shots: 1, Replace: true}, "no examples to draw from"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, _, err := Sample(c.from, c.opt)
+			_, _, err := c.from.Sample(c.opt)
 			wantError(t, err, c.want)
 		})
 	}

@@ -27,7 +27,7 @@ type Example struct {
 	Row     int     // number of the data row in the source file, from 0; the header is not counted
 }
 
-// Source is the file that a split was read from.
+// Source is the file that a split was read from, or stands for the examples given to NewSplit.
 type Source struct {
 	File   string // within the data directory, with forward slashes: "train.tsv"
 	SHA256 string // of the file's bytes, in hex
@@ -83,8 +83,8 @@ func (s *Split) pick(index []int) *Split {
 //   - the same with .parquet, or Hugging Face's validation-00000-of-00001.parquet.
 //
 // Columns are found by name and further ones ignored. Labels are class names or ids, or scores; only a
-// test split may lack them. Text is not changed in any way. Errors name file, line and remedy; where no
-// file is found, all that were looked for.
+// test split may lack them. Text is not changed in any way. Errors name the file, the line and the remedy. If no
+// file is found, the error lists the names that were tried.
 func Load(dir string, t Task, split string) (*Split, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -105,7 +105,14 @@ func LoadFS(fsys fs.FS, t Task, split string) (*Split, error) {
 }
 
 func load(in folder, t Task, split string) (*Split, error) {
-	if err := t.checkSplit(split); err != nil {
+	t, err := t.WithDefaults()
+	if err == nil {
+		err = t.checkColumns()
+	}
+	if err == nil {
+		err = t.checkSplit(split)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("glue: %w", err)
 	}
 	file, notices, err := in.find(t, split)
@@ -160,9 +167,9 @@ func (f folder) path(file string) string {
 	return filepath.Join(f.name, filepath.FromSlash(file))
 }
 
-// find returns the file of a split, and notices about others that it passes over.
+// find returns the file of a split, and notices about other files that would also fit.
 func (f folder) find(t Task, split string) (string, []string, error) {
-	subfolders := []string{".", t.Folder, t.hubFolder(), "data"}
+	subfolders := []string{".", t.folder(), t.hubFolder(), "data"}
 	stems := t.stems(split)
 	for _, sub := range subfolders {
 		entries, err := fs.ReadDir(f.fsys, sub)
@@ -196,7 +203,7 @@ func (f folder) find(t Task, split string) (string, []string, error) {
 // matching returns the entries that hold a split, best first.
 func matching(entries []fs.DirEntry, stems []string) []string {
 	var found []string
-	// Some writers put a hash behind the shard's number.
+	// Some programs append a hash to the shard's number.
 	for _, pattern := range []string{"%s.tsv", "%s.jsonl", "%s.parquet", "%s-00000-of-00001*.parquet"} {
 		for _, stem := range stems {
 			for _, e := range entries {
@@ -227,21 +234,21 @@ func (s *Split) readTSV(content []byte, name string) error {
 }
 
 // tsvReader reads GLUE's TSVs in constant memory: fields between tabs, no quoting, no escapes. A
-// quote is text; a CSV reader would swallow rows at the first lone one.
+// quote is text: a CSV reader would join all rows up to the next quote.
 type tsvReader struct {
 	lines   *lineReader
 	task    Task
 	width   int   // fields a row must have
 	text    []int // columns of the texts
 	label   int   // column of the label, -1 where there is none
-	hidden  bool  // the label may be -1 or empty for "not told", as in a test file
+	hidden  bool  // the label may be -1 or empty where it is unknown, as in a test file
 	row     int   // data rows read so far
 	skipped int
 	first   string // the line already read of a file without a header
 	bare    bool
 }
 
-// newTSVReader reads the header. A label column is demanded if labelled, else used where there is one.
+// newTSVReader reads the header. If labelled, a file without a label column is an error.
 func newTSVReader(r io.Reader, name string, t Task, labelled bool) (*tsvReader, error) {
 	tsv := &tsvReader{lines: newLineReader(r, name), task: t, label: -1, hidden: !labelled}
 	line, err := tsv.lines.next()
@@ -251,7 +258,7 @@ func newTSVReader(r io.Reader, name string, t Task, labelled bool) (*tsvReader, 
 		return nil, err
 	}
 	header := strings.Split(line, "\t")
-	if bare := t.tsv.bare; len(header) == len(bare) && !slices.Contains(header, t.tsv.text[0]) {
+	if bare := t.files.bare; len(header) == len(bare) && !slices.Contains(header, t.textHeaders()[0]) {
 		header, tsv.first, tsv.bare = bare, line, true
 	}
 	return tsv, tsv.columns(header, labelled)
@@ -260,17 +267,17 @@ func newTSVReader(r io.Reader, name string, t Task, labelled bool) (*tsvReader, 
 // columns finds the texts and the label in the header, by GLUE's names or else by Hugging Face's.
 func (t *tsvReader) columns(header []string, labelled bool) error {
 	t.width = len(header)
-	for i, official := range t.task.tsv.text {
+	for i, official := range t.task.textHeaders() {
 		at, err := t.column(header, official, t.task.Columns[i])
 		if err != nil {
 			return err
 		}
 		t.text = append(t.text, at)
 	}
-	if !labelled && !slices.Contains(header, t.task.tsv.label) && !slices.Contains(header, "label") {
+	if !labelled && !slices.Contains(header, t.task.labelHeader()) && !slices.Contains(header, "label") {
 		return nil
 	}
-	at, err := t.column(header, t.task.tsv.label, "label")
+	at, err := t.column(header, t.task.labelHeader(), "label")
 	t.label = at
 	return err
 }
@@ -299,9 +306,9 @@ func (t *tsvReader) next() (Example, error) {
 		fields := strings.Split(line, "\t")
 		t.row++
 		switch {
-		case len(fields) < t.width && t.task.tsv.short:
+		case len(fields) < t.width && t.task.files.short:
 			t.skipped++ // and still counted: Hugging Face's idx counts them too
-		case len(fields) < t.width || len(fields) > t.width && !t.task.tsv.long:
+		case len(fields) < t.width || len(fields) > t.width && !t.task.files.long:
 			return Example{}, t.lines.fail("%d fields; want %d", len(fields), t.width)
 		default:
 			return t.example(fields)

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,19 +17,17 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/gomlx/go-huggingface/hub"
-
 	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/internal/readfile"
 )
 
-// GLUERepo is the data set on the hub that has every GLUE task as parquet.
-const GLUERepo = "nyu-mll/glue"
+// glueRepo is the data set on the hub that has every GLUE task as parquet.
+const glueRepo = "nyu-mll/glue"
 
-// HubOptions are the settings of Resolve. Empty ones come from the environment that Hugging Face's own
+// HubOptions are the settings of Resolve and Task.Resolve. Empty ones come from the environment that Hugging Face's own
 // programs use, whose cache this shares: same folders, same names, links into blobs.
 type HubOptions struct {
-	CacheDir string // in the place of $HF_HOME: files go to CacheDir/hub. Else $HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub
+	CacheDir string // instead of $HF_HOME: files go to CacheDir/hub. Else $HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub
 	Endpoint string // the hub's address. Else $HF_ENDPOINT, https://huggingface.co
 	Token    string // for private and gated repositories, sent to Endpoint alone. Else $HF_TOKEN
 	Offline  bool   // never open a socket; also if $DEEPLORA_OFFLINE or $HF_HUB_OFFLINE is set and not 0
@@ -48,46 +47,54 @@ type HubInfo struct {
 	Notices    []string // what the user should know, such as a hub out of reach
 }
 
-// Want says which files of a repository are wanted, by patterns of path.Match. Everything else is
+// hubWant says which files of a repository are wanted, by patterns of path.Match. Everything else is
 // never fetched: pickles, other frameworks' weights.
-type Want struct {
-	Dataset  bool       // a data set's repository, not a model's
-	Required [][]string // of each list, the first pattern that some file matches
-	Optional []string
+type hubWant struct {
+	dataset  bool       // a data set's repository, not a model's
+	required [][]string // of each list, the first pattern that some file matches
+	optional []string
 }
 
-// ModelFiles wants a model: config.json, safetensors in one file or, by their index, in shards, and
-// the tokenizer's files as far as there are any.
-func ModelFiles() Want {
-	return Want{
-		Required: [][]string{{"config.json"}, {"model.safetensors", safetensorsIndex}},
-		Optional: []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"},
+// modelFiles are a model's: config.json, safetensors in one file or, by their index, in shards, and
+// those of the tokenizer's files that exist.
+func modelFiles() hubWant {
+	return hubWant{
+		required: [][]string{{"config.json"}, {"model.safetensors", safetensorsIndex}},
+		optional: []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"},
 	}
 }
 
-// TaskFiles wants the parquet files of a task's splits, as GLUERepo has them.
-func TaskFiles(t Task) Want {
-	w := Want{Dataset: true}
+// hubFiles are the parquet files of a task's splits, as glueRepo has them.
+func (t Task) hubFiles() hubWant {
+	w := hubWant{dataset: true}
 	for _, split := range t.Splits() {
 		var patterns []string
 		for _, stem := range t.stems(split) {
 			patterns = append(patterns, t.hubFolder()+"/"+stem+"-00000-of-00001*.parquet")
 		}
-		w.Required = append(w.Required, patterns)
+		w.required = append(w.required, patterns)
 	}
 	return w
 }
 
+// kind is what the hub's addresses and the cache's folders call the repository.
+func (w hubWant) kind() string {
+	if w.dataset {
+		return "datasets"
+	}
+	return "models"
+}
+
 const safetensorsIndex = "model.safetensors.index.json"
 
-// choose returns the wanted ones of a repository's files, each once, small files before the weights:
-// a cache that has the last has all.
-func (w Want) choose(files []string) ([]string, error) {
+// choose returns the wanted ones of a repository's files, each once, small files before the weights: if the last
+// one is in the cache, all are.
+func (w hubWant) choose(files []string) ([]string, error) {
 	var chosen []string
-	for _, pattern := range w.Optional {
+	for _, pattern := range w.optional {
 		chosen = append(chosen, matches(files, pattern)...)
 	}
-	for _, alternatives := range w.Required {
+	for _, alternatives := range w.required {
 		i := slices.IndexFunc(alternatives, func(pattern string) bool { return len(matches(files, pattern)) > 0 })
 		if i < 0 {
 			return nil, w.missing(files, alternatives)
@@ -97,7 +104,7 @@ func (w Want) choose(files []string) ([]string, error) {
 	return chosen, nil
 }
 
-func (w Want) missing(files, alternatives []string) error {
+func (w hubWant) missing(files, alternatives []string) error {
 	pickles := slices.Concat(matches(files, "*.bin"), matches(files, "*.pt"), matches(files, "*.ckpt"))
 	if len(pickles) > 0 && slices.Contains(alternatives, "model.safetensors") {
 		return fmt.Errorf("no model.safetensors, only %s: pickles can run code and are refused; convert it with Transformers: model.save_pretrained(DIR, safe_serialization=True), and give that directory", pickles[0])
@@ -115,15 +122,29 @@ func matches(files []string, pattern string) []string {
 	return found
 }
 
-// Resolve returns a directory with the wanted files of a reference: a local directory, which is
-// returned as it is, or org/name[@revision] on the hub, through the cache.
+// Resolve returns a directory with the files of a model: config.json, safetensors and the tokenizer's. ref is a
+// local directory, which is returned as it is, or org/name[@revision] on the hub, through the cache.
 //
 // The hub is asked once which commit the revision is, unless it is a full commit id; files that the
 // cache has are not fetched again. A file appears in the cache when all of it has come and has the
-// size and the hash that the hub states; a transfer that breaks off is taken up where it ended, by
-// this call or the next. If the hub cannot be reached the cache serves, with a notice. Offline, the
-// cache alone serves, and what it lacks is an error. Two processes may resolve the same at once.
-func Resolve(ctx context.Context, ref string, want Want, opt HubOptions) (string, HubInfo, error) {
+// size and the hash that the hub states. A transfer that breaks off is continued by this call or the
+// next one. If the hub cannot be reached, the files in the cache are used, with a notice. With
+// Offline only the cache is used, and a missing file is an error. Two processes may resolve the same
+// reference at the same time.
+func Resolve(ctx context.Context, ref string, opt HubOptions) (string, HubInfo, error) {
+	return resolve(ctx, ref, modelFiles(), opt)
+}
+
+// Resolve is the function of that name for the parquet files of a task, from the hub's data set of GLUE. It is an
+// error for a task of your own, which is not there.
+func (t Task) Resolve(ctx context.Context, opt HubOptions) (string, HubInfo, error) {
+	if t.files.folder == "" {
+		return "", HubInfo{}, fmt.Errorf("hub: %s has no task %q; give a directory with its files", glueRepo, t.Name)
+	}
+	return resolve(ctx, glueRepo, t.hubFiles(), opt)
+}
+
+func resolve(ctx context.Context, ref string, want hubWant, opt HubOptions) (string, HubInfo, error) {
 	if info, err := os.Stat(ref); err == nil && info.IsDir() {
 		return ref, HubInfo{Local: true}, nil
 	}
@@ -140,7 +161,7 @@ func Resolve(ctx context.Context, ref string, want Want, opt HubOptions) (string
 
 // hubRepo is one repository at one revision, on the hub and in the cache.
 type hubRepo struct {
-	want     Want
+	want     hubWant
 	opt      HubOptions
 	info     HubInfo
 	cacheDir string // the cache's root
@@ -152,7 +173,7 @@ var (
 	commitPattern = regexp.MustCompile(`^[0-9a-f]{40}$`)
 )
 
-func newHubRepo(ref string, want Want, opt HubOptions) (*hubRepo, error) {
+func newHubRepo(ref string, want hubWant, opt HubOptions) (*hubRepo, error) {
 	repo, revision, named := strings.Cut(ref, "@")
 	if !named {
 		revision = "main"
@@ -163,16 +184,12 @@ func newHubRepo(ref string, want Want, opt HubOptions) (*hubRepo, error) {
 	if !safeName(revision) {
 		return nil, fmt.Errorf("hub: %s: %q is not a revision; want a branch, a tag or a commit", ref, revision)
 	}
-	kind := hub.RepoTypeModel
-	if want.Dataset {
-		kind = hub.RepoTypeDataset
-	}
 	opt = opt.withEnvironment()
 	if u, err := url.Parse(opt.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, errors.New("hub: the endpoint is not an address; want https://host (HF_ENDPOINT)")
 	}
 	cacheDir := opt.Cache()
-	folder := strings.Join([]string{string(kind), strings.ReplaceAll(repo, "/", hub.RepoIdSeparator)}, hub.RepoIdSeparator)
+	folder := want.kind() + "--" + strings.ReplaceAll(repo, "/", "--")
 	return &hubRepo{
 		want: want, opt: opt, info: HubInfo{Repo: repo, Revision: revision},
 		cacheDir: cacheDir, dir: filepath.Join(cacheDir, folder),
@@ -195,7 +212,8 @@ func (o HubOptions) Cache() string {
 	case os.Getenv("HF_HOME") != "":
 		return filepath.Join(os.Getenv("HF_HOME"), "hub")
 	default:
-		return hub.DefaultCacheDir()
+		base := cmp.Or(os.Getenv("XDG_CACHE_HOME"), filepath.Join(os.Getenv("HOME"), ".cache"))
+		return filepath.Join(base, "huggingface", "hub")
 	}
 }
 
@@ -353,8 +371,8 @@ func (r *hubRepo) fromHub(ctx context.Context) (string, error) {
 	return r.snapshot(), nil
 }
 
-// remember writes down which commit the revision is. It comes last: what a reference in the cache
-// points to is whole.
+// remember writes down which commit the revision is. It is called last, so that a reference in the cache always
+// points to complete files.
 func (r *hubRepo) remember() {
 	if commitPattern.MatchString(r.info.Revision) {
 		return

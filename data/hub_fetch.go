@@ -22,13 +22,11 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/gomlx/go-huggingface/hub"
 
 	"github.com/deeplora/deeplora/internal/fetch"
 )
 
-// This file is the hub's network side. go-huggingface gives the protocol's types and names, internal/fetch the
-// transfers: go-huggingface's own take a broken one for a whole one (docs/decisions/0010-hub.md).
+// This file is the hub's network side; the transfers are internal/fetch's (docs/decisions/0010-hub.md).
 
 const maxListing = 64 << 20 // bytes of a repository's listing
 
@@ -116,18 +114,25 @@ func statusFault(e *fetch.StatusError) error {
 
 // listing is what the hub says of a repository at a revision.
 type listing struct {
-	Commit string          `json:"sha"`
-	Files  []*hub.FileInfo `json:"siblings"`
+	Commit string     `json:"sha"`
+	Files  []*hubFile `json:"siblings"`
+}
+
+// hubFile is a file of a listing.
+type hubFile struct {
+	Name   string `json:"rfilename"`
+	Size   int64  `json:"size"`
+	BlobID string `json:"blobId"` // git's SHA-1
+	LFS    *struct {
+		SHA256 string `json:"sha256"`
+		Size   int64  `json:"size"`
+	} `json:"lfs"` // of large files
 }
 
 // list asks which commit the revision is and what it holds. Names that would lead out of the cache are
 // refused, wanted or not.
 func (c *hubClient) list(ctx context.Context) (*listing, error) {
-	kind := hub.RepoTypeModel
-	if c.want.Dataset {
-		kind = hub.RepoTypeDataset
-	}
-	address := fmt.Sprintf("%s/api/%s/%s/revision/%s?blobs=true", c.opt.Endpoint, kind, c.info.Repo, url.PathEscape(c.info.Revision))
+	address := fmt.Sprintf("%s/api/%s/%s/revision/%s?blobs=true", c.opt.Endpoint, c.want.kind(), c.info.Repo, url.PathEscape(c.info.Revision))
 	content, _, err := c.client.Page(ctx, address, c.header(), maxListing)
 	if err != nil {
 		return nil, explain(err)
@@ -147,7 +152,7 @@ func (c *hubClient) list(ctx context.Context) (*listing, error) {
 	return &l, nil
 }
 
-func nameOf(f *hub.FileInfo) string {
+func nameOf(f *hubFile) string {
 	if f == nil {
 		return ""
 	}
@@ -156,7 +161,7 @@ func nameOf(f *hub.FileInfo) string {
 
 // fetchAll brings the named files of a listing into the snapshot.
 func (c *hubClient) fetchAll(ctx context.Context, l *listing, names []string) error {
-	var absent []*hub.FileInfo
+	var absent []*hubFile
 	for _, name := range names {
 		f := l.file(name)
 		if f == nil {
@@ -188,7 +193,7 @@ func (c *hubClient) fetchAll(ctx context.Context, l *listing, names []string) er
 	return nil
 }
 
-func (l *listing) file(name string) *hub.FileInfo {
+func (l *listing) file(name string) *hubFile {
 	for _, f := range l.Files {
 		if f.Name == name {
 			return f
@@ -198,12 +203,12 @@ func (l *listing) file(name string) *hub.FileInfo {
 }
 
 // present reports whether a file is in the snapshot with the size it should have.
-func (c *hubClient) present(f *hub.FileInfo) bool {
+func (c *hubClient) present(f *hubFile) bool {
 	info, err := os.Stat(c.path(f))
 	return err == nil && info.Mode().IsRegular() && (sizeOf(f) == 0 || info.Size() == sizeOf(f))
 }
 
-func (c *hubClient) path(f *hub.FileInfo) string {
+func (c *hubClient) path(f *hubFile) string {
 	return filepath.Join(c.snapshot(), filepath.FromSlash(f.Name))
 }
 
@@ -221,7 +226,7 @@ func (c *hubClient) lock(ctx context.Context) (func(), error) {
 }
 
 // fetch brings one file into the cache: a blob named by its hash, and a link to it in the snapshot.
-func (c *hubClient) fetch(ctx context.Context, f *hub.FileInfo) error {
+func (c *hubClient) fetch(ctx context.Context, f *hubFile) error {
 	blobs := filepath.Join(c.dir, "blobs")
 	for _, dir := range []string{blobs, filepath.Dir(c.path(f))} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -252,13 +257,13 @@ func (c *hubClient) fetch(ctx context.Context, f *hub.FileInfo) error {
 }
 
 // partName names the part of a file whose hash is not known.
-func (c *hubClient) partName(f *hub.FileInfo) string {
+func (c *hubClient) partName(f *hubFile) string {
 	name := sha256.Sum256([]byte(c.info.Commit + "/" + f.Name))
 	return hex.EncodeToString(name[:])
 }
 
 // transfer fetches a file into part.
-func (c *hubClient) transfer(ctx context.Context, f *hub.FileInfo, sum checksum, part string) error {
+func (c *hubClient) transfer(ctx context.Context, f *hubFile, sum checksum, part string) error {
 	received, err := c.client.File(ctx, fetch.File{
 		URL: c.fileURL(f), Header: c.header(), Size: sizeOf(f), Limit: mostOf(f.Name), Sum: sum.hex, Hash: sum.hash,
 		Progress: func(step fetch.Step, done, total int64) {
@@ -277,9 +282,9 @@ func (c *hubClient) transfer(ctx context.Context, f *hub.FileInfo, sum checksum,
 	return explain(err)
 }
 
-func (c *hubClient) fileURL(f *hub.FileInfo) string {
+func (c *hubClient) fileURL(f *hubFile) string {
 	prefix := ""
-	if c.want.Dataset {
+	if c.want.dataset {
 		prefix = "datasets/"
 	}
 	segments := strings.Split(f.Name, "/")
@@ -290,7 +295,7 @@ func (c *hubClient) fileURL(f *hub.FileInfo) string {
 }
 
 // sizeOf is the size that the hub states, 0 if it does not.
-func sizeOf(f *hub.FileInfo) int64 {
+func sizeOf(f *hubFile) int64 {
 	if f.LFS != nil && f.LFS.Size > 0 {
 		return f.LFS.Size
 	}
@@ -305,7 +310,7 @@ type checksum struct {
 
 var sha256Pattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-func stated(f *hub.FileInfo) checksum {
+func stated(f *hubFile) checksum {
 	switch {
 	case f.LFS != nil && sha256Pattern.MatchString(f.LFS.SHA256):
 		return checksum{hex: f.LFS.SHA256}

@@ -104,7 +104,7 @@ func TestHubThatBreaksAndLies(t *testing.T) {
 			hubPatience.Stall, hubPatience.Tries = 200*time.Millisecond, 3
 			opt := HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL, Token: "hf_secret"}
 			began := time.Now()
-			_, info, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+			_, info, err := Resolve(t.Context(), "org/name", opt)
 			if wantError(t, err, "hub: org/name: ", c.want); strings.Contains(err.Error(), "secret") {
 				t.Errorf("%v tells the token", err)
 			}
@@ -117,14 +117,14 @@ func TestHubThatBreaksAndLies(t *testing.T) {
 				}
 			}
 			opt.Offline = true
-			if _, _, err := Resolve(t.Context(), "org/name", ModelFiles(), opt); err == nil {
+			if _, _, err := Resolve(t.Context(), "org/name", opt); err == nil {
 				t.Error("the cache has a model")
 			}
 
 			// And when the hub is well again, so is the cache.
 			h.heal()
 			opt.Offline = false
-			dir, again, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+			dir, again, err := Resolve(t.Context(), "org/name", opt)
 			if err != nil {
 				t.Fatalf("afterwards: %v", err)
 			}
@@ -149,7 +149,7 @@ func TestHubSizes(t *testing.T) {
 			"config.json": endless,
 		}
 		cache := t.TempDir()
-		_, _, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: cache, Endpoint: h.URL})
+		_, _, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: cache, Endpoint: h.URL})
 		wantError(t, err, c.want)
 		for _, name := range filesBelow(cache) {
 			if info, err := os.Stat(filepath.Join(cache, name)); err == nil && info.Size() > 0 {
@@ -177,7 +177,7 @@ func TestHubDiskFull(t *testing.T) {
 			t.Errorf("umount: %v: %s", err, out)
 		}
 	})
-	_, _, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+	_, _, err := Resolve(t.Context(), "org/name", opt)
 	wantError(t, err, "hub: org/name: get model.safetensors: cache: ", "no space left on device; free some space, or name another folder with --cache")
 	for _, name := range filesBelow(opt.CacheDir) {
 		if strings.HasSuffix(name, "-part") {
@@ -203,7 +203,7 @@ func TestHubCacheWithPlantedLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	dir, _, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+	dir, _, err := Resolve(t.Context(), "org/name", opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,6 +229,6 @@ func TestHubCacheWithStrangeFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, _, err = Resolve(t.Context(), "org/name@"+commit1, ModelFiles(), HubOptions{CacheDir: cache, Offline: true})
+	_, _, err = Resolve(t.Context(), "org/name@"+commit1, HubOptions{CacheDir: cache, Offline: true})
 	wantError(t, err, "model.safetensors.index.json: file is too large: more than 64 MB")
 }

@@ -202,7 +202,7 @@ func TestHubModel(t *testing.T) {
 		}
 		reported[file] = done
 	}}
-	dir, info, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+	dir, info, err := Resolve(t.Context(), "org/name", opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestHubModel(t *testing.T) {
 	}
 
 	// Again: one question, nothing fetched.
-	again, info, err := Resolve(t.Context(), "org/name@main", ModelFiles(), opt)
+	again, info, err := Resolve(t.Context(), "org/name@main", opt)
 	if err != nil || again != dir || info.Downloaded != 0 {
 		t.Errorf("again: %s, %+v, %v", again, info, err)
 	}
@@ -246,7 +246,7 @@ func TestHubModel(t *testing.T) {
 		t.Errorf("again asked for %q", asked)
 	}
 	// By commit: not even that.
-	if again, _, err = Resolve(t.Context(), "org/name@"+commit1, ModelFiles(), opt); err != nil || again != dir {
+	if again, _, err = Resolve(t.Context(), "org/name@"+commit1, opt); err != nil || again != dir {
 		t.Errorf("by commit: %s, %v", again, err)
 	}
 	if asked := h.requests(); len(asked) != 0 {
@@ -255,7 +255,7 @@ func TestHubModel(t *testing.T) {
 
 	// The branch moves on: what has not changed is linked, not fetched.
 	h.commit, h.files["config.json"] = commit2, `{"model_type": "bert", "hidden_size": 8}`
-	moved, info, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: cache, Endpoint: h.URL})
+	moved, info, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: cache, Endpoint: h.URL})
 	if err != nil || info.Commit != commit2 || info.Downloaded != int64(len(h.files["config.json"])) {
 		t.Fatalf("%+v, %v", info, err)
 	}
@@ -265,19 +265,19 @@ func TestHubModel(t *testing.T) {
 func TestHubLocalDirectory(t *testing.T) {
 	newFakeHub(t, nil)
 	dir := t.TempDir()
-	got, info, err := Resolve(t.Context(), dir, ModelFiles(), HubOptions{Endpoint: "http://127.0.0.1:1", Offline: true})
+	got, info, err := Resolve(t.Context(), dir, HubOptions{Endpoint: "http://127.0.0.1:1", Offline: true})
 	if err != nil || got != dir || !info.Local {
 		t.Errorf("%s, %+v, %v", got, info, err)
 	}
 	for _, ref := range []string{"missing", "./org/name", dir + "/missing", "a/b/c", "../no/such/model", "org/na me", "-org/name", "org/..", "builtin:tiny"} {
-		_, _, err := Resolve(t.Context(), ref, ModelFiles(), HubOptions{Offline: true})
+		_, _, err := Resolve(t.Context(), ref, HubOptions{Offline: true})
 		if err == nil {
 			t.Fatalf("%s was resolved", ref)
 		}
 		wantError(t, err, ref+": no such directory, and not a name on the hub (org/name[@revision])")
 	}
 	for _, revision := range []string{"", "..", "a/../../b", "/main", `a\b`, "a//b"} {
-		_, _, err := Resolve(t.Context(), "org/name@"+revision, ModelFiles(), HubOptions{Offline: true})
+		_, _, err := Resolve(t.Context(), "org/name@"+revision, HubOptions{Offline: true})
 		wantError(t, err, "is not a revision; want a branch, a tag or a commit")
 	}
 }
@@ -287,34 +287,34 @@ func TestHubOffline(t *testing.T) {
 	cache := t.TempDir()
 	online := HubOptions{CacheDir: cache, Endpoint: h.URL}
 	offline := HubOptions{CacheDir: cache, Endpoint: h.URL, Offline: true}
-	_, _, err := Resolve(t.Context(), "org/name", ModelFiles(), offline)
+	_, _, err := Resolve(t.Context(), "org/name", offline)
 	wantError(t, err, "hub: org/name: offline, and not whole in the cache "+filepath.Join(cache, "hub")+": no revision main of org/name; run once without --offline, or give a local directory")
 
-	dir, _, err := Resolve(t.Context(), "org/name", ModelFiles(), online)
+	dir, _, err := Resolve(t.Context(), "org/name", online)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.requests()
-	got, info, err := Resolve(t.Context(), "org/name", ModelFiles(), offline)
+	got, info, err := Resolve(t.Context(), "org/name", offline)
 	if err != nil || got != dir || info.Commit != commit1 || len(info.Files) != len(wanted) {
 		t.Fatalf("%s, %+v, %v", got, info, err)
 	}
 	t.Setenv("DEEPLORA_OFFLINE", "1")
-	if got, _, err := Resolve(t.Context(), "org/name", ModelFiles(), online); err != nil || got != dir {
+	if got, _, err := Resolve(t.Context(), "org/name", online); err != nil || got != dir {
 		t.Errorf("DEEPLORA_OFFLINE=1: %s, %v", got, err)
 	}
-	_, _, err = Resolve(t.Context(), "org/name@v2", ModelFiles(), online)
+	_, _, err = Resolve(t.Context(), "org/name@v2", online)
 	wantError(t, err, "offline", "no revision v2 of org/name")
 	if err := os.Remove(filepath.Join(dir, "model.safetensors")); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = Resolve(t.Context(), "org/name", ModelFiles(), online)
+	_, _, err = Resolve(t.Context(), "org/name", online)
 	wantError(t, err, "offline", "no model.safetensors or model.safetensors.index.json; run once without --offline")
 	t.Setenv("DEEPLORA_OFFLINE", "0")
 	if asked := h.requests(); len(asked) != 0 {
 		t.Errorf("offline, the hub was asked for %q", asked)
 	}
-	if _, info, err := Resolve(t.Context(), "org/name", ModelFiles(), online); err != nil || info.Downloaded != 0 {
+	if _, info, err := Resolve(t.Context(), "org/name", online); err != nil || info.Downloaded != 0 {
 		t.Errorf("the blob is there, %d bytes came: %v", info.Downloaded, err) // only its link was gone
 	}
 }
@@ -341,7 +341,7 @@ func TestHubForeignCache(t *testing.T) {
 		}
 	}
 	t.Setenv("HF_HOME", cache)
-	dir, info, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{Offline: true})
+	dir, info, err := Resolve(t.Context(), "org/name", HubOptions{Offline: true})
 	if err != nil || dir != snapshot || !slices.Equal(info.Files, []string{"config.json", "model.safetensors"}) {
 		t.Errorf("%s, %+v, %v", dir, info, err)
 	}
@@ -350,19 +350,19 @@ func TestHubForeignCache(t *testing.T) {
 func TestHubOutOfReach(t *testing.T) {
 	h := newFakeHub(t, modelRepo())
 	opt := HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL}
-	dir, _, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+	dir, _, err := Resolve(t.Context(), "org/name", opt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.Close()
-	got, info, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+	got, info, err := Resolve(t.Context(), "org/name", opt)
 	if err != nil || got != dir {
 		t.Fatalf("%s, %v", got, err)
 	}
 	if len(info.Notices) != 1 || !strings.Contains(info.Notices[0], "cannot be reached") || !strings.Contains(info.Notices[0], "using org/name at 111111111111 from the cache") {
 		t.Errorf("notices %q", info.Notices)
 	}
-	_, _, err = Resolve(t.Context(), "org/other", ModelFiles(), opt)
+	_, _, err = Resolve(t.Context(), "org/other", opt)
 	wantError(t, err, "hub: org/other: "+strings.TrimPrefix(h.URL, "http://")+" cannot be reached: ", "connection refused")
 }
 
@@ -376,7 +376,7 @@ func TestHubAnswers(t *testing.T) {
 		418: "the hub answers 418 I'm a teapot",
 	} {
 		h.status = status
-		_, _, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL, Token: "hf_secret"})
+		_, _, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL, Token: "hf_secret"})
 		if err == nil {
 			t.Fatalf("%d: no error", status)
 		}
@@ -387,7 +387,7 @@ func TestHubAnswers(t *testing.T) {
 			t.Errorf("%d: asked %d times", status, len(asked))
 		}
 	}
-	_, _, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{Endpoint: "huggingface.co"})
+	_, _, err := Resolve(t.Context(), "org/name", HubOptions{Endpoint: "huggingface.co"})
 	wantError(t, err, "the endpoint is not an address; want https://host (HF_ENDPOINT)")
 }
 
@@ -400,7 +400,7 @@ func TestHubToken(t *testing.T) {
 	t.Setenv("HF_ENDPOINT", h.URL)
 	t.Setenv("HF_TOKEN", "hf_secret")
 	opt := HubOptions{CacheDir: t.TempDir()}
-	dir, _, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+	dir, _, err := Resolve(t.Context(), "org/name", opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -409,7 +409,7 @@ func TestHubToken(t *testing.T) {
 		t.Errorf("the hub got the token %d times, its store %d times", h.withToken, store.withToken)
 	}
 	store.Close()
-	_, _, err = Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: t.TempDir()})
+	_, _, err = Resolve(t.Context(), "org/name", HubOptions{CacheDir: t.TempDir()})
 	if wantError(t, err, "connection refused"); strings.Contains(err.Error(), "secret") {
 		t.Errorf("%v tells a secret", err)
 	}
@@ -424,7 +424,7 @@ func TestHubGoesOn(t *testing.T) {
 	t.Run("in the same call", func(t *testing.T) {
 		h := newFakeHub(t, modelRepo())
 		h.breakAt = map[string]int{weights: 100_000}
-		dir, info, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
+		dir, info, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -446,17 +446,17 @@ func TestHubGoesOn(t *testing.T) {
 				cancel()
 			}
 		}
-		_, _, err := Resolve(ctx, "org/name", ModelFiles(), opt)
+		_, _, err := Resolve(ctx, "org/name", opt)
 		if wantError(t, err, "hub: org/name: get model.safetensors: "); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 		ranges(h)
 		opt.Offline = true
-		if _, _, err := Resolve(t.Context(), "org/name", ModelFiles(), opt); err == nil {
+		if _, _, err := Resolve(t.Context(), "org/name", opt); err == nil {
 			t.Error("half a model was found in the cache")
 		}
 		opt.Offline, opt.Progress = false, nil
-		dir, info, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+		dir, info, err := Resolve(t.Context(), "org/name", opt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -477,7 +477,7 @@ func TestHubGoesOn(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(blobs, hex.EncodeToString(sum[:])+".deeplora-part"), []byte(junk), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			dir, _, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+			dir, _, err := Resolve(t.Context(), "org/name", opt)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -501,7 +501,7 @@ func TestHubBadTransfers(t *testing.T) {
 			h := newFakeHub(t, modelRepo())
 			h.noRanges, h.wrong = true, map[string]string{"model.safetensors": c.sent}
 			cache := t.TempDir()
-			_, _, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: cache, Endpoint: h.URL})
+			_, _, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: cache, Endpoint: h.URL})
 			wantError(t, err, "hub: org/name: "+c.want)
 			for _, name := range filesBelow(cache) {
 				if strings.HasSuffix(name, "model.safetensors") || strings.HasSuffix(name, "refs/main") {
@@ -515,7 +515,7 @@ func TestHubBadTransfers(t *testing.T) {
 func TestHubMirrorWithoutHashes(t *testing.T) {
 	h := newFakeHub(t, modelRepo())
 	h.unstated, h.breakAt = true, map[string]int{"model.safetensors": 100_000}
-	dir, info, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
+	dir, info, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -533,7 +533,7 @@ func TestHubHostileListings(t *testing.T) {
 		h := newFakeHub(t, modelRepo())
 		h.files[name] = "hostile"
 		cache := t.TempDir()
-		_, _, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: cache, Endpoint: h.URL})
+		_, _, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: cache, Endpoint: h.URL})
 		wantError(t, err, fmt.Sprintf("its listing has a file with an unsafe name, %q", name))
 		if files := filesBelow(cache); len(files) != 0 {
 			t.Errorf("%q: the cache has %q", name, files)
@@ -541,7 +541,7 @@ func TestHubHostileListings(t *testing.T) {
 	}
 	h := newFakeHub(t, modelRepo())
 	h.commit = "../../../../escaped"
-	_, _, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
+	_, _, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
 	wantError(t, err, `its listing names "../../../../escaped" as the commit`)
 }
 
@@ -556,19 +556,19 @@ func TestHubShards(t *testing.T) {
 	h := newFakeHub(t, repo(good))
 	opt := HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL}
 	names := []string{"config.json", safetensorsIndex, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}
-	dir, _, err := Resolve(t.Context(), "org/name@refs/pr/7", ModelFiles(), opt)
+	dir, _, err := Resolve(t.Context(), "org/name@refs/pr/7", opt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantFiles(t, dir, h.files, names...)
 	opt.Offline = true
-	if _, info, err := Resolve(t.Context(), "org/name@refs/pr/7", ModelFiles(), opt); err != nil || len(info.Files) != 4 {
+	if _, info, err := Resolve(t.Context(), "org/name@refs/pr/7", opt); err != nil || len(info.Files) != 4 {
 		t.Errorf("offline: %+v, %v", info, err)
 	}
 	if err := os.Remove(filepath.Join(dir, names[3])); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = Resolve(t.Context(), "org/name@refs/pr/7", ModelFiles(), opt)
+	_, _, err = Resolve(t.Context(), "org/name@refs/pr/7", opt)
 	wantError(t, err, "offline", "no model-00002-of-00002.safetensors")
 
 	for index, want := range map[string]string{
@@ -578,17 +578,17 @@ func TestHubShards(t *testing.T) {
 		`{"weight_map": ["a"]}`:                           "model.safetensors.index.json: json: ",
 	} {
 		h := newFakeHub(t, repo(index))
-		_, _, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
+		_, _, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
 		wantError(t, err, want)
 	}
 }
 
 func TestHubWithoutTheFiles(t *testing.T) {
 	h := newFakeHub(t, map[string]string{"config.json": "{}", "pytorch_model.bin": "a pickle"})
-	_, _, err := Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
+	_, _, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
 	wantError(t, err, "hub: org/name: no model.safetensors, only pytorch_model.bin: pickles can run code and are refused; convert it with Transformers: model.save_pretrained(DIR, safe_serialization=True), and give that directory")
 	h.files = map[string]string{"model.safetensors": "weights"}
-	_, _, err = Resolve(t.Context(), "org/name", ModelFiles(), HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
+	_, _, err = Resolve(t.Context(), "org/name", HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
 	wantError(t, err, "no config.json")
 }
 
@@ -599,7 +599,7 @@ func TestHubAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
-			dir, _, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+			dir, _, err := Resolve(t.Context(), "org/name", opt)
 			if err != nil {
 				t.Error(err)
 				return
@@ -622,10 +622,10 @@ func TestHubDataSet(t *testing.T) {
 		files["rte/"+split+"-00000-of-00001.parquet"] = "never fetched"
 	}
 	h := newFakeHub(t, files)
-	h.repo = GLUERepo
+	h.repo = glueRepo
 	stsb := lookup(t, "stsb")
 	opt := HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL}
-	dir, info, err := Resolve(t.Context(), GLUERepo, TaskFiles(stsb), opt)
+	dir, info, err := stsb.Resolve(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -636,7 +636,9 @@ func TestHubDataSet(t *testing.T) {
 	if err != nil || len(s.Examples) != len(pairs) || s.Examples[4] != pairs[4] {
 		t.Errorf("%+v, %v", s, err)
 	}
-	_, _, err = Resolve(t.Context(), GLUERepo, TaskFiles(lookup(t, "mnli-mm")), opt)
+	_, _, err = reviews.Resolve(t.Context(), opt)
+	wantError(t, err, `hub: nyu-mll/glue has no task "reviews"; give a directory with its files`)
+	_, _, err = lookup(t, "mnli-mm").Resolve(t.Context(), opt)
 	wantError(t, err, "hub: nyu-mll/glue: no mnli/train-00000-of-00001*.parquet")
 }
 
@@ -666,7 +668,7 @@ func TestHubReadOnlyCache(t *testing.T) {
 	}
 	h := newFakeHub(t, modelRepo())
 	opt := HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL}
-	dir, _, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+	dir, _, err := Resolve(t.Context(), "org/name", opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -678,7 +680,7 @@ func TestHubReadOnlyCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.Chmod(refs, 0o755) })
-	got, info, err := Resolve(t.Context(), "org/name", ModelFiles(), opt)
+	got, info, err := Resolve(t.Context(), "org/name", opt)
 	if err != nil || got != dir || len(info.Notices) != 1 {
 		t.Errorf("%s, %+v, %v", got, info, err)
 	}

@@ -9,6 +9,8 @@ import (
 	"iter"
 	"math"
 	"strings"
+
+	"github.com/deeplora/deeplora/internal/jsonfile"
 )
 
 // Input is one row to predict: texts to tokenize, or ids that already are.
@@ -23,43 +25,41 @@ type Input struct {
 // the ids, so that its output can be read again.
 var inputFields = []string{"text", "pair", "input_ids", "token_type_ids", "attention_mask", "tokens"}
 
-// The formats of inputs.
-const (
-	JSONL = "jsonl"
-	TSV   = "tsv"
-)
-
 // ReadInputs reads the rows that predict and tokenize take, one at a time in constant memory:
 //
-//   - JSONL, {"text": …} or {"text": …, "pair": …}, or {"input_ids": […], "token_type_ids": […]} with
+//   - jsonl: {"text": …} or {"text": …, "pair": …}, or {"input_ids": […], "token_type_ids": […]} with
 //     the types optional; unknown fields are errors;
-//   - if name ends in .tsv, a GLUE file of task t, whose label, if any, is ignored.
+//   - tsv: a GLUE file of task t, whose label, if any, is ignored.
 //
-// Blank lines of JSONL are skipped. With a task, rows must have as many texts as it has; t may be nil
-// for JSONL. name is for errors, "-" being standard input. The first error, which names the line, ends
-// the sequence.
-func ReadInputs(r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
-	if strings.HasSuffix(name, ".tsv") {
-		return ReadInputsAs(TSV, r, name, t)
+// An empty format stands for tsv if name ends in .tsv, else for jsonl. Blank lines of JSONL are skipped. With a task,
+// rows must have as many texts as it has; t may be nil for JSONL. name is for errors, "-" being standard input. The
+// first error, which names the line, ends the sequence.
+func ReadInputs(format string, r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
+	if format == "" && strings.HasSuffix(name, ".tsv") {
+		format = "tsv"
 	}
-	return ReadInputsAs(JSONL, r, name, t)
-}
-
-// ReadInputsAs is ReadInputs for input whose name does not tell its format, JSONL or TSV.
-func ReadInputsAs(format string, r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
 	if name == "-" {
 		name = "standard input"
 	}
-	if format == TSV {
+	switch format {
+	case "tsv":
 		return readInputTSV(r, name, t)
+	case "", "jsonl":
+		return readInputJSONL(r, name, t)
 	}
-	return readInputJSONL(r, name, t)
+	return func(yield func(Input, error) bool) {
+		yield(Input{}, fmt.Errorf("%s: unknown format %q; want jsonl or tsv", name, format))
+	}
 }
 
 func readInputTSV(r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
 	return func(yield func(Input, error) bool) {
 		if t == nil {
 			yield(Input{}, fmt.Errorf("%s: the columns of a TSV depend on the task; give --task, or JSONL", name))
+			return
+		}
+		if err := t.checkColumns(); err != nil {
+			yield(Input{}, fmt.Errorf("%s: %w", name, err))
 			return
 		}
 		rows, err := newTSVReader(r, name, *t, false)
@@ -106,15 +106,15 @@ func readInputJSONL(r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
 }
 
 func parseInput(line string, t *Task) (Input, error) {
-	fields, err := parseObject(line)
+	fields, err := jsonfile.Fields([]byte(line))
 	if err != nil {
 		return Input{}, err
 	}
-	if err := fields.onlyKnown(inputFields); err != nil {
+	if err := fields.OnlyKnown(inputFields); err != nil {
 		return Input{}, err
 	}
-	_, hasText := fields.get("text")
-	ids, hasIDs := fields.get("input_ids")
+	_, hasText := fields.Get("text")
+	ids, hasIDs := fields.Get("input_ids")
 	switch {
 	case hasText && hasIDs:
 		return Input{}, errors.New(`both "text" and "input_ids"; want one of them`)
@@ -127,26 +127,26 @@ func parseInput(line string, t *Task) (Input, error) {
 	}
 }
 
-func parseTexts(fields object, t *Task) (Example, error) {
+func parseTexts(fields jsonfile.Object, t *Task) (Example, error) {
 	e := Example{Label: math.NaN()}
 	for _, f := range fields {
 		var err error
-		switch f.name {
+		switch f.Name {
 		case "text":
-			e.Text, err = jsonText(f.name, f.value)
+			e.Text, err = jsonText(f.Name, f.Value)
 		case "pair":
-			if string(f.value) != "null" { // as data frames write a missing one
+			if string(f.Value) != "null" { // as data frames write a missing one
 				e.HasPair = true
-				e.Pair, err = jsonText(f.name, f.value)
+				e.Pair, err = jsonText(f.Name, f.Value)
 			}
 		default:
-			err = fmt.Errorf(`field %q goes with "input_ids"`, f.name)
+			err = fmt.Errorf(`field %q goes with "input_ids"`, f.Name)
 		}
 		if err != nil {
 			return Example{}, err
 		}
 	}
-	if _, ok := fields.get("text"); !ok {
+	if _, ok := fields.Get("text"); !ok {
 		return Example{}, errors.New(`neither "text" nor "input_ids"`)
 	}
 	switch {
@@ -158,8 +158,8 @@ func parseTexts(fields object, t *Task) (Example, error) {
 	return e, nil
 }
 
-func parseEncoded(ids json.RawMessage, fields object) (Encoded, error) {
-	if _, ok := fields.get("pair"); ok {
+func parseEncoded(ids json.RawMessage, fields jsonfile.Object) (Encoded, error) {
+	if _, ok := fields.Get("pair"); ok {
 		return Encoded{}, errors.New(`field "pair" goes with "text"`)
 	}
 	var e Encoded
@@ -167,7 +167,7 @@ func parseEncoded(ids json.RawMessage, fields object) (Encoded, error) {
 	if e.IDs, err = jsonInts("input_ids", ids, math.MaxInt32); err != nil {
 		return Encoded{}, err
 	}
-	if value, ok := fields.get("token_type_ids"); ok && string(value) != "null" {
+	if value, ok := fields.Get("token_type_ids"); ok && string(value) != "null" {
 		if e.Types, err = jsonInts("token_type_ids", value, math.MaxInt32); err != nil {
 			return Encoded{}, err
 		}
@@ -179,9 +179,9 @@ func parseEncoded(ids json.RawMessage, fields object) (Encoded, error) {
 }
 
 // unpadded cuts off the padding that an attention mask shows.
-func (e Encoded) unpadded(fields object) (Encoded, error) {
+func (e Encoded) unpadded(fields jsonfile.Object) (Encoded, error) {
 	n := len(e.IDs)
-	if value, ok := fields.get("attention_mask"); ok && string(value) != "null" {
+	if value, ok := fields.Get("attention_mask"); ok && string(value) != "null" {
 		mask, err := jsonInts("attention_mask", value, 1)
 		if err != nil {
 			return Encoded{}, err

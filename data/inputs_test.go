@@ -13,7 +13,7 @@ import (
 func inputs(t *testing.T, content, name string, task *Task) ([]Input, error) {
 	t.Helper()
 	var all []Input
-	for in, err := range ReadInputs(strings.NewReader(content), name, task) {
+	for in, err := range ReadInputs("", strings.NewReader(content), name, task) {
 		if err != nil {
 			return all, err
 		}
@@ -98,7 +98,7 @@ func TestInputFaults(t *testing.T) {
 		{`{"input_ids": [1, 2], "attention_mask": [1, 2]}`, nil, `attention_mask[1] is 2; want 0 to 1`},
 		{`{"text": "a"}`, &rte, `rte takes two texts; "pair" is missing`},
 		{`{"text": "a", "pair": "b"}`, &sst2, `sst2 takes one text; "pair" is too many`},
-		{`{"text": "a", "text": "b"}`, nil, `field "text" occurs twice`},
+		{`{"text": "a", "text": "b"}`, nil, `field "text" is given twice`},
 		{`not json`, nil, `in.jsonl:2: column 1: `},
 	} {
 		first := `{"input_ids": [5]}`
@@ -115,7 +115,7 @@ func TestInputFaults(t *testing.T) {
 
 func TestInputStops(t *testing.T) {
 	n := 0
-	for range ReadInputs(strings.NewReader(strings.Repeat(`{"text":"a"}`+"\n", 100)), "-", nil) {
+	for range ReadInputs("", strings.NewReader(strings.Repeat(`{"text":"a"}`+"\n", 100)), "-", nil) {
 		if n++; n == 3 {
 			break
 		}
@@ -123,7 +123,7 @@ func TestInputStops(t *testing.T) {
 	if n != 3 {
 		t.Errorf("%d rows after a break", n)
 	}
-	for _, err := range ReadInputs(iotest.ErrReader(io.ErrClosedPipe), "-", nil) {
+	for _, err := range ReadInputs("", iotest.ErrReader(io.ErrClosedPipe), "-", nil) {
 		wantError(t, err, "standard input:1: io: read/write on closed pipe")
 	}
 }
@@ -136,7 +136,7 @@ func TestInputsInConstantMemory(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	n, most := 0, uint64(0)
-	for _, err := range ReadInputs(io.LimitReader(repeating(line), int64(rows*len(line))), "-", nil) {
+	for _, err := range ReadInputs("", io.LimitReader(repeating(line), int64(rows*len(line))), "-", nil) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func FuzzInputs(f *testing.F) {
 		rte := lookup(t, "rte")
 		for _, task := range []*Task{nil, &rte} {
 			line := 0
-			for in, err := range ReadInputs(strings.NewReader(content), name, task) {
+			for in, err := range ReadInputs("", strings.NewReader(content), name, task) {
 				if err != nil {
 					if line < 0 {
 						t.Fatal("rows after an error")

@@ -4,26 +4,28 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
+	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/internal/readfile"
 )
 
 // The rules by which a manifest's rows were chosen.
 const (
-	RuleAll                = "all" // every example; no indices
-	RuleWithReplacement    = "with-replacement"
-	RuleWithoutReplacement = "without-replacement"
-	RulePerClass           = "per-class"          // LM-BFF's training half
-	RulePerClassHeld       = "per-class-held-out" // LM-BFF's development half
-	RuleList               = "list"               // chosen by someone else, such as a draw of another program
+	ruleAll                = "all" // every example; no indices
+	ruleWithReplacement    = "with-replacement"
+	ruleWithoutReplacement = "without-replacement"
+	rulePerClass           = "per-class"          // LM-BFF's training half
+	rulePerClassHeld       = "per-class-held-out" // LM-BFF's development half
+	ruleList               = "list"               // chosen by someone else, such as a draw of another program
 )
 
-var rules = []string{RuleAll, RuleWithReplacement, RuleWithoutReplacement, RulePerClass, RulePerClassHeld, RuleList}
+var rules = []string{ruleAll, ruleWithReplacement, ruleWithoutReplacement, rulePerClass, rulePerClassHeld, ruleList}
 
 const manifestVersion = 1
 
@@ -33,7 +35,7 @@ type Manifest struct {
 	Version int    `json:"version"`
 	Task    string `json:"task"`
 	Split   string `json:"split"`
-	File    string `json:"file"`   // within the data directory
+	File    string `json:"file"`   // within the data directory, or memory:SPLIT
 	SHA256  string `json:"sha256"` // of the file
 	Rows    int    `json:"rows"`   // data rows of the file
 	Rule    string `json:"rule"`
@@ -42,10 +44,10 @@ type Manifest struct {
 	Indices []int  `json:"indices,omitempty"` // their rows, from 0, the header not counted; repeats happen
 }
 
-// manifestFields are the names above: encoding/json alone would take them in any case.
+// manifestFields are the names above. encoding/json would also accept them in upper case.
 var manifestFields = []string{"version", "task", "split", "file", "sha256", "rows", "rule", "seed", "n", "indices"}
 
-// maxManifest is how many bytes a manifest may have: beyond that of every row of GLUE's largest file.
+// maxManifest is how many bytes a manifest may have. One that lists all rows of GLUE's largest file has fewer.
 const maxManifest = 64 << 20
 
 // ReadManifest reads a manifest file and checks all that can be checked without the data.
@@ -54,24 +56,24 @@ func ReadManifest(path string) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
-	m, err := ParseManifest(content)
+	m, err := parseManifest(content)
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", path, err)
 	}
 	return m, nil
 }
 
-// ParseManifest is ReadManifest from a file's content. Unknown, repeated and missing fields are errors.
-func ParseManifest(content []byte) (*Manifest, error) {
-	fields, err := parseObject(string(content))
+// parseManifest is ReadManifest from a file's content. Unknown, repeated and missing fields are errors.
+func parseManifest(content []byte) (*Manifest, error) {
+	fields, err := jsonfile.Fields(content)
 	if err != nil {
 		return nil, err
 	}
-	if err := fields.onlyKnown(manifestFields); err != nil {
+	if err := fields.OnlyKnown(manifestFields); err != nil {
 		return nil, err
 	}
 	for _, name := range manifestFields {
-		value, ok := fields.get(name)
+		value, ok := fields.Get(name)
 		if ok && (string(value) == "null" || bytes.Contains(value, []byte("null")) && name == "indices") {
 			return nil, fmt.Errorf("field %q: null is no value", name)
 		}
@@ -87,17 +89,15 @@ func ParseManifest(content []byte) (*Manifest, error) {
 }
 
 func (m *Manifest) check() error {
-	task, err := LookupTask(m.Task)
-	if err != nil {
-		return err
-	}
-	if err := task.checkSplit(m.Split); err != nil {
+	if err := checkSplitName(m.Split); err != nil {
 		return err
 	}
 	sum, err := hex.DecodeString(m.SHA256)
 	switch {
 	case m.Version != manifestVersion:
 		return fmt.Errorf("version %d; this program knows version %d", m.Version, manifestVersion)
+	case m.Task == "":
+		return errors.New("task is empty; want the name of the task that the rows are of")
 	case err != nil || len(sum) != 32 || m.SHA256 != strings.ToLower(m.SHA256):
 		return fmt.Errorf("sha256 %.70q; want 64 hexadecimal digits, lower case", m.SHA256)
 	case m.Rows < 1:
@@ -106,11 +106,11 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("unknown rule %.40q; nearest: %s", m.Rule, nearest.Of(m.Rule, rules))
 	case m.N < 1:
 		return fmt.Errorf("n %d; want at least 1", m.N)
-	case m.Rule == RuleAll && m.Indices != nil:
+	case m.Rule == ruleAll && m.Indices != nil:
 		return fmt.Errorf("rule %q goes without indices", m.Rule)
-	case m.Rule == RuleAll && m.N > m.Rows:
+	case m.Rule == ruleAll && m.N > m.Rows:
 		return fmt.Errorf("n %d of %d rows", m.N, m.Rows)
-	case m.Rule != RuleAll && len(m.Indices) != m.N:
+	case m.Rule != ruleAll && len(m.Indices) != m.N:
 		return fmt.Errorf("%d indices; n is %d", len(m.Indices), m.N)
 	}
 	for i, row := range m.Indices {
@@ -130,8 +130,8 @@ func (m *Manifest) Encode(w io.Writer) error {
 }
 
 // Replay returns the examples of s that the manifest names, in its order. It is an error if s is of
-// another task or was read from a file of other content, or if one of the rows is not among the
-// examples, having been filtered out.
+// another task or of other content (Source.SHA256), or if one of the rows is not among its examples because it was
+// filtered out.
 func (m *Manifest) Replay(s *Split) (*Split, error) {
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("replay manifest: %w", err)
@@ -144,10 +144,10 @@ func (m *Manifest) Replay(s *Split) (*Split, error) {
 			s.Source.File, s.Source.SHA256, m.File, m.SHA256)
 	case m.Rows != s.Source.Rows:
 		return nil, fmt.Errorf("replay manifest: %s has %d rows, the manifest says %d", s.Source.File, s.Source.Rows, m.Rows)
-	case m.Rule == RuleAll && m.N != len(s.Examples):
+	case m.Rule == ruleAll && m.N != len(s.Examples):
 		return nil, fmt.Errorf("replay manifest: %d examples are left, the manifest says %d; are tokenizer, --max-length and --overlong the same?",
 			len(s.Examples), m.N)
-	case m.Rule == RuleAll:
+	case m.Rule == ruleAll:
 		return s, nil
 	}
 	at := make(map[int]int, len(s.Examples))

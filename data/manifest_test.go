@@ -38,13 +38,13 @@ func manifestText(name, value string) string {
 }
 
 func TestManifestFaults(t *testing.T) {
-	if _, err := ParseManifest([]byte(manifestText("", ""))); err != nil {
+	if _, err := parseManifest([]byte(manifestText("", ""))); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ field, value, want string }{
 		{"version", "2", "version 2; this program knows version 1"},
 		{"version", "", `no field "version"`},
-		{"task", `"rtf"`, `unknown task "rtf"; nearest: rte`},
+		{"task", `""`, "task is empty; want the name of the task that the rows are of"},
 		{"split", `"dev"`, `unknown split "dev"`},
 		{"file", `7`, "file"},
 		{"sha256", `"abc"`, `sha256 "abc"; want 64 hexadecimal digits`},
@@ -64,9 +64,9 @@ func TestManifestFaults(t *testing.T) {
 		{"indices", "", "0 indices; n is 2"},
 		{"indices", "[1,2], \"shots\": 2", `unknown field "shots"; nearest: `},
 		{"indices", "[1,2], \"Rows\": 2", `unknown field "Rows"; nearest: rows`},
-		{"indices", "[1,2], \"rows\": 9", `field "rows" occurs twice`},
+		{"indices", "[1,2], \"rows\": 9", `field "rows" is given twice`},
 	} {
-		_, err := ParseManifest([]byte(manifestText(c.field, c.value)))
+		_, err := parseManifest([]byte(manifestText(c.field, c.value)))
 		if err == nil {
 			t.Errorf("%s %s: no error", c.field, c.value)
 			continue
@@ -78,14 +78,14 @@ func TestManifestFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := ReadManifest(path)
-	wantError(t, err, "manifest "+path+": column 3: ")
+	wantError(t, err, "manifest "+path+": text after the JSON object")
 	_, err = ReadManifest(path + "x")
 	wantError(t, err, "manifest: ", "no such file")
 }
 
 func TestReplayChecksTheFile(t *testing.T) {
 	whole := numbered(t, 10)
-	_, m, err := Sample(whole, DrawOptions{Shots: 3})
+	_, m, err := whole.Sample(DrawOptions{Shots: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestReplayChecksTheFile(t *testing.T) {
 func TestReplayAList(t *testing.T) {
 	whole := numbered(t, 10)
 	file := fmt.Sprintf(`{"version":1,"task":"sst2","split":"train","file":"elsewhere.tsv","sha256":%q,"rows":10,"rule":"list","seed":0,"n":3,"indices":[7,7,0]}`, whole.Source.SHA256)
-	m, err := ParseManifest([]byte(file))
+	m, err := parseManifest([]byte(file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func FuzzManifest(f *testing.F) {
 	f.Add([]byte(manifestText("", "")))
 	f.Add([]byte(`{"version":1,"task":"stsb","split":"train","file":"","sha256":"` + sum64 + `","rows":1,"rule":"all","seed":18446744073709551615,"n":1}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		m, err := ParseManifest(content)
+		m, err := parseManifest(content)
 		if err != nil {
 			return
 		}
@@ -132,7 +132,7 @@ func FuzzManifest(f *testing.F) {
 		if err := m.Encode(&first); err != nil {
 			t.Fatal(err)
 		}
-		again, err := ParseManifest(first.Bytes())
+		again, err := parseManifest(first.Bytes())
 		if err != nil {
 			t.Fatalf("%s: %v", first.Bytes(), err)
 		}

@@ -22,12 +22,12 @@ const maxParquetText = 1 << 30
 type parquetReader struct {
 	split   *Split
 	columns []int // number of each text column, then of the label: -1 where it is absent
-	limit   int   // rows that the file can hold in good faith
+	limit   int   // more rows than this cannot be in a file of this size
 	text    int   // bytes of text read
 }
 
 // readParquet reads the columns it needs from every row group. The library trusts the file's numbers
-// and panics on some that lie: here is the border where that becomes an error.
+// and panics if some are wrong: this function makes errors of such panics.
 func (s *Split) readParquet(content []byte, name string) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -37,7 +37,7 @@ func (s *Split) readParquet(content []byte, name string) (err error) {
 	if err := checkFooter(content); err != nil {
 		return fmt.Errorf("%s: not a parquet file: %w", name, err)
 	}
-	// The indices and filters of a file are of no use to a reader of everything.
+	// All rows are read, so the file's indices and filters are not needed.
 	file, err := parquet.OpenFile(bytes.NewReader(content), int64(len(content)), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return fmt.Errorf("%s: not a parquet file: %w", name, err)
@@ -54,8 +54,8 @@ func (s *Split) readParquet(content []byte, name string) (err error) {
 	return nil
 }
 
-// checkFooter compares the length of the file's metadata, its last number, with the file: the library
-// allocates up to 4 GiB on that number's word.
+// checkFooter compares the length of the file's metadata, its last number, with the size of the file:
+// the library allocates as much as that number says, up to 4 GiB.
 func checkFooter(content []byte) error {
 	const magic, tail = 4, 8 // "PAR1" in front; length and "PAR1" behind
 	if len(content) < magic+tail {

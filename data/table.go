@@ -7,10 +7,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"strings"
 
-	"github.com/deeplora/deeplora/internal/nearest"
+	"github.com/deeplora/deeplora/internal/jsonfile"
 )
 
 // This file reads tables whose columns have Hugging Face's names: those of Task.Columns, and "label".
@@ -38,21 +37,25 @@ func (s *Split) readJSONL(content []byte, name string) error {
 }
 
 func (s *Split) jsonExample(line string) (Example, error) {
-	fields, err := parseObject(line)
+	fields, err := jsonfile.Fields([]byte(line))
 	if err != nil {
 		return Example{}, err
 	}
 	texts := make([]string, len(s.Task.Columns))
 	for i, column := range s.Task.Columns {
-		value, ok := fields.get(column)
+		value, ok := fields.Get(column)
 		if !ok {
-			return Example{}, s.Task.noColumn("field", column, fields.names())
+			var names []string
+			for _, f := range fields {
+				names = append(names, f.Name)
+			}
+			return Example{}, s.Task.noColumn("field", column, names)
 		}
 		if texts[i], err = jsonText(column, value); err != nil {
 			return Example{}, err
 		}
 	}
-	value, _ := fields.get("label")
+	value, _ := fields.Get("label")
 	label, err := s.jsonLabel(value)
 	if err != nil {
 		return Example{}, err
@@ -88,7 +91,7 @@ func (s *Split) jsonLabel(value json.RawMessage) (float64, error) {
 	}
 }
 
-// label checks a numeric label. Test splits have -1 for "not told".
+// label checks a numeric label. In test splits -1 stands for an unknown label.
 func (s *Split) label(v float64) (float64, error) {
 	if s.Name == Test && v == -1 {
 		return math.NaN(), nil
@@ -101,82 +104,6 @@ func (s *Split) noLabel(what string) (float64, error) {
 		return math.NaN(), nil
 	}
 	return 0, fmt.Errorf("%s; only a test split may lack labels", what)
-}
-
-// object is a JSON object as it stands in the text: fields in order, each once.
-type object []jsonField
-
-type jsonField struct {
-	name  string
-	value json.RawMessage
-}
-
-func (o object) get(name string) (json.RawMessage, bool) {
-	for _, f := range o {
-		if f.name == name {
-			return f.value, true
-		}
-	}
-	return nil, false
-}
-
-func (o object) names() []string {
-	names := make([]string, len(o))
-	for i, f := range o {
-		names[i] = f.name
-	}
-	return names
-}
-
-// onlyKnown refuses fields that are not among the known ones.
-func (o object) onlyKnown(known []string) error {
-	for _, f := range o {
-		if !slices.Contains(known, f.name) {
-			return fmt.Errorf("unknown field %.60q; nearest: %s (known: %s)", f.name, nearest.Of(f.name, known), strings.Join(known, " "))
-		}
-	}
-	return nil
-}
-
-// parseObject reads one JSON object. encoding/json alone keeps the last of two equal names and takes
-// names in any case; both would hide a mistake.
-func parseObject(text string) (object, error) {
-	d := json.NewDecoder(strings.NewReader(text))
-	if open, err := d.Token(); err != nil || open != json.Delim('{') {
-		return nil, jsonFault(d, err, "want a JSON object, {…}")
-	}
-	var o object
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return nil, jsonFault(d, err, "")
-		}
-		f := jsonField{name: name.(string)} // a decoder inside an object gives names as strings
-		if err := d.Decode(&f.value); err != nil {
-			return nil, jsonFault(d, err, "")
-		}
-		if _, twice := o.get(f.name); twice {
-			return nil, fmt.Errorf("field %.60q occurs twice", f.name)
-		}
-		o = append(o, f)
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, jsonFault(d, err, "")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, jsonFault(d, nil, "text after the object")
-	}
-	return o, nil
-}
-
-func jsonFault(d *json.Decoder, err error, want string) error {
-	switch {
-	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		want = "the JSON ends too early"
-	case err != nil:
-		want = err.Error()
-	}
-	return fmt.Errorf("column %d: %s", d.InputOffset()+1, want)
 }
 
 func jsonText(name string, value json.RawMessage) (string, error) {

@@ -1,6 +1,8 @@
 package data
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -17,52 +19,48 @@ const (
 	Test       = "test"
 )
 
-// The metrics a task may name; package train has a function for each.
+// Metrics that the table and the defaults name; package train has a function for each.
 const (
-	Accuracy = "accuracy"
-	F1       = "f1"
-	Matthews = "matthews_correlation"
-	Pearson  = "pearson"
-	Spearman = "spearman"
+	accuracy = "accuracy"
+	f1       = "f1"
+	matthews = "matthews_correlation"
+	pearson  = "pearson"
+	spearman = "spearman"
 )
 
-// The range of a regression's scores (STS-B), both ends included.
-const (
-	MinScore = 0.0
-	MaxScore = 5.0
-)
-
-// Task is one row of the table: all that this project knows of a GLUE task. Values come from
-// LookupTask or Tasks and are shared: treat the slices as constants.
+// Task says what is learned. LookupTask and Tasks give those of GLUE; their slices are shared, so treat them as
+// constants. A task of your own needs a name and, unless it is a regression, class names:
+//
+//	data.Task{Name: "reviews", Labels: []string{"bad", "good"}}
+//
+// NewSplit and Load complete it as WithDefaults does.
 type Task struct {
-	Name       string   // the Hugging Face configuration, and the name on the command line: "stsb"
-	Folder     string   // the folder in GLUE's own archive: "STS-B"
-	Columns    []string // text columns in Hugging Face's parquet and JSONL: one, or two for a pair
-	Labels     []string // class names, a class's id being its index (Hugging Face's order); nil for a regression
-	Metrics    []string // GLUE's metrics, in the order they are reported
-	Primary    string   // the metric that picks the best checkpoint and compares methods
-	Submission string   // the file's name in a GLUE submission: "STS-B.tsv"
-	TestRows   int      // examples of GLUE's own test split: a submission answers all of them
+	Name    string   // on the command line and in files of runs; of GLUE's, the Hugging Face configuration: "stsb"
+	Columns []string // names of the text columns in parquet, JSONL and TSV: one, or two for a pair
+	Labels  []string // class names, a class's id being its index; nil for a regression, whose labels are scores
+	Metrics []string // in the order they are reported
+	Primary string   // the metric that picks the best checkpoint and compares methods
 
-	numbered bool   // a submission has class ids, not names
-	config   string // the folder in the hub's parquet files, where it differs from Name
-	tsv      layout
+	files files
 }
 
-// layout is what the official TSVs of a task look like. A split's file is found by its stem, its
-// columns by the header.
-type layout struct {
-	text  []string            // header names of the text columns
-	label string              // header name of the label, absent from test files
-	bare  []string            // the columns of a file without a header (CoLA's train and dev)
-	stems map[string][]string // file names by split, without extension, where they are not the usual ones
-	short bool                // rows with too few fields are skipped and counted (QQP has about two dozen)
-	long  bool                // fields beyond the header are ignored (QQP, MRPC)
+// files is how GLUE publishes a task. The zero value stands for a task of your own: usual names, any score.
+type files struct {
+	folder string              // in GLUE's archive: "STS-B"; empty: the task's name
+	hub    string              // in the hub's repository; empty: the task's name
+	text   []string            // TSV headers of the text columns; nil: Task.Columns
+	label  string              // TSV header of the label; empty: "label"
+	bare   []string            // the columns of a file without a header (CoLA's train and dev)
+	stems  map[string][]string // file names by split, without extension; nil: usualStems
+	short  bool                // rows with too few fields are skipped and counted (QQP has about two dozen)
+	long   bool                // fields beyond the header are ignored (QQP, MRPC)
+	most   float64             // scores go from 0 to this, both included; 0: any finite score
 }
 
 var (
 	sentence     = []string{"sentence"}
 	sentencePair = []string{"sentence1", "sentence2"}
+	premise      = []string{"premise", "hypothesis"}
 	entailments  = []string{"entailment", "neutral", "contradiction"}
 	usualStems   = map[string][]string{Train: {"train"}, Validation: {"dev", "validation"}, Test: {"test"}}
 )
@@ -70,66 +68,66 @@ var (
 // tasks is GLUE: a new task is one row here.
 var tasks = []Task{
 	{
-		Name: "cola", Folder: "CoLA", Columns: sentence, Labels: []string{"unacceptable", "acceptable"},
-		Metrics: []string{Matthews}, Primary: Matthews, Submission: "CoLA.tsv", TestRows: 1063, numbered: true,
-		tsv: layout{text: sentence, label: "label", bare: []string{"source", "label", "mark", "sentence"}},
+		Name: "cola", Columns: sentence, Labels: []string{"unacceptable", "acceptable"},
+		Metrics: []string{matthews}, Primary: matthews,
+		files: files{folder: "CoLA", bare: []string{"source", "label", "mark", "sentence"}},
 	},
 	{
-		Name: "sst2", Folder: "SST-2", Columns: sentence, Labels: []string{"negative", "positive"},
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "SST-2.tsv", TestRows: 1821, numbered: true,
-		tsv: layout{text: sentence, label: "label"},
+		Name: "sst2", Columns: sentence, Labels: []string{"negative", "positive"},
+		Metrics: []string{accuracy}, Primary: accuracy,
+		files: files{folder: "SST-2"},
 	},
 	{
-		Name: "mrpc", Folder: "MRPC", Columns: sentencePair, Labels: []string{"not_equivalent", "equivalent"},
-		Metrics: []string{Accuracy, F1}, Primary: Accuracy, Submission: "MRPC.tsv", TestRows: 1725, numbered: true,
-		tsv: layout{text: []string{"#1 String", "#2 String"}, label: "Quality", long: true},
+		Name: "mrpc", Columns: sentencePair, Labels: []string{"not_equivalent", "equivalent"},
+		Metrics: []string{accuracy, f1}, Primary: accuracy,
+		files: files{folder: "MRPC", text: []string{"#1 String", "#2 String"}, label: "Quality", long: true},
 	},
 	{
-		Name: "stsb", Folder: "STS-B", Columns: sentencePair,
-		Metrics: []string{Pearson, Spearman}, Primary: Pearson, Submission: "STS-B.tsv", TestRows: 1379,
-		tsv: layout{text: sentencePair, label: "score"},
+		Name: "stsb", Columns: sentencePair,
+		Metrics: []string{pearson, spearman}, Primary: pearson,
+		files: files{folder: "STS-B", label: "score", most: 5},
 	},
 	{
-		Name: "qqp", Folder: "QQP", Columns: []string{"question1", "question2"}, Labels: []string{"not_duplicate", "duplicate"},
-		Metrics: []string{Accuracy, F1}, Primary: Accuracy, Submission: "QQP.tsv", TestRows: 390965, numbered: true,
-		tsv: layout{text: []string{"question1", "question2"}, label: "is_duplicate", short: true, long: true},
+		Name: "qqp", Columns: []string{"question1", "question2"}, Labels: []string{"not_duplicate", "duplicate"},
+		Metrics: []string{accuracy, f1}, Primary: accuracy,
+		files: files{folder: "QQP", label: "is_duplicate", short: true, long: true},
 	},
 	{
-		Name: "mnli", Folder: "MNLI", Columns: []string{"premise", "hypothesis"}, Labels: entailments,
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "MNLI-m.tsv", TestRows: 9796,
-		tsv: layout{text: sentencePair, label: "gold_label", stems: map[string][]string{
+		Name: "mnli", Columns: premise, Labels: entailments,
+		Metrics: []string{accuracy}, Primary: accuracy,
+		files: files{folder: "MNLI", text: sentencePair, label: "gold_label", stems: map[string][]string{
 			Train: {"train"}, Validation: {"dev_matched", "validation_matched", "dev", "validation"}, Test: {"test_matched", "test"},
 		}},
 	},
 	{
-		Name: "mnli-mm", Folder: "MNLI", Columns: []string{"premise", "hypothesis"}, Labels: entailments,
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "MNLI-mm.tsv", TestRows: 9847, config: "mnli",
+		Name: "mnli-mm", Columns: premise, Labels: entailments,
+		Metrics: []string{accuracy}, Primary: accuracy,
 		// A plain validation.tsv is the matched half: here only the full names will do.
-		tsv: layout{text: sentencePair, label: "gold_label", stems: map[string][]string{
+		files: files{folder: "MNLI", hub: "mnli", text: sentencePair, label: "gold_label", stems: map[string][]string{
 			Train: {"train"}, Validation: {"dev_mismatched", "validation_mismatched"}, Test: {"test_mismatched"},
 		}},
 	},
 	{
-		Name: "qnli", Folder: "QNLI", Columns: []string{"question", "sentence"}, Labels: []string{"entailment", "not_entailment"},
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "QNLI.tsv", TestRows: 5463,
-		tsv: layout{text: []string{"question", "sentence"}, label: "label"},
+		Name: "qnli", Columns: []string{"question", "sentence"}, Labels: []string{"entailment", "not_entailment"},
+		Metrics: []string{accuracy}, Primary: accuracy,
+		files: files{folder: "QNLI"},
 	},
 	{
-		Name: "rte", Folder: "RTE", Columns: sentencePair, Labels: []string{"entailment", "not_entailment"},
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "RTE.tsv", TestRows: 3000,
-		tsv: layout{text: sentencePair, label: "label"},
+		Name: "rte", Columns: sentencePair, Labels: []string{"entailment", "not_entailment"},
+		Metrics: []string{accuracy}, Primary: accuracy,
+		files: files{folder: "RTE"},
 	},
 	{
 		// The reverse of RTE's order: 1 is entailment.
-		Name: "wnli", Folder: "WNLI", Columns: sentencePair, Labels: []string{"not_entailment", "entailment"},
-		Metrics: []string{Accuracy}, Primary: Accuracy, Submission: "WNLI.tsv", TestRows: 146, numbered: true,
-		tsv: layout{text: sentencePair, label: "label"},
+		Name: "wnli", Columns: sentencePair, Labels: []string{"not_entailment", "entailment"},
+		Metrics: []string{accuracy}, Primary: accuracy,
+		files: files{folder: "WNLI"},
 	},
 	{
 		// The diagnostic set has no training data: models trained on mnli answer it.
-		Name: "ax", Folder: "diagnostic", Columns: []string{"premise", "hypothesis"}, Labels: entailments,
-		Metrics: []string{Matthews}, Primary: Matthews, Submission: "AX.tsv", TestRows: 1104,
-		tsv: layout{text: sentencePair, label: "label", stems: map[string][]string{Test: {"diagnostic", "test"}}},
+		Name: "ax", Columns: premise, Labels: entailments,
+		Metrics: []string{matthews}, Primary: matthews,
+		files: files{folder: "diagnostic", text: sentencePair, stems: map[string][]string{Test: {"diagnostic", "test"}}},
 	},
 }
 
@@ -148,7 +146,38 @@ func LookupTask(name string) (Task, error) {
 	return Task{}, fmt.Errorf("unknown task %q; nearest: %s (known: %s)", name, nearest.Of(name, names), strings.Join(names, " "))
 }
 
-// Regression reports whether labels are scores (STS-B) and not classes.
+// WithDefaults completes a task: without Metrics, classes are measured by accuracy, scores by pearson and spearman,
+// and without Primary the first metric decides. It is an error if the task has no name, fewer than two classes or
+// one twice, more than two text columns, or a Primary that is not among its metrics.
+func (t Task) WithDefaults() (Task, error) {
+	if len(t.Metrics) == 0 {
+		t.Metrics = []string{accuracy}
+		if t.Regression() {
+			t.Metrics = []string{pearson, spearman}
+		}
+	}
+	if t.Primary == "" {
+		t.Primary = t.Metrics[0]
+	}
+	switch {
+	case t.Name == "":
+		return t, errors.New("a task has no name; set Task.Name")
+	case t.Labels != nil && len(t.Labels) < 2:
+		return t, fmt.Errorf("task %s has %d classes; want two or more, or Labels nil for a regression", t.Name, len(t.Labels))
+	case len(t.Columns) > 2:
+		return t, fmt.Errorf("task %s has %d text columns; want one, or two for a pair", t.Name, len(t.Columns))
+	case !slices.Contains(t.Metrics, t.Primary):
+		return t, fmt.Errorf("task %s: primary metric %q is not one of its metrics, %s", t.Name, t.Primary, strings.Join(t.Metrics, ", "))
+	}
+	for i, label := range t.Labels {
+		if label == "" || slices.Contains(t.Labels[:i], label) {
+			return t, fmt.Errorf("task %s: class %d is called %q; want a name of its own for each", t.Name, i, label)
+		}
+	}
+	return t, nil
+}
+
+// Regression reports whether labels are scores, as STS-B's, and not classes.
 func (t Task) Regression() bool { return t.Labels == nil }
 
 // NumLabels is the width of the classifier's output: the number of classes, or 1 for a regression.
@@ -163,30 +192,46 @@ func (t Task) Splits() []string {
 }
 
 func (t Task) stems(split string) []string {
-	if t.tsv.stems != nil {
-		return t.tsv.stems[split]
+	if t.files.stems != nil {
+		return t.files.stems[split]
 	}
 	return usualStems[split]
 }
 
-// hubFolder is the folder of the task's parquet files in the hub's repository.
-func (t Task) hubFolder() string {
-	if t.config != "" {
-		return t.config
+// folder and hubFolder are where GLUE's archive and the hub's repository have the task's files.
+func (t Task) folder() string    { return cmp.Or(t.files.folder, t.Name) }
+func (t Task) hubFolder() string { return cmp.Or(t.files.hub, t.Name) }
+
+// textHeaders and labelHeader are the columns of the official TSVs.
+func (t Task) textHeaders() []string {
+	if t.files.text != nil {
+		return t.files.text
 	}
-	return t.Name
+	return t.Columns
+}
+
+func (t Task) labelHeader() string { return cmp.Or(t.files.label, "label") }
+
+// checkColumns refuses a task whose texts cannot be found in a file.
+func (t Task) checkColumns() error {
+	if len(t.Columns) == 0 {
+		return fmt.Errorf("task %s names no text column; set Task.Columns", t.Name)
+	}
+	return nil
 }
 
 func (t Task) checkSplit(split string) error {
-	known := t.Splits()
-	switch {
-	case slices.Contains(known, split):
-		return nil
-	case slices.Contains([]string{Train, Validation, Test}, split):
+	if known := t.Splits(); !slices.Contains(known, split) && checkSplitName(split) == nil {
 		return fmt.Errorf("%s has no %s split, only %s; its models are trained on mnli", t.Name, split, strings.Join(known, ", "))
-	default:
+	}
+	return checkSplitName(split)
+}
+
+func checkSplitName(split string) error {
+	if known := []string{Train, Validation, Test}; !slices.Contains(known, split) {
 		return fmt.Errorf("unknown split %q; nearest: %s (known: %s)", split, nearest.Of(split, known), strings.Join(known, " "))
 	}
+	return nil
 }
 
 // parseLabel reads a label written as text: a score, a class name, or a class id.
@@ -195,7 +240,7 @@ func (t Task) parseLabel(text string) (float64, error) {
 		// ParseFloat also takes hexadecimal and names; a score is plain decimal.
 		score, err := strconv.ParseFloat(text, 64)
 		if err != nil || strings.Trim(text, "+-.0123456789eE") != "" {
-			return 0, fmt.Errorf("score %q is not a number; want %g to %g", text, MinScore, MaxScore)
+			return 0, fmt.Errorf("score %q is not a number; want %s", text, t.wantScore())
 		}
 		return t.numberLabel(score)
 	}
@@ -212,8 +257,8 @@ func (t Task) parseLabel(text string) (float64, error) {
 // numberLabel checks a label that came as a number: a score, or a class id.
 func (t Task) numberLabel(v float64) (float64, error) {
 	switch {
-	case t.Regression() && !(v >= MinScore && v <= MaxScore): // NaN is outside too
-		return 0, fmt.Errorf("score %v is out of range; want %g to %g", v, MinScore, MaxScore)
+	case t.Regression() && (math.IsNaN(v) || math.IsInf(v, 0) || t.files.most > 0 && (v < 0 || v > t.files.most)):
+		return 0, fmt.Errorf("score %v is out of range; want %s", v, t.wantScore())
 	case t.Regression():
 		return v, nil
 	case v != math.Trunc(v) || v < 0 || v >= float64(len(t.Labels)):
@@ -223,13 +268,20 @@ func (t Task) numberLabel(v float64) (float64, error) {
 	}
 }
 
+func (t Task) wantScore() string {
+	if t.files.most > 0 {
+		return fmt.Sprintf("0 to %g", t.files.most)
+	}
+	return "a finite number"
+}
+
 func (t Task) wantLabels() string {
 	return fmt.Sprintf("%s (or its id, 0 to %d)", strings.Join(t.Labels, ", "), len(t.Labels)-1)
 }
 
 // noColumn says that a file lacks a column or field (what), and which of those it has may be meant.
 func (t Task) noColumn(what, name string, have []string) error {
-	own := slices.Concat(t.Columns, t.tsv.text, []string{t.tsv.label, "label"})
+	own := slices.Concat(t.Columns, t.textHeaders(), []string{t.labelHeader(), "label"})
 	others := slices.DeleteFunc(slices.Clone(have), func(h string) bool { return slices.Contains(own, h) })
 	if len(others) == 0 {
 		return fmt.Errorf("no %s %q (is this a file of %s?)", what, name, t.Name)

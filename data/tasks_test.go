@@ -2,6 +2,7 @@ package data
 
 import (
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -35,26 +36,19 @@ func lookup(t testing.TB, name string) Task {
 }
 
 func TestTaskTable(t *testing.T) {
-	var names, submissions []string
 	for _, task := range Tasks() {
-		names, submissions = append(names, task.Name), append(submissions, task.Submission)
-		if !slices.Contains(task.Metrics, task.Primary) {
-			t.Errorf("%s: primary metric %q is not one of %q", task.Name, task.Primary, task.Metrics)
+		if complete, err := task.WithDefaults(); err != nil || !reflect.DeepEqual(complete, task) {
+			t.Errorf("%s: %+v, error %v", task.Name, complete, err)
 		}
-		if len(task.Columns) != len(task.tsv.text) || len(task.Columns) < 1 || len(task.Columns) > 2 {
-			t.Errorf("%s: columns %q, in TSVs %q", task.Name, task.Columns, task.tsv.text)
+		if len(task.Columns) != len(task.textHeaders()) || len(task.Columns) < 1 || task.files.folder == "" {
+			t.Errorf("%s: columns %q, in TSVs %q, folder %q", task.Name, task.Columns, task.textHeaders(), task.files.folder)
 		}
-		if got, want := task.NumLabels(), len(task.Labels); task.Regression() != (task.Name == "stsb") || !task.Regression() && got != want {
-			t.Errorf("%s: regression %v, %d labels", task.Name, task.Regression(), got)
+		if task.Regression() != (task.files.most > 0) {
+			t.Errorf("%s: labels %q, scores to %g", task.Name, task.Labels, task.files.most)
 		}
-	}
-	if want := strings.Fields("cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax"); !slices.Equal(names, want) {
-		t.Errorf("tasks %q", names)
-	}
-	slices.Sort(submissions)
-	want := strings.Fields("AX.tsv CoLA.tsv MNLI-m.tsv MNLI-mm.tsv MRPC.tsv QNLI.tsv QQP.tsv RTE.tsv SST-2.tsv STS-B.tsv WNLI.tsv")
-	if !slices.Equal(submissions, want) {
-		t.Errorf("submission files %q", submissions)
+		if found, err := LookupTask(task.Name); err != nil || !reflect.DeepEqual(found, task) {
+			t.Errorf("%s finds %+v, error %v", task.Name, found, err)
+		}
 	}
 	if l := lookup(t, "wnli").Labels; l[1] != "entailment" {
 		t.Errorf("WNLI's labels %q: their order is the reverse of RTE's", l)

@@ -15,23 +15,17 @@ type Tokenizer interface {
 	Token(id int32) string
 	// Special returns the ids of the special tokens.
 	Special() Special
+	// VocabSize returns one more than the largest id that Encode can give, to be compared with the rows of a
+	// model's word embedding.
+	VocabSize() int
 }
 
 // Special holds the ids of a vocabulary's special tokens. MASK is -1 where the vocabulary has none;
 // the others always exist.
 type Special struct{ CLS, SEP, PAD, UNK, MASK int32 }
 
-// VocabSize returns one more than the largest id tok can give, to be held against the rows of a model's
-// word embedding, or 0 if tok cannot tell. Tokenizers from OpenTokenizer always can.
-func VocabSize(tok Tokenizer) int {
-	if sized, ok := tok.(interface{ size() int }); ok {
-		return sized.size()
-	}
-	return 0
-}
-
 // EncodePair assembles a model's input as BERT was trained on it: [CLS] text [SEP], and with hasPair
-// pair [SEP] behind. Types are 0 up to and including the first [SEP], then 1. An empty pair is a pair.
+// then pair [SEP]. Types are 0 up to and including the first [SEP], then 1. An empty pair is a pair.
 //
 // Inputs longer than maxLength tokens, special ones included, are cut on the right, the longer text
 // first; 0 sets no limit. Cut is the number of tokens lost. Ids, types and cuts are those of the
@@ -54,20 +48,20 @@ func EncodePair(tok Tokenizer, text, pair string, hasPair bool, maxLength int) (
 			return Encoded{}, 0, fmt.Errorf("pair: %w", err)
 		}
 	}
-	enc, cut = Join(tok.Special(), a, b, hasPair, maxLength)
+	enc, cut = tok.Special().Join(a, b, hasPair, maxLength)
 	return enc, cut, nil
 }
 
-// Join is EncodePair of texts that are token ids already, without special tokens. maxLength must hold the
-// special tokens at least, or be 0.
-func Join(s Special, a, b []int32, hasPair bool, maxLength int) (enc Encoded, cut int) {
+// Join is EncodePair of texts that are token ids already, without special tokens. Of a maxLength that does not hold
+// the special tokens, these are all that is left.
+func (s Special) Join(a, b []int32, hasPair bool, maxLength int) (enc Encoded, cut int) {
 	whole := len(a) + len(b)
 	if maxLength != 0 {
 		specials := 2
 		if hasPair {
 			specials = 3
 		}
-		na, nb := longestFirst(len(a), len(b), maxLength-specials, hasPair)
+		na, nb := longestFirst(len(a), len(b), max(0, maxLength-specials), hasPair)
 		a, b = a[:na], b[:nb]
 	}
 	return assemble(s, a, b, hasPair), whole - len(a) - len(b)

@@ -12,7 +12,7 @@ func ExampleEncodePair() {
 		"vocab.txt":             {Data: []byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nplay\n##ing\nin\nthe\nrain\n.\n")},
 		"tokenizer_config.json": {Data: []byte(`{"do_lower_case": true}`)},
 	}
-	tok, err := data.OpenTokenizerFS(checkpoint, ".")
+	tok, err := data.OpenTokenizer(checkpoint, "")
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"github.com/deeplora/deeplora/internal/readfile"
 )
@@ -22,29 +21,15 @@ const (
 	maxTokenizerFile = 64 << 20
 )
 
-// OpenTokenizer reads the tokenizer of a BERT checkpoint in dir.
+// OpenTokenizer reads the tokenizer of a BERT checkpoint from its folder, such as os.DirFS(name). name is what errors
+// call the folder, "" where it has no name.
 //
 // tokenizer.json is authoritative; truncation and padding it asks for are ignored, since the caller
 // decides both. Without it, vocab.txt and tokenizer_config.json are read. Where several are there they
 // must agree on vocabulary and case. Anything the files ask for that this package does not do, another
 // type of tokenizer above all, is an error that names it.
-func OpenTokenizer(dir string) (Tokenizer, error) {
-	if _, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
-	}
-	return openTokenizer(folder{os.DirFS(dir), dir})
-}
-
-// OpenTokenizerFS is OpenTokenizer on the directory name of fsys, as for a model inside the program.
-func OpenTokenizerFS(fsys fs.FS, name string) (Tokenizer, error) {
-	sub, err := fs.Sub(fsys, name)
-	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
-	}
-	return openTokenizer(folder{sub, name})
-}
-
-func openTokenizer(in folder) (Tokenizer, error) {
+func OpenTokenizer(fsys fs.FS, name string) (Tokenizer, error) {
+	in := folder{fsys, name}
 	v, err := readVocabulary(in)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)

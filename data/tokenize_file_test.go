@@ -38,10 +38,9 @@ const smallVocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##a\n"
 func openFiles(files map[string]string) (Tokenizer, error) {
 	fsys := fstest.MapFS{}
 	for name, content := range files {
-		fsys["m/"+name] = &fstest.MapFile{Data: []byte(content)}
+		fsys[name] = &fstest.MapFile{Data: []byte(content)}
 	}
-	fsys["m/other"] = &fstest.MapFile{}
-	return OpenTokenizerFS(fsys, "m")
+	return OpenTokenizer(fsys, "m")
 }
 
 func TestOpenTokenizer(t *testing.T) {
@@ -181,28 +180,28 @@ func TestOpenTokenizerErrors(t *testing.T) {
 
 func TestOpenTokenizerOnDisk(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "model")
-	if _, err := OpenTokenizer(dir); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), dir) {
+	if _, err := OpenTokenizer(os.DirFS(dir), dir); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("no directory: %v", err)
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenTokenizer(dir); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), dir+" has no tokenizer") {
+	if _, err := OpenTokenizer(os.DirFS(dir), dir); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), dir+" has no tokenizer") {
 		t.Errorf("empty directory: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, tokenizerFile), []byte(smallJSON), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenTokenizer(dir); err != nil {
+	if _, err := OpenTokenizer(os.DirFS(dir), dir); err != nil {
 		t.Error(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, vocabFile), []byte("a\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenTokenizer(dir); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, vocabFile)+" disagree") {
+	if _, err := OpenTokenizer(os.DirFS(dir), dir); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, vocabFile)+" disagree") {
 		t.Errorf("disagreeing files: %v", err)
 	}
-	if _, err := OpenTokenizer(filepath.Join(dir, vocabFile)); err == nil {
+	if _, err := OpenTokenizer(os.DirFS(filepath.Join(dir, vocabFile)), vocabFile); err == nil {
 		t.Error("a file is opened as a directory")
 	}
 }

@@ -39,7 +39,7 @@ func FuzzEncode(f *testing.F) {
 			return
 		}
 		for _, id := range ids {
-			if id < 0 || int(id) >= VocabSize(tok) || tok.Token(id) == "" {
+			if id < 0 || int(id) >= tok.VocabSize() || tok.Token(id) == "" {
 				t.Fatalf("id %d is not in the vocabulary", id)
 			}
 		}
@@ -77,13 +77,13 @@ func FuzzTokenizerJSON(f *testing.F) {
 	f.Add([]byte(`{"model": {"type": "BPE"}}`), []byte(""), []byte(""))
 	f.Add([]byte(strings.Replace(smallJSON, `"##a": 7`, `"##a": 2147483647`, 1)), []byte(""), []byte(""))
 	f.Fuzz(func(t *testing.T, json, vocab, config []byte) {
-		fsys := fstest.MapFS{"m/other": &fstest.MapFile{}}
+		fsys := fstest.MapFS{}
 		for name, content := range map[string][]byte{tokenizerFile: json, vocabFile: vocab, configFile: config} {
 			if len(content) > 0 {
-				fsys["m/"+name] = &fstest.MapFile{Data: content}
+				fsys[name] = &fstest.MapFile{Data: content}
 			}
 		}
-		tok, err := OpenTokenizerFS(fsys, "m")
+		tok, err := OpenTokenizer(fsys, "m")
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "tokenizer: m") {
 				t.Fatalf("the error does not say where: %v", err)
@@ -95,8 +95,8 @@ func FuzzTokenizerJSON(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, id := range enc.IDs {
-			if id < 0 || int(id) >= VocabSize(tok) {
-				t.Fatalf("id %d of %d", id, VocabSize(tok))
+			if id < 0 || int(id) >= tok.VocabSize() {
+				t.Fatalf("id %d of %d", id, tok.VocabSize())
 			}
 		}
 	})

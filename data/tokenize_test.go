@@ -253,7 +253,7 @@ func letterFolder() fstest.MapFS {
 }
 
 func letterTokenizer(t testing.TB) Tokenizer {
-	tok, err := OpenTokenizerFS(letterFolder(), ".")
+	tok, err := OpenTokenizer(letterFolder(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,11 +276,9 @@ func TestEncodeWordPieces(t *testing.T) {
 		{"accents do not count", strings.Repeat("a\u0301", 100), append([]int32{5}, slices.Repeat([]int32{8}, 99)...)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for range 2 { // the second time from the cache
-				got, err := tok.Encode(c.text)
-				if err != nil || !slices.Equal(got, c.want) {
-					t.Errorf("%q gives %v, %v; want %v", c.text, got, err, c.want)
-				}
+			got, err := tok.Encode(c.text)
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("%q gives %v, %v; want %v", c.text, got, err, c.want)
 			}
 		})
 	}
@@ -290,7 +288,7 @@ func TestEncodeWordPieces(t *testing.T) {
 	if tok.Token(12) != "##cab" || tok.Token(15) != "" || tok.Token(-1) != "" {
 		t.Errorf("tokens %q %q %q", tok.Token(12), tok.Token(15), tok.Token(-1))
 	}
-	if got := VocabSize(tok); got != 15 {
+	if got := tok.VocabSize(); got != 15 {
 		t.Errorf("vocabulary of %d; want 15", got)
 	}
 }
@@ -360,6 +358,15 @@ func TestEncodePairLengths(t *testing.T) {
 	}
 }
 
+func TestJoinHasRoomForNothing(t *testing.T) {
+	for maxLength := 1; maxLength <= 3; maxLength++ {
+		enc, cut := (Special{CLS: 2, SEP: 3}).Join([]int32{5}, []int32{6, 7}, true, maxLength)
+		if !slices.Equal(enc.IDs, []int32{2, 3, 3}) || cut != 3 {
+			t.Errorf("max length %d: %v, %d cut", maxLength, enc.IDs, cut)
+		}
+	}
+}
+
 func TestLongestFirstIsFair(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.IntRange(0, 60).Draw(t, "a"), rapid.IntRange(0, 60).Draw(t, "b")
@@ -383,7 +390,7 @@ func TestLongestFirstIsFair(t *testing.T) {
 	})
 }
 
-// Goroutines that fill the cache at once get what one alone gets.
+// Goroutines that share a tokenizer get what one alone gets.
 func TestEncodeConcurrently(t *testing.T) {
 	shared := letterTokenizer(t)
 	texts := make([]string, 300)
@@ -407,27 +414,45 @@ func TestEncodeConcurrently(t *testing.T) {
 	wait.Wait()
 }
 
-func TestWordCacheIsBounded(t *testing.T) {
-	v, err := readVocabulary(folder{letterFolder(), ""})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tok, err := newGoTokenizer(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range maxCachedWords + 1000 {
-		if _, err := tok.Encode(fmt.Sprintf("%d", i)); err != nil {
-			t.Fatal(err)
+// The greedy match against its definition, one code point less at a time, on vocabularies that overlap in every way:
+// a continuation prefix that words can spell too, pieces of several code points and bytes.
+func TestWordPiecesByTheirDefinition(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := &vocabulary{unk: "[UNK]", prefix: rapid.SampledFrom([]string{"##", "a", "é"}).Draw(t, "prefix"), maxChars: 8, ids: map[string]int32{"[UNK]": 0}}
+		piece := rapid.StringOfN(rapid.RuneFrom([]rune("abé一")), 1, 4, -1)
+		for i, text := range rapid.SliceOfNDistinct(piece, 1, 20, rapid.ID).Draw(t, "pieces") {
+			if rapid.Bool().Draw(t, "continues") {
+				text = v.prefix + text
+			}
+			v.ids[text] = int32(i + 1)
 		}
+		word := rapid.StringOfN(rapid.RuneFrom([]rune("abé一")), 1, 10, -1).Draw(t, "word")
+		got, err := newGoTokenizer(v).Encode(word)
+		if want := naiveWordPieces(v, []rune(word)); err != nil || !slices.Equal(got, want) {
+			t.Fatalf("%q in %v: %v, %v; want %v", word, v.ids, got, err, want)
+		}
+	})
+}
+
+func naiveWordPieces(v *vocabulary, word []rune) (ids []int32) {
+	for start := 0; start < len(word); {
+		end := len(word)
+		for ; end > start; end-- {
+			text := string(word[start:end])
+			if start > 0 {
+				text = v.prefix + text
+			}
+			if id, ok := v.ids[text]; ok {
+				ids = append(ids, id)
+				break
+			}
+		}
+		if end == start || len(word) > v.maxChars {
+			return []int32{v.ids[v.unk]}
+		}
+		start = end
 	}
-	long := strings.Repeat("a", maxCachedWord+1)
-	if _, err := tok.Encode(long); err != nil {
-		t.Fatal(err)
-	}
-	if _, known := tok.cache.ids[long]; known || len(tok.cache.ids) != maxCachedWords {
-		t.Errorf("%d words, a long one among them: %v", len(tok.cache.ids), known)
-	}
+	return ids
 }
 
 func BenchmarkEncode(b *testing.B) {
@@ -437,39 +462,23 @@ func BenchmarkEncode(b *testing.B) {
 		b.Fatal(err)
 	}
 	for _, engine := range slices.Sorted(maps.Keys(engines)) {
-		encode := func(b *testing.B, tok Tokenizer) (tokens int) {
-			for _, texts := range rows {
-				enc, _, err := EncodePair(tok, texts[0], texts[1], true, 128)
-				if err != nil {
-					b.Fatal(err)
-				}
-				tokens += len(enc.IDs)
+		b.Run(engine, func(b *testing.B) {
+			b.ReportAllocs()
+			tok, err := engines[engine](v)
+			if err != nil {
+				b.Fatal(err)
 			}
-			return tokens
-		}
-		for _, warm := range []bool{false, true} {
-			b.Run(fmt.Sprintf("%s/warm=%v", engine, warm), func(b *testing.B) {
-				b.ReportAllocs()
-				tok, err := engines[engine](v)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if warm {
-					encode(b, tok)
-				}
-				tokens := 0
-				for b.Loop() {
-					if !warm {
-						b.StopTimer()
-						if tok, err = engines[engine](v); err != nil {
-							b.Fatal(err)
-						}
-						b.StartTimer()
+			tokens := 0
+			for b.Loop() {
+				for _, texts := range rows {
+					enc, _, err := EncodePair(tok, texts[0], texts[1], true, 128)
+					if err != nil {
+						b.Fatal(err)
 					}
-					tokens += encode(b, tok)
+					tokens += len(enc.IDs)
 				}
-				b.ReportMetric(float64(tokens)/b.Elapsed().Seconds(), "tokens/s")
-			})
-		}
+			}
+			b.ReportMetric(float64(tokens)/b.Elapsed().Seconds(), "tokens/s")
+		})
 	}
 }

@@ -38,7 +38,7 @@ func (v *vocabulary) Token(id int32) string { return v.tokens[id] }
 
 func (v *vocabulary) Special() Special { return v.special }
 
-func (v *vocabulary) size() int {
+func (v *vocabulary) VocabSize() int {
 	size := 0
 	for id := range v.tokens {
 		size = max(size, int(id)+1)
@@ -209,12 +209,4 @@ func vocabularyFromLines(in folder, config *tokenizerConfig, lines []string) (*v
 		return nil, fmt.Errorf("%s: %w", in.path(vocabFile), err)
 	}
 	return v, nil
-}
-
-// model is the model part of a tokenizer.json for v.
-func (v *vocabulary) model() map[string]any {
-	return map[string]any{
-		"type": "WordPiece", "unk_token": v.unk, "continuing_subword_prefix": v.prefix,
-		"max_input_chars_per_word": v.maxChars, "vocab": v.ids,
-	}
 }

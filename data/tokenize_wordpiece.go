@@ -1,54 +1,55 @@
 package data
 
 import (
-	"encoding/json"
-	"math"
-	"sync"
+	"strings"
 	"unicode/utf8"
-
-	"github.com/gomlx/go-huggingface/tokenizers/api"
-	"github.com/gomlx/go-huggingface/tokenizers/hftokenizer"
 )
 
-// goTokenizer is the tokenizer without cgo. Finding added tokens, normalising and cutting into words are
-// this package's; go-huggingface turns one word into word pieces (docs/decisions/0011-tokenizer.md).
+// goTokenizer is BERT's tokenizer in Go: it finds the added tokens, cleans the text between them, cuts that into
+// words and the words into word pieces (docs/decisions/0011-tokenizer.md).
 type goTokenizer struct {
 	*vocabulary
 	raw, normalized *matcher
-	pieces          *hftokenizer.Tokenizer
-	cache           wordCache
+	first, later    pieces // for the beginning of a word, and for what follows it
 }
 
 var _ Tokenizer = (*goTokenizer)(nil)
 
-func newGoTokenizer(v *vocabulary) (*goTokenizer, error) {
-	pieces, err := newWordPieces(v)
-	if err != nil {
-		return nil, err
-	}
-	return &goTokenizer{
+func newGoTokenizer(v *vocabulary) *goTokenizer {
+	t := &goTokenizer{
 		vocabulary: v,
 		raw:        newMatcher(v.added, v.clean, false),
 		normalized: newMatcher(v.added, v.clean, true),
-		pieces:     pieces,
-		cache:      wordCache{ids: make(map[string][]int32)},
-	}, nil
+		first:      pieces{ids: v.ids},
+		later:      pieces{ids: make(map[string]int32)},
+	}
+	for token, id := range v.ids {
+		t.first.longest = max(t.first.longest, len(token))
+		if rest, ok := strings.CutPrefix(token, v.prefix); ok {
+			t.later.ids[rest] = id
+			t.later.longest = max(t.later.longest, len(rest))
+		}
+	}
+	return t
 }
 
-// newWordPieces gives go-huggingface a tokenizer.json with nothing but the model in it, and no limit on a
-// word's length: it counts bytes where the limit is in characters.
-func newWordPieces(v *vocabulary) (*hftokenizer.Tokenizer, error) {
-	model := v.model()
-	model["max_input_chars_per_word"] = math.MaxInt32
-	content, err := json.Marshal(map[string]any{"model": model})
-	if err != nil {
-		return nil, err
+// pieces are the tokens that may stand at one place of a word, without the continuation prefix.
+type pieces struct {
+	ids     map[string]int32
+	longest int // bytes
+}
+
+// prefix returns the longest piece that word begins with, and its length in bytes: 0 if there is none.
+func (p pieces) prefix(word []byte) (id int32, n int) {
+	for n = min(p.longest, len(word)); n > 0; n-- {
+		if n < len(word) && !utf8.RuneStart(word[n]) {
+			continue // within a code point
+		}
+		if id, ok := p.ids[string(word[:n])]; ok {
+			return id, n
+		}
 	}
-	pieces, err := hftokenizer.NewFromContent(nil, content)
-	if err != nil {
-		return nil, err
-	}
-	return pieces, pieces.With(api.EncodeOptions{AddSpecialTokens: false}) // before any goroutine sees it
+	return 0, 0
 }
 
 func (t *goTokenizer) Encode(text string) ([]int32, error) {
@@ -56,23 +57,15 @@ func (t *goTokenizer) Encode(text string) ([]int32, error) {
 		return nil, err
 	}
 	e := encoding{goTokenizer: t, ids: make([]int32, 0, len(text)/4+4)}
-	e.run(text)
-	t.cache.add(e.fresh)
+	e.raw.split(text, e.piece, e.token)
 	return e.ids, nil
 }
 
 // encoding is one call of Encode.
 type encoding struct {
 	*goTokenizer
-	ids   []int32
-	buf   []byte // the piece at hand, normalised
-	fresh []wordIDs
-}
-
-func (e *encoding) run(text string) {
-	e.cache.mu.RLock() // once a text, not once a word
-	defer e.cache.mu.RUnlock()
-	e.raw.split(text, e.piece, e.token)
+	ids []int32
+	buf []byte // the text at hand, normalised
 }
 
 func (e *encoding) token(id int32) { e.ids = append(e.ids, id) }
@@ -87,58 +80,21 @@ func (e *encoding) piece(text string) {
 	e.normalized.split(string(e.buf), func(s string) { splitWords([]byte(s), e.word) }, e.token)
 }
 
+// word takes the longest piece from the left, again and again. If a rest begins with no piece, or the word is too
+// long, the whole word is unknown.
 func (e *encoding) word(word []byte) {
-	ids, known := e.cache.ids[string(word)]
-	if !known {
-		ids = e.wordPieces(string(word))
-		if len(word) <= maxCachedWord {
-			e.fresh = append(e.fresh, wordIDs{string(word), ids})
-		}
-	}
-	e.ids = append(e.ids, ids...)
-}
-
-func (t *goTokenizer) wordPieces(word string) []int32 {
-	if utf8.RuneCountInString(word) > t.maxChars {
-		return []int32{t.special.UNK}
-	}
-	pieces := t.pieces.Encode(word)
-	ids := make([]int32, len(pieces))
-	for i, id := range pieces {
-		ids[i] = int32(id)
-	}
-	return ids
-}
-
-// wordCache remembers the ids of words. GLUE repeats its words, and go-huggingface builds a string for
-// every prefix it tries: without the cache STS-B takes more than ten times as long. What it holds depends on
-// what came first, what Encode returns does not.
-type wordCache struct {
-	mu  sync.RWMutex
-	ids map[string][]int32
-}
-
-type wordIDs struct {
-	word string
-	ids  []int32
-}
-
-// The cache holds at most 10 MB. Long words are rare, and the frequent ones come early.
-const (
-	maxCachedWords = 1 << 16
-	maxCachedWord  = 32 // bytes
-)
-
-func (c *wordCache) add(words []wordIDs) {
-	if len(words) == 0 {
+	known := len(e.ids)
+	if len(word) > e.maxChars && utf8.RuneCount(word) > e.maxChars {
+		e.ids = append(e.ids, e.special.UNK)
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, w := range words {
-		if len(c.ids) >= maxCachedWords {
+	for at := e.first; len(word) > 0; at = e.later {
+		id, n := at.prefix(word)
+		if n == 0 {
+			e.ids = append(e.ids[:known], e.special.UNK)
 			return
 		}
-		c.ids[w.word] = w.ids
+		e.ids = append(e.ids, id)
+		word = word[n:]
 	}
 }

@@ -200,7 +200,7 @@ func (f *Finished) predictor(p *Predictor, err error) (*Predictor, error) {
 // tokenizer opens the base model's tokenizer. A model may come without one: ready ids need none, and what asks it to
 // encode text gets the error.
 func (f *Finished) tokenizer() (data.Tokenizer, error) {
-	tok, err := data.OpenTokenizerFS(f.Base, ".")
+	tok, err := data.OpenTokenizer(f.Base, "")
 	if errors.Is(err, fs.ErrNotExist) {
 		return noTokenizer{err}, nil
 	}
@@ -214,6 +214,7 @@ type noTokenizer struct{ err error }
 
 func (t noTokenizer) Encode(string) ([]int32, error) { return nil, t.err }
 func (t noTokenizer) Token(int32) string             { return "" }
+func (t noTokenizer) VocabSize() int                 { return 0 }
 func (t noTokenizer) Special() data.Special          { return data.Special{} }
 
 // adaptation is the run's adapter and the factors of each kernel, once all of them and the head have proved to be what

@@ -63,7 +63,7 @@ func (j *job) Batch(i int) (loop.Batch, error) { return j.batch(i) }
 
 func (j *job) batch(i int) (data.Batch, error) {
 	c, examples, pad := j.config, j.inputs.train, j.inputs.checkpoint.Config.PadTokenID
-	index := j.order.Step(i)
+	index := j.order.Batch(i)
 	if j.padding() == data.PadPacked {
 		return j.packing.Assemble(examples.rows, examples.labels, index, pad)
 	}
@@ -105,7 +105,7 @@ func (j *job) planBatches() (err error) {
 	sample := min(batches, plannedBatches)
 	indices := func(yield func([]int) bool) {
 		for i := range sample {
-			if !yield(j.order.Step(i)) {
+			if !yield(j.order.Batch(i)) {
 				return
 			}
 		}
@@ -123,7 +123,7 @@ func graphTokens(hidden int) int { return 1000 * 768 * 768 / (hidden * hidden) }
 func (j *job) Examples(batch int) []string {
 	split := j.inputs.train.split
 	var names []string
-	for _, i := range j.order.Step(batch) {
+	for _, i := range j.order.Batch(batch) {
 		names = append(names, fmt.Sprintf("%s:%d", split.Source.File, split.Examples[i].Row))
 	}
 	return names

@@ -30,7 +30,7 @@ func (s Sources) Model(ctx context.Context, ref string) (fs.FS, data.HubInfo, er
 	if files, ok := s.Models[ref]; ok {
 		return files, data.HubInfo{Local: true}, nil
 	}
-	dir, info, err := data.Resolve(ctx, ref, data.ModelFiles(), s.Hub)
+	dir, info, err := data.Resolve(ctx, ref, s.Hub)
 	if err != nil {
 		return nil, info, fmt.Errorf("model: %w", err)
 	}
@@ -57,7 +57,7 @@ func (s Sources) Split(ctx context.Context, from string, task data.Task, split s
 		}
 		return loaded, err
 	case HubData:
-		dir, info, err := data.Resolve(ctx, data.GLUERepo, data.TaskFiles(task), s.Hub)
+		dir, info, err := task.Resolve(ctx, s.Hub)
 		if err != nil {
 			return nil, fmt.Errorf("data: %w", err)
 		}
@@ -103,7 +103,7 @@ func encodeSplit(tok data.Tokenizer, s *data.Split, maxLength int, overlong stri
 	}
 	if overlong == overlongDrop {
 		var err error
-		if e.split, e.rows, e.dropped, err = data.DropOverlong(s, e.rows, maxLength); err != nil {
+		if e.split, e.rows, e.dropped, err = s.DropOverlong(e.rows, maxLength); err != nil {
 			return nil, err
 		}
 	}
@@ -139,7 +139,7 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 	if in.checkpoint, err = loadCheckpointFor(files, o.Backend, c, in.task); err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
 	}
-	tok, err := data.OpenTokenizerFS(files, ".")
+	tok, err := data.OpenTokenizer(files, "")
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
 	}
@@ -186,7 +186,7 @@ func headSeed(c *Config) uint64 {
 
 // checkVocabulary refuses a tokenizer whose ids the model has no rows for, and lengths beyond its positions.
 func checkVocabulary(tok data.Tokenizer, config *model.Config, c *Config) error {
-	if size := data.VocabSize(tok); size > config.VocabSize {
+	if size := tok.VocabSize(); size > config.VocabSize {
 		return fmt.Errorf("its tokenizer gives ids up to %d, the word embeddings have %d rows: they are not of one model", size-1, config.VocabSize)
 	}
 	if c.MaxLength > config.MaxPositionEmbeddings {
@@ -250,7 +250,7 @@ func (in *inputs) draw(c *Config, all *data.Split) (drawn *data.Split, err error
 		}
 		return in.manifest.Replay(all)
 	}
-	drawn, in.manifest, err = data.Sample(all, data.DrawOptions{
+	drawn, in.manifest, err = all.Sample(data.DrawOptions{
 		Shots: c.Shots, PerClass: c.ShotsPerClass, Replace: c.Sample == "with-replacement" && c.Shots > 0, Seed: c.Seed,
 	})
 	return drawn, err

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/train/loop"
 )
@@ -179,7 +178,7 @@ func TestOpenCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if data.VocabSize(p.Tokenizer) != p.Config().VocabSize || !slices.Equal(p.Labels(), []string{"no", "yes"}) {
-		t.Errorf("vocabulary of %d and %d, labels %v", data.VocabSize(p.Tokenizer), p.Config().VocabSize, p.Labels())
+	if p.Tokenizer.VocabSize() != p.Config().VocabSize || !slices.Equal(p.Labels(), []string{"no", "yes"}) {
+		t.Errorf("vocabulary of %d and %d, labels %v", p.Tokenizer.VocabSize(), p.Config().VocabSize, p.Labels())
 	}
 }

@@ -66,7 +66,7 @@ func (p *demoPairs) read(in io.Reader, name string) error {
 	if err != nil {
 		return err
 	}
-	for row, err := range data.ReadInputs(in, name, &task) {
+	for row, err := range data.ReadInputs("", in, name, &task) {
 		if err == nil && row.Ready {
 			err = inputFault(name, row, errors.New(`"input_ids" are no sentences to show; want "text" and "pair"`))
 		}

@@ -57,7 +57,7 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	if err != nil {
 		return nil, err
 	}
-	tok, err := data.OpenTokenizerFS(files, ".")
+	tok, err := data.OpenTokenizer(files, "")
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
 	}

@@ -34,7 +34,7 @@ the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 			if p.batch < 1 {
 				return usagef("--eval-batch: %d is less than 1", p.batch)
 			}
-			if formats := []string{"", data.JSONL, data.TSV}; !slices.Contains(formats, p.format) {
+			if formats := []string{"", "jsonl", "tsv"}; !slices.Contains(formats, p.format) {
 				return usagef("--input-format: %q is unknown; nearest: %s (known: jsonl tsv)", p.format, nearest.Of(p.format, formats[1:]))
 			}
 			return p.predict(cmd)
@@ -112,10 +112,7 @@ func (p *predictor) watch(cmd *cobra.Command, in io.Reader) io.Reader {
 
 // rows are the inputs, in the format that the flags or the name tell.
 func (p *predictor) rows(in io.Reader) iter.Seq2[data.Input, error] {
-	if p.format != "" {
-		return data.ReadInputsAs(p.format, in, p.input, p.known)
-	}
-	return data.ReadInputs(in, p.input, p.known)
+	return data.ReadInputs(p.format, in, p.input, p.known)
 }
 
 // watched remembers that writing failed.

@@ -29,7 +29,7 @@ func tokenizeCommand(s *shared) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			tok, err := data.OpenTokenizerFS(files, ".")
+			tok, err := data.OpenTokenizer(files, "")
 			if err != nil {
 				return fmt.Errorf("model %s: %w", model, err)
 			}
@@ -64,7 +64,7 @@ func tokenizeAll(cmd *cobra.Command, tok data.Tokenizer, input, task string, max
 	w := bufio.NewWriter(cmd.OutOrStdout())
 	out := json.NewEncoder(plainJSON(w))
 	out.SetEscapeHTML(false)
-	for row, err := range data.ReadInputs(in, input, t) {
+	for row, err := range data.ReadInputs("", in, input, t) {
 		if err != nil {
 			return err
 		}

@@ -27,10 +27,32 @@ func TestFieldsFaults(t *testing.T) {
 		`{"a": 1} {}`:          "text after the JSON object",
 		`{"a": 1`:              "the JSON ends too early",
 		"{\"a\": 1,\n\"b\" 2}": `field "b": line 2: `,
+		`{a: 1}`:               "column 2: invalid character",
+		`a`:                    "column 1: invalid character",
 	} {
 		if _, err := Fields([]byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
+	}
+}
+
+func TestObject(t *testing.T) {
+	o, err := Fields([]byte(`{"task": "rte", "rnk": 8}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value, ok := o.Get("rnk"); !ok || string(value) != "8" {
+		t.Errorf("rnk is %s (%v)", value, ok)
+	}
+	if value, ok := o.Get("rank"); ok {
+		t.Errorf("rank is %s", value)
+	}
+	want := `unknown field "rnk"; nearest: rank (known: task rank)`
+	if err := o.OnlyKnown([]string{"task", "rank"}); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if err := o.OnlyKnown([]string{"task", "rnk"}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // Fields are the settings as the fields of a JSON object, in the order of the table.
-func (t Table[C]) Fields(c *C) (fields []jsonfile.Field, err error) {
+func (t Table[C]) Fields(c *C) (fields jsonfile.Object, err error) {
 	for _, r := range t {
 		value := r.Value(c)
 		if v := reflect.ValueOf(value); v.Kind() == reflect.Slice && v.IsNil() {
@@ -48,7 +48,7 @@ func (t Table[C]) Marshal(c *C, more ...Extra) ([]byte, error) {
 		}
 		fields = append(fields, jsonfile.Field{Name: m.Name, Value: text})
 	}
-	return jsonfile.Object(fields)
+	return jsonfile.Object(fields).MarshalJSON()
 }
 
 // Unmarshal reads settings, and other fields, strictly: unknown and repeated names are errors. What is absent stays as it
@@ -98,7 +98,7 @@ func (t Table[C]) Key(c *C) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := jsonfile.Object(fields)
+	text, err := jsonfile.Object(fields).MarshalJSON()
 	if err != nil {
 		return "", err
 	}

@@ -2,7 +2,7 @@
 //
 //	go run ./scripts/builtin GLUE-FOLDER internal/builtin
 //
-// The rows are whole lines of the original files, drawn by data.Sample without replacement, seed 0.
+// The rows are whole lines of the original files, drawn by Split.Sample without replacement, seed 0.
 // Only rows whose text may be passed on under CC BY-SA are drawn from: image captions (PASCAL VOC-2008)
 // and the 2017 English track (SNLI). The other sources have terms of their own, which STS-B's
 // LICENSE.txt lists: agreements with Microsoft, links to authors, news agencies' texts.
@@ -102,7 +102,7 @@ func drawn(glue, split string, rows int) ([]byte, error) {
 	from := whole.Filter(func(e data.Example) bool {
 		return slices.Contains(shareable, strings.Split(string(lines[e.Row+1]), "\t")[column])
 	})
-	sample, _, err := data.Sample(from, data.DrawOptions{Shots: rows})
+	sample, _, err := from.Sample(data.DrawOptions{Shots: rows})
 	if err != nil {
 		return nil, err
 	}

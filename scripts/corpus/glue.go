@@ -16,15 +16,16 @@ import (
 // to choose recipes by: one in so many.
 type glueTask struct {
 	name   string // in package data's table
+	folder string // of its files
 	oneIn  int
 	header string
 	named  bool // labels are written by name: the official files differ in this
 }
 
 var glueTasks = []glueTask{
-	{"stsb", 10, "sentence1\tsentence2\tscore", false},
-	{"sst2", 50, "sentence\tlabel", false},
-	{"rte", 10, "sentence1\tsentence2\tlabel", true},
+	{"stsb", "STS-B", 10, "sentence1\tsentence2\tscore", false},
+	{"sst2", "SST-2", 50, "sentence\tlabel", false},
+	{"rte", "RTE", 10, "sentence1\tsentence2\tlabel", true},
 }
 
 // heldOut reports whether a training row, counted from 0, is split off: the last of every n.
@@ -35,7 +36,7 @@ func (t glueTask) load(glue, split string) (*data.Split, error) {
 	if err != nil {
 		return nil, err
 	}
-	return data.Load(filepath.Join(glue, task.Folder), task, split)
+	return data.Load(filepath.Join(glue, t.folder), task, split)
 }
 
 // readGLUE gives the training texts that are not split off. Labels stay behind.
@@ -78,7 +79,7 @@ func holdOut(glue, out string) error {
 			}
 			b.WriteString(row + "\n")
 		}
-		dir := filepath.Join(out, train.Task.Folder)
+		dir := filepath.Join(out, t.folder)
 		if err := errors.Join(writeText(filepath.Join(dir, "train.tsv"), rest.String()), writeText(filepath.Join(dir, "validation.tsv"), held.String())); err != nil {
 			return err
 		}

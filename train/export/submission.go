@@ -47,11 +47,10 @@ type SubmittedFile struct {
 // submissionEntry is a file that is to be made.
 type submissionEntry struct {
 	SubmittedFile
-	task    data.Task
 	from    string // the run's data
 	guest   bool   // the run's own task is another
 	split   *data.Split
-	answers data.Answers
+	answers answers
 }
 
 // Write predicts the test splits of all tasks and writes the submission to path, whole or not at all. Everything
@@ -70,15 +69,15 @@ func (s Submission) Write(ctx context.Context, path string) ([]SubmittedFile, er
 			return nil, fmt.Errorf("run %s: %w", run, err)
 		}
 	}
-	files, answers := make([]SubmittedFile, len(entries)), make([]data.Answers, len(entries))
+	files, all := make([]SubmittedFile, len(entries)), make([]answers, len(entries))
 	for i, e := range entries {
-		files[i], answers[i] = e.SubmittedFile, e.answers
+		files[i], all[i] = e.SubmittedFile, e.answers
 	}
 	var zip bytes.Buffer
-	if err := data.WriteSubmission(&zip, answers); err != nil {
+	if err := writeSubmission(&zip, all); err != nil {
 		return nil, err
 	}
-	if _, err := data.ReadSubmission(zip.Bytes()); err != nil {
+	if _, err := readSubmission(zip.Bytes()); err != nil {
 		return nil, fmt.Errorf("check what was written: %w", err)
 	}
 	return files, atomicfile.WriteBytes(path, zip.Bytes())
@@ -108,16 +107,19 @@ func (s Submission) plan() ([]*submissionEntry, error) {
 	}
 	var entries []*submissionEntry
 	var missing []string
-	for _, t := range data.Tasks() {
-		e := &submissionEntry{task: t, SubmittedFile: SubmittedFile{File: t.Submission, Task: t.Name, Rows: t.TestRows}}
-		for _, name := range answering(t.Name) {
+	for _, t := range submittedTasks {
+		e := &submissionEntry{SubmittedFile: SubmittedFile{File: t.file, Task: t.task, Rows: t.rows}}
+		var err error
+		if e.answers, err = constantAnswers(t); err != nil {
+			return nil, err
+		}
+		for _, name := range answering(t.task) {
 			if run, ok := byTask[name]; ok && e.Run == "" {
-				e.Run, e.from, e.guest = run, from[run], name != t.Name
+				e.Run, e.from, e.guest = run, from[run], name != t.task
 			}
 		}
-		if e.Run == "" {
-			missing = append(missing, fmt.Sprintf("%s (%s)", t.Name, t.Submission))
-			e.Filled, e.answers = true, data.ConstantAnswers(t)
+		if e.Filled = e.Run == ""; e.Filled {
+			missing = append(missing, fmt.Sprintf("%s (%s)", t.task, t.file))
 		}
 		entries = append(entries, e)
 	}
@@ -168,11 +170,11 @@ func (s Submission) testSplit(ctx context.Context, e *submissionEntry) (*data.Sp
 	if from == "" {
 		from = e.from
 	}
-	split, err := s.Sources.Split(ctx, from, e.task, data.Test)
+	split, err := s.Sources.Split(ctx, from, e.answers.task, data.Test)
 	if err == nil || s.Data != "" || !e.guest || from == train.HubData {
 		return split, err
 	}
-	if beside, other := s.Sources.Split(ctx, filepath.Dir(filepath.Clean(from)), e.task, data.Test); other == nil {
+	if beside, other := s.Sources.Split(ctx, filepath.Dir(filepath.Clean(from)), e.answers.task, data.Test); other == nil {
 		return beside, nil
 	}
 	return nil, err
@@ -197,30 +199,30 @@ func (s Submission) answer(ctx context.Context, run string, entries []*submissio
 			return fmt.Errorf("predict %s: %w", e.Task, err)
 		}
 		e.Truncated = truncated
-		if e.answers, err = answersOf(e.task, a.Labels(), logits); err != nil {
+		if err := e.answers.fill(a.Labels(), logits); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// answersOf turns logits into a task's answers. Classes go by name, never by position.
-func answersOf(t data.Task, labels []string, logits [][]float32) (data.Answers, error) {
-	answers := data.Answers{Task: t, Values: make([]string, len(logits))}
-	ids, err := classIDs(t, labels)
+// fill turns logits into a task's answers. Classes go by name, never by position.
+func (a *answers) fill(labels []string, logits [][]float32) error {
+	ids, err := classIDs(a.task, labels)
 	if err != nil {
-		return answers, err
+		return err
 	}
+	a.values = make([]string, len(logits))
 	for i, row := range logits {
 		v := float64(row[0])
-		if !t.Regression() {
+		if !a.task.Regression() {
 			v = float64(ids[slices.Index(row, slices.Max(row))])
 		}
-		if answers.Values[i], err = t.Answer(v); err != nil {
-			return answers, fmt.Errorf("example %d: %w", i, err)
+		if a.values[i], err = a.answer(v); err != nil {
+			return fmt.Errorf("example %d: %w", i, err)
 		}
 	}
-	return answers, nil
+	return nil
 }
 
 // classIDs are the task's ids of a model's classes, in the model's order.

@@ -124,14 +124,14 @@ func TestSubmission(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answers, err := data.ReadSubmission(content)
+	all, err := readSubmission(content)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, f := range files {
-		a := answers[i]
-		if f.File != a.Task.Submission || f.Rows != len(a.Values) || f.Filled != (f.Run == "") || !f.Filled && f.Truncated != 2 {
-			t.Errorf("file %d: %+v, in the zip %s with %d rows", i, f, a.Task.Submission, len(a.Values))
+		a := all[i]
+		if f.File != a.file || f.Rows != len(a.values) || f.Filled != (f.Run == "") || !f.Filled && f.Truncated != 2 {
+			t.Errorf("file %d: %+v, in the zip %s with %d rows", i, f, a.file, len(a.values))
 		}
 		for row, want := range map[string]map[int]string{
 			"ax":      {102: "contradiction", 103: "neutral", 104: "entailment"},
@@ -141,8 +141,8 @@ func TestSubmission(t *testing.T) {
 			"stsb":    {0: "0.000", 99: "0.000", 234: "1.340", 600: "5.000", 601: "5.000"},
 			"rte":     {0: "entailment", 2999: "entailment"},
 		}[f.Task] {
-			if a.Values[row] != want {
-				t.Errorf("%s: row %d is %s, want %s", f.File, row, a.Values[row], want)
+			if a.values[row] != want {
+				t.Errorf("%s: row %d is %s, want %s", f.File, row, a.values[row], want)
 			}
 		}
 	}

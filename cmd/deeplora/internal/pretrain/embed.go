@@ -43,7 +43,7 @@ func OpenEmbedder(ctx context.Context, backend compute.Backend, ref string, from
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", ref, err)
 	}
-	tok, err := data.OpenTokenizerFS(files, ".")
+	tok, err := data.OpenTokenizer(files, "")
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", ref, err)
 	}

@@ -38,7 +38,7 @@ func (p *packer) pack(segments []segment) [][]placed {
 		if s.b >= 0 {
 			b = p.ids[s.b]
 		}
-		encoded, _ := data.Join(p.special, p.ids[s.a], b, s.b >= 0, p.maxLength)
+		encoded, _ := p.special.Join(p.ids[s.a], b, s.b >= 0, p.maxLength)
 		row := p.room(len(encoded.IDs))
 		if row < 0 {
 			p.flush()

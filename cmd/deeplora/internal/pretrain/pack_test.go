@@ -51,7 +51,7 @@ func TestPackerPlacesEverySegmentOnce(t *testing.T) {
 			if p.b >= 0 {
 				b = ids[p.b]
 			}
-			want, _ := data.Join(testSpecial, ids[p.a], b, p.b >= 0, 20)
+			want, _ := testSpecial.Join(ids[p.a], b, p.b >= 0, 20)
 			if !reflect.DeepEqual(p.encoded, want) || len(want.IDs) > 20 {
 				t.Errorf("batch %d: segment %v is %v, want %v", n, p.segment, p.encoded, want)
 			}
@@ -94,7 +94,7 @@ func TestFillerWritesSegments(t *testing.T) {
 	embeddings := [][]float32{{1, 0}, {0, 1}, {0.6, 0.8}}
 	f := &filler{shape: shape{rows: 2, length: 12, perRow: 3, width: 2}, pad: 9, embeddings: embeddings}
 	encoded := func(a, b []int32, pair bool) data.Encoded {
-		e, _ := data.Join(testSpecial, a, b, pair, 0)
+		e, _ := testSpecial.Join(a, b, pair, 0)
 		return e
 	}
 	a := f.fill([]placed{

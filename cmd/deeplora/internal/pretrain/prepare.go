@@ -59,7 +59,7 @@ func (r *run) copiedVocabulary() (map[string][]byte, error) {
 // prepare makes everything a step needs: the same whether the run begins or goes on.
 func (r *run) prepare(ctx context.Context) error {
 	var err error
-	if r.tok, err = data.OpenTokenizerFS(os.DirFS(r.options.Out), "."); err != nil {
+	if r.tok, err = data.OpenTokenizer(os.DirFS(r.options.Out), r.options.Out); err != nil {
 		return err
 	}
 	if err := r.fitVocabulary(); err != nil {
@@ -80,7 +80,7 @@ func (r *run) prepare(ctx context.Context) error {
 
 // fitVocabulary makes a new model as wide as its vocabulary; one that is there must be wide enough.
 func (r *run) fitVocabulary() error {
-	size, special := data.VocabSize(r.tok), r.tok.Special()
+	size, special := r.tok.VocabSize(), r.tok.Special()
 	switch {
 	case r.config.masks() && special.MASK < 0:
 		return fmt.Errorf("%s: the vocabulary has no [MASK]; --mlm-weight 0 does without", r.config.Model)

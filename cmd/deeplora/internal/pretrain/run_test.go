@@ -172,7 +172,7 @@ func TestPretrainMakesAModel(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	r := pretrain(t, b, c, out)
 	files := os.DirFS(out)
-	tok, err := data.OpenTokenizerFS(files, ".")
+	tok, err := data.OpenTokenizer(files, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestPretrainMakesAModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := data.VocabSize(tok); v != m.Config.VocabSize || v != r.Vocabulary || v > c.VocabSize {
+	if v := tok.VocabSize(); v != m.Config.VocabSize || v != r.Vocabulary || v > c.VocabSize {
 		t.Errorf("%d tokens, vocab_size %d, %d in the result; asked for %d", v, m.Config.VocabSize, r.Vocabulary, c.VocabSize)
 	}
 	if m.Config.HiddenSize != 16 || len(m.Fresh) > 0 || len(m.Ignored) > 0 {

@@ -334,7 +334,7 @@ func writeObject(n int, field func(i int) (string, any)) ([]byte, error) {
 		}
 		fields[i] = jsonfile.Field{Name: name, Value: value}
 	}
-	return jsonfile.Object(fields)
+	return jsonfile.Object(fields).MarshalJSON()
 }
 
 // arms are the names of what competes, in the order of the file.

@@ -194,7 +194,7 @@ func sha(t *testing.T, path string) string {
 // idsDigest is the sha256 of the ids of sentences, a line each.
 func idsDigest(t *testing.T, dir string, sentences []string) string {
 	t.Helper()
-	tok, err := data.OpenTokenizer(dir)
+	tok, err := data.OpenTokenizer(os.DirFS(dir), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -97,9 +97,9 @@ func open(t interface{ Fatal(...any) }, vocab []string, lowercase bool) data.Tok
 	}
 	folder := fstest.MapFS{}
 	for name, content := range files {
-		folder["tok/"+name] = &fstest.MapFile{Data: content}
+		folder[name] = &fstest.MapFile{Data: content}
 	}
-	tok, err := data.OpenTokenizerFS(folder, "tok")
+	tok, err := data.OpenTokenizer(folder, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package data
+package export
 
 import (
 	"archive/zip"
@@ -8,21 +8,41 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/deeplora/deeplora/data"
 )
 
-// every is a submission without a model.
-func every() []Answers {
-	var answers []Answers
-	for _, t := range Tasks() {
-		answers = append(answers, ConstantAnswers(t))
+// filled is a submission without a model.
+func filled(t *testing.T) []answers {
+	t.Helper()
+	var all []answers
+	for _, s := range submittedTasks {
+		a, err := constantAnswers(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, a)
 	}
-	return answers
+	return all
 }
 
-func submission(t *testing.T, answers []Answers) []byte {
+func TestEveryTaskIsSubmitted(t *testing.T) {
+	var names, known []string
+	for _, s := range submittedTasks {
+		names = append(names, s.task)
+	}
+	for _, task := range data.Tasks() {
+		known = append(known, task.Name)
+	}
+	if !slices.Equal(names, known) {
+		t.Errorf("submitted are %q, tasks %q", names, known)
+	}
+}
+
+func submission(t *testing.T, all []answers) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := WriteSubmission(&b, answers); err != nil {
+	if err := writeSubmission(&b, all); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -30,7 +50,7 @@ func submission(t *testing.T, answers []Answers) []byte {
 
 // What the server wants: eleven files at the root, their rows, and nothing of the machine in the bytes.
 func TestSubmissionFormat(t *testing.T) {
-	content := submission(t, every())
+	content := submission(t, filled(t))
 	z, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +68,11 @@ func TestSubmissionFormat(t *testing.T) {
 		}
 		names, texts[f.Name] = append(names, f.Name), string(text)
 	}
-	want := strings.Fields("AX.tsv CoLA.tsv MNLI-m.tsv MNLI-mm.tsv MRPC.tsv QNLI.tsv QQP.tsv RTE.tsv SST-2.tsv STS-B.tsv WNLI.tsv")
+	var want []string
+	for _, s := range submittedTasks {
+		want = append(want, s.file)
+	}
+	slices.Sort(want)
 	if !slices.Equal(names, want) {
 		t.Errorf("files %q, want %q", names, want)
 	}
@@ -67,12 +91,12 @@ func TestSubmissionFormat(t *testing.T) {
 			t.Errorf("%s: %d rows, want %d", name, rows, file.rows)
 		}
 	}
-	backwards := every()
+	backwards := filled(t)
 	slices.Reverse(backwards)
 	if !bytes.Equal(submission(t, backwards), content) {
 		t.Error("the bytes depend on the order in which answers are given")
 	}
-	if back, err := ReadSubmission(content); err != nil || len(back) != 11 || len(back[6].Values) != 390965 {
+	if back, err := readSubmission(content); err != nil || len(back) != len(submittedTasks) || len(back[6].values) != 390965 {
 		t.Errorf("read again: %d files, error %v", len(back), err)
 	}
 }
@@ -103,49 +127,50 @@ func TestAnswer(t *testing.T) {
 		{"rte", 2, "", "rte: label 2 is not a class"},
 		{"cola", -1, "", "cola: label -1 is not a class"},
 	} {
-		task, err := LookupTask(c.task)
+		i := slices.IndexFunc(submittedTasks, func(s submitted) bool { return s.task == c.task })
+		a, err := newAnswers(submittedTasks[i])
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := task.Answer(c.v)
+		got, err := a.answer(c.v)
 		if got != c.want || (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
 			t.Errorf("%s %v: %q, error %v; want %q, %q", c.task, c.v, got, err, c.want, c.fault)
 		}
 	}
 }
 
-func TestSubmissionRefuses(t *testing.T) {
-	at := func(answers []Answers, name string) *Answers {
-		return &answers[slices.IndexFunc(answers, func(a Answers) bool { return a.Task.Name == name })]
+func TestWriteSubmissionRefuses(t *testing.T) {
+	at := func(all []answers, name string) *answers {
+		return &all[slices.IndexFunc(all, func(a answers) bool { return a.task.Name == name })]
 	}
 	for _, c := range []struct {
 		name   string
-		change func(a []Answers) []Answers
+		change func(a []answers) []answers
 		fault  string
 	}{
-		{"a task missing", func(a []Answers) []Answers { return a[1:] }, "CoLA.tsv is there 0 times; want once"},
-		{"a task twice", func(a []Answers) []Answers { return append(a, a[1]) }, "SST-2.tsv is there 2 times; want once"},
-		{"a row short", func(a []Answers) []Answers {
+		{"a task missing", func(a []answers) []answers { return a[1:] }, "CoLA.tsv is there 0 times; want once"},
+		{"a task twice", func(a []answers) []answers { return append(a, a[1]) }, "SST-2.tsv is there 2 times; want once"},
+		{"a row short", func(a []answers) []answers {
 			rte := at(a, "rte")
-			rte.Values = rte.Values[1:]
+			rte.values = rte.values[1:]
 			return a
 		}, "RTE.tsv: 2999 rows; GLUE's test split of rte has 3000"},
-		{"a name where ids are", func(a []Answers) []Answers {
-			at(a, "wnli").Values[3] = "entailment"
+		{"a name where ids are", func(a []answers) []answers {
+			at(a, "wnli").values[3] = "entailment"
 			return a
 		}, `WNLI.tsv: row 3: "entailment" is not a label; want 0, 1`},
-		{"an id where names are", func(a []Answers) []Answers {
-			at(a, "ax").Values[5] = "1"
+		{"an id where names are", func(a []answers) []answers {
+			at(a, "ax").values[5] = "1"
 			return a
 		}, `AX.tsv: row 5: "1" is not a label; want entailment, neutral, contradiction`},
-		{"a score out of range", func(a []Answers) []Answers {
-			at(a, "stsb").Values[0] = "5.001"
+		{"a score out of range", func(a []answers) []answers {
+			at(a, "stsb").values[0] = "5.001"
 			return a
 		}, `STS-B.tsv: row 0: "5.001" is not a score from 0 to 5`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var b bytes.Buffer
-			err := WriteSubmission(&b, c.change(every()))
+			err := writeSubmission(&b, c.change(filled(t)))
 			if err == nil || !strings.Contains(err.Error(), c.fault) {
 				t.Errorf("error %v, want %q", err, c.fault)
 			}
@@ -180,7 +205,7 @@ func TestReadSubmissionRefuses(t *testing.T) {
 		{packed("RTE.tsv", "index\tprediction\n1\tentailment\n"), `line 2: index "1", want 0`},
 		{packed("RTE.tsv", "index\tprediction\n0\tentailment\n"), "RTE.tsv: 1 rows; GLUE's test split of rte has 3000"},
 	} {
-		if _, err := ReadSubmission(c.content); err == nil || !strings.Contains(err.Error(), c.fault) {
+		if _, err := readSubmission(c.content); err == nil || !strings.Contains(err.Error(), c.fault) {
 			t.Errorf("error %v, want %q", err, c.fault)
 		}
 	}
