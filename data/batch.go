@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/internal/rng"
 )
 
@@ -130,15 +128,6 @@ const (
 // buckets are the lengths PadBucket pads to: few, since every length is one more graph to compile, and
 // closest together where GLUE's pairs are (28 tokens on average in STS-B, 70 in RTE).
 var buckets = []int{16, 32, 48, 64, 96, 128, 192, 256, 384, 512}
-
-// ParsePadding reads a --pad value.
-func ParsePadding(name string) (Padding, error) {
-	known := []string{string(PadPacked), string(PadBucket), string(PadFixed)}
-	if !slices.Contains(known, name) {
-		return "", fmt.Errorf("unknown padding %q; nearest: %s (known: %s)", name, nearest.Of(name, known), strings.Join(known, " "))
-	}
-	return Padding(name), nil
-}
 
 // Length returns the padded length, in tokens, of a batch whose longest row has longest tokens, under
 // a maximum length. Of PadPacked it is that of a single example, which no other shares a row with.

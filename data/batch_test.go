@@ -118,11 +118,6 @@ func TestPadding(t *testing.T) {
 			t.Errorf("%s: %d of %d tokens padded to %d, want %d", c.p, c.longest, c.max, got, c.len)
 		}
 	}
-	if p, err := ParsePadding("bucket"); err != nil || p != PadBucket {
-		t.Error(p, err)
-	}
-	_, err := ParsePadding("buckets")
-	wantError(t, err, `unknown padding "buckets"; nearest: bucket`)
 }
 
 // Every epoch shows each example once, in an order of its own that depends on nothing but its number.

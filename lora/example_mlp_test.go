@@ -5,17 +5,17 @@ import (
 	"log"
 	"math"
 
-	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/deeplora/deeplora/engine"
 	"github.com/deeplora/deeplora/lora"
 )
 
 // Any GoMLX graph can have adapters. Here it is a network of two layers, y = tanh(x·K)·v: its kernel K stays as it is
 // and gets a ΔK, which fifty steps of gradient descent fit to sixteen examples.
 func Example() {
-	backend, err := compute.NewWithConfig("go:ops_sequential")
+	backend, _, err := engine.Open(engine.Options{})
 	check(err)
 	x, k, v, y := waves(16, 6, 1), waves(6, 8, 2), waves(8, 1, 3), waves(16, 1, 4)
 	output := func(hidden *Node) *Node { return Dot(Tanh(hidden), Const(hidden.Graph(), v)).Product() }

@@ -48,7 +48,7 @@ func ReadFinished(ctx context.Context, dir string, o OpenOptions) (*Finished, er
 	if err := unfinished(dir, err); err != nil {
 		return nil, err
 	}
-	if f.Task, err = f.Adapter.task(); err != nil {
+	if f.Task, err = f.Adapter.task(f.Run.Data); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	if f.Base, _, err = o.Sources.Model(ctx, f.Run.Model); err != nil {
@@ -74,12 +74,20 @@ func unfinished(dir string, err error) error {
 	return err
 }
 
-// task is what the adapter was trained for: a row of the table, or one that a program brought.
-func (a *AdapterInfo) task() (data.Task, error) {
-	if a.Imported && a.Task == "" {
+// task is what the adapter was trained for: a row of the table or, of examples in memory, one that a program brought.
+func (a *AdapterInfo) task(from string) (data.Task, error) {
+	switch {
+	case a.Imported && a.Task == "":
 		return data.Task{}, nil
+	case from == memoryData:
+		t := data.Task{Name: a.Task, Labels: a.Labels}
+		if a.ProblemType == model.Regression {
+			t.Labels = nil
+		}
+		return t.WithDefaults()
+	default:
+		return data.LookupTask(a.Task)
 	}
-	return data.LookupTask(a.Task)
 }
 
 // sameBase holds the model's files against those that the adapter was trained on.

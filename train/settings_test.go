@@ -30,7 +30,7 @@ func TestValidate(t *testing.T) {
 		{"scope", func(c *Config) { c.Scope = "attention" }, `scope: "attention" is unknown; nearest: attention-mlp (known: only-query-value attention-mlp all-dense)`},
 		{"target", func(c *Config) { c.Target = []string{"query", "("} }, "target: \"(\" is no regular expression: error parsing regexp: missing closing ): `(`"},
 		{"sample", func(c *Config) { c.Sample = "with" }, `sample: "with" is unknown; nearest: without (known: without with-replacement)`},
-		{"pad", func(c *Config) { c.Pad = "buckets" }, `unknown padding "buckets"; nearest: bucket (known: packed bucket fixed)`},
+		{"pad", func(c *Config) { c.Pad = "buckets" }, `pad: "buckets" is unknown; nearest: bucket (known: packed bucket fixed)`},
 		{"overlong", func(c *Config) { c.Overlong = "cut" }, `overlong: "cut" is unknown; nearest: drop (known: drop truncate)`},
 		{"select", func(c *Config) { c.Select = "worst" }, `select: "worst" is unknown; nearest: last (known: last best)`},
 		{"two draws", func(c *Config) { c.Shots, c.ShotsPerClass = 16, 16 }, `shots and shots-per-class: give one of them`},

@@ -33,10 +33,12 @@ type Import struct {
 	Sources train.Sources
 	AnyBase bool // take another base model than our own export names
 	Verify  bool
-	Notice  func(format string, args ...any)
+	Notice  func(format string, args ...any) // may be nil
 
 	Provenance train.Provenance // backend and versions
 }
+
+func (i Import) notice(format string, args ...any) { Options{Notice: i.Notice}.notice(format, args...) }
 
 // Imported says what an import made.
 type Imported struct {
@@ -51,7 +53,7 @@ type Imported struct {
 
 // Write reads the adapter and writes the run, which is there complete or not at all.
 func (i Import) Write(ctx context.Context) (*Imported, error) {
-	if err := prepare(i.Out, i.Notice); err != nil {
+	if err := prepare(i.Out, i.notice); err != nil {
 		return nil, err
 	}
 	s, a, err := i.read(ctx)
@@ -112,7 +114,7 @@ func (i Import) read(ctx context.Context) (*train.Finished, *adapter, error) {
 		return nil, nil, err
 	}
 	for _, n := range a.notices {
-		i.Notice("%s", n)
+		i.notice("%s", n)
 	}
 	s.Adapter, s.Values = a.info(), a.values
 	if err := i.label(s, a, config); err != nil {
@@ -184,7 +186,7 @@ func (i Import) label(s *train.Finished, a *adapter, config *model.Config) error
 		info.ProblemType, info.Labels = model.Regression, []string{"LABEL_0"}
 	}
 	if !known {
-		i.Notice("nothing says what the adapter's task is: its classes are called %s; --task names one of GLUE's", strings.Join(names, ", "))
+		i.notice("nothing says what the adapter's task is: its classes are called %s; --task names one of GLUE's", strings.Join(names, ", "))
 		return nil
 	}
 	s.Task, info.Task = task, task.Name
@@ -269,7 +271,7 @@ func (i Import) restore(ctx context.Context, tmp string, a *adapter) (restored b
 		return false, 0, fmt.Errorf("%s: %w; get the adapter again or, to do without the factors it was trained with, remove that directory", from, err)
 	}
 	if note.peftSums != a.sums {
-		i.Notice("the adapter has changed since it was exported: the factors in %s are not its own and are left out", from)
+		i.notice("the adapter has changed since it was exported: the factors in %s are not its own and are left out", from)
 		return false, 0, nil
 	}
 	if err := (&train.Finished{Dir: from}).CopyTo(tmp); err != nil {
@@ -291,7 +293,7 @@ func (i Import) restore(ctx context.Context, tmp string, a *adapter) (restored b
 		return false, 0, err
 	}
 	for _, n := range s.Notices {
-		i.Notice("%s", n)
+		i.notice("%s", n)
 	}
 	return true, note.RelativeBound, s.Rebase(i.Model)
 }

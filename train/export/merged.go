@@ -24,9 +24,15 @@ type Options struct {
 	Out     string // directory to make; absent, or empty
 	Backend compute.Backend
 	Sources train.Sources
-	AnyBase bool // take another base model than the run was trained on
-	Verify  bool // read what was written and compare logits before it gets its name
-	Notice  func(format string, args ...any)
+	AnyBase bool                             // take another base model than the run was trained on
+	Verify  bool                             // read what was written and compare logits before it gets its name
+	Notice  func(format string, args ...any) // may be nil
+}
+
+func (o Options) notice(format string, args ...any) {
+	if o.Notice != nil {
+		o.Notice(format, args...)
+	}
 }
 
 // Report says what an export wrote.
@@ -46,13 +52,16 @@ type Report struct {
 // complete or not at all; an error of verification leaves nothing.
 type Merged struct {
 	Options
-	DType      dtypes.DType // Float32, Float16 or BFloat16
+	DType      dtypes.DType // Float32, unless Float16 or BFloat16
 	ShardBytes int64        // of a weight file at most; 0: one file
 }
 
 // Write writes the checkpoint.
 func (e Merged) Write(ctx context.Context) (*Report, error) {
-	if err := prepare(e.Out, e.Notice); err != nil {
+	if e.DType == dtypes.InvalidDType {
+		e.DType = dtypes.Float32
+	}
+	if err := prepare(e.Out, e.notice); err != nil {
 		return nil, err
 	}
 	s, trained, err := e.open(ctx)
@@ -91,7 +100,7 @@ func (o Options) open(ctx context.Context) (*train.Finished, *reference, error) 
 		return nil, nil, err
 	}
 	for _, n := range s.Notices {
-		o.Notice("%s", n)
+		o.notice("%s", n)
 	}
 	if !o.Verify {
 		return s, nil, nil

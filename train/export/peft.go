@@ -60,7 +60,7 @@ func (t *Truncation) String() string {
 
 // Write writes the adapter.
 func (e PEFT) Write(ctx context.Context) (*Report, error) {
-	if err := prepare(e.Out, e.Notice); err != nil {
+	if err := prepare(e.Out, e.notice); err != nil {
 		return nil, err
 	}
 	s, trained, err := e.open(ctx)
