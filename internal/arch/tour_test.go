@@ -3,6 +3,7 @@ package arch_test
 import (
 	"go/ast"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -47,4 +48,17 @@ func functionName(f *ast.FuncDecl) string {
 		return id.Name + "." + f.Name.Name
 	}
 	return f.Name.Name
+}
+
+// README's program is part of the example that the tests run.
+func TestReadmeShowsTheExample(t *testing.T) {
+	squeeze := func(text string) string { return strings.Join(strings.Fields(text), " ") }
+	_, rest, _ := strings.Cut(document(t, "README.md"), "```go\n")
+	program, _, found := strings.Cut(rest, "```")
+	if !found || !strings.Contains(squeeze(document(t, "train/example_test.go")), squeeze(program)) {
+		t.Error("README.md: its Go program is not in train/example_test.go")
+	}
+	if lines := strings.Count(document(t, "README.md"), "\n"); lines >= 200 {
+		t.Errorf("README.md has %d lines, want less than 200", lines)
+	}
 }
