@@ -3,5 +3,5 @@
 // The files here are the command line and nothing else: flags become settings, packages do the work, and
 // what they return or report becomes output. There is no mathematics here and no file format. main.go has
 // the root command, the signals and the only os.Exit; flags.go the flags and the config file; ui.go turns
-// events into progress; backend.go opens the engine; what the flags cannot know of it is in the package engine.
+// events into progress; backend.go asks the package engine for what computes.
 package main
