@@ -20,10 +20,14 @@ const encoder = "../internal/builtin/tiny"
 var reviews = data.Task{Name: "reviews", Columns: []string{"text"}, Labels: []string{"bad", "good"}}
 
 var labelled = []data.Example{
-	{Text: "A wonderful film, I loved every minute.", Label: 1}, {Text: "Boring and far too long.", Label: 0},
-	{Text: "The best acting I have seen in years.", Label: 1}, {Text: "A terrible waste of time.", Label: 0},
-	{Text: "Beautiful, funny and moving.", Label: 1}, {Text: "The plot is awful and the jokes are bad.", Label: 0},
-	{Text: "A great story, a joy to watch.", Label: 1}, {Text: "I hated it and left before the end.", Label: 0},
+	{Text: "A wonderful film, I loved every minute.", Label: 1},
+	{Text: "Boring and far too long.", Label: 0},
+	{Text: "The best acting I have seen in years.", Label: 1},
+	{Text: "A terrible waste of time.", Label: 0},
+	{Text: "Beautiful, funny and moving.", Label: 1},
+	{Text: "The plot is awful and the jokes are bad.", Label: 0},
+	{Text: "A great story, a joy to watch.", Label: 1},
+	{Text: "I hated it and left before the end.", Label: 0},
 }
 
 // A whole program: train an adapter on texts in memory, predict, open the run again, export it.

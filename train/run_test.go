@@ -117,7 +117,7 @@ func interruptAt(t *testing.T, b compute.Backend, c Config, out string, stop int
 
 func TestSameSeedSameBits(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, method := range some(b, "vanilla", "deep-narrow", "deep-compressed") {
+		for _, method := range some(b, adapterNames()...) {
 			c := small()
 			c.Method, c.Steps = method, 3
 			if full(b) {

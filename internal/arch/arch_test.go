@@ -45,8 +45,8 @@ var beside = map[string][]string{
 	"cmd/deeplora/internal/pretrain": {"cmd/deeplora/internal/wordpiece"},
 }
 
-// inTests is what the tests of a package above the ground may import besides.
-var inTests = []string{"lora/loratest", "engine"}
+// inTests is what the tests of a package above the ground may import besides; the example of a whole program also exports.
+var inTests = []string{"lora/loratest", "engine", "train/export"}
 
 // floorOf is a package's floor, -1 for none.
 func floorOf(dir string) int {

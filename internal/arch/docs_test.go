@@ -296,10 +296,10 @@ func TestDecisionsAreShortAndIndexed(t *testing.T) {
 func TestFormatsNameEveryField(t *testing.T) {
 	text := document(t, "docs/formats.md")
 	wanted := map[string][]string{
-		"train/run.go":         {"Provenance", "Result"},
-		"train/adapterfile.go": {"AdapterInfo", "AdaptedKernel"},
+		"train/run.go":             {"Provenance", "Result"},
+		"train/adapterfile.go":     {"AdapterInfo", "AdaptedKernel"},
 		"train/loop/checkpoint.go": {"progress"},
-		"data/manifest.go":     {"Manifest"},
+		"data/manifest.go":         {"Manifest"},
 
 		"cmd/deeplora/internal/study/summary.go":   {"Summary", "RunName", "ScoreRow", "SeedScore", "MetricRow", "Method", "RunRow"},
 		"cmd/deeplora/internal/study/paired.go":    {"Difference", "Overall"},
