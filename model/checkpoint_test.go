@@ -474,6 +474,22 @@ func TestHeadFollowsClassNames(t *testing.T) {
 			}
 		})
 	}
+	t.Run("names that differ in case alone, no task asked for", func(t *testing.T) {
+		g := miniBERT()
+		g.config["id2label"] = map[string]string{"0": "US", "1": "us", "2": "us"}
+		c := load(t, g, model.LoadOptions{})
+		if !slices.Equal(flat(t, c.Tensors[model.HeadBias]), bias) || !slices.Equal(c.Config.Labels(), []string{"US", "us", "us"}) {
+			t.Error("the head's rows moved")
+		}
+	})
+	t.Run("names that differ in case alone, matched exactly", func(t *testing.T) {
+		g := miniBERT()
+		g.config["id2label"] = map[string]string{"0": "US", "1": "us", "2": "other"}
+		c := load(t, g, model.LoadOptions{Labels: []string{"us", "US", "Other"}, ProblemType: model.SingleLabel})
+		if got, want := flat(t, c.Tensors[model.HeadBias]), []float32{bias[1], bias[0], bias[2]}; !slices.Equal(got, want) {
+			t.Errorf("bias %v, want %v", got, want)
+		}
+	})
 	t.Run("unnamed classes keep their order", func(t *testing.T) {
 		g := miniBERT()
 		g.config["id2label"] = map[string]string{"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}

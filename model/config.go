@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/deeplora/deeplora/internal/labels"
 	"github.com/deeplora/deeplora/internal/readfile"
 )
 
@@ -180,18 +181,15 @@ func (c *Config) checkLabels() []error {
 // Labels returns the class names in id order. A file without id2label means LABEL_0, LABEL_1, … : two of
 // them, which is what Transformers leaves out when it writes one, or as many as num_labels says.
 func (c *Config) Labels() []string {
-	labels := make([]string, c.NumLabels())
-	for i := range labels {
-		labels[i] = placeholder(i)
+	names := make([]string, c.NumLabels())
+	for i := range names {
+		names[i] = labels.Placeholder(i)
 		if len(c.ID2Label) > 0 {
-			labels[i] = c.ID2Label[strconv.Itoa(i)]
+			names[i] = c.ID2Label[strconv.Itoa(i)]
 		}
 	}
-	return labels
+	return names
 }
-
-// placeholder is the name Transformers gives a class that nobody named.
-func placeholder(i int) string { return "LABEL_" + strconv.Itoa(i) }
 
 // NumLabels is the width of the classification head.
 func (c *Config) NumLabels() int {

@@ -24,8 +24,7 @@ type weights struct {
 	files  []weightFile
 	where  map[string]weightFile // tensor name as in the file -> file
 
-	labels   []string // classes of the head as config.json names them
-	headRows []int    // rows of the head in the order wanted; nil: as they stand
+	headRows []int // rows of the head in the order wanted; nil: as they stand
 }
 
 type weightFile struct {
