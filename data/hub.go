@@ -18,6 +18,7 @@ import (
 	"unicode"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/readfile"
 )
 
@@ -55,12 +56,12 @@ type hubWant struct {
 	optional []string
 }
 
-// modelFiles are a model's: config.json, safetensors in one file or, by their index, in shards, and
-// those of the tokenizer's files that exist.
+// modelFiles are a model's: config.json, safetensors in one file or, by their index, in shards, and those that exist of
+// the tokenizer's files and of those that say how an embedding is made.
 func modelFiles() hubWant {
 	return hubWant{
 		required: [][]string{{"config.json"}, {"model.safetensors", safetensorsIndex}},
-		optional: []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"},
+		optional: slices.Concat(modelfiles.OfTokenizer, modelfiles.OfEmbedding),
 	}
 }
 

@@ -685,3 +685,19 @@ func TestHubReadOnlyCache(t *testing.T) {
 		t.Errorf("%s, %+v, %v", got, info, err)
 	}
 }
+
+// What a folder is read for is what is fetched: a file that lies in a folder is fetched from the hub too.
+func TestHubFetchesWhatFoldersAreReadFor(t *testing.T) {
+	files, names := modelRepo(), slices.Clone(wanted)
+	for _, name := range []string{"added_tokens.json", "tokenizer_config.json", "special_tokens_map.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"} {
+		files[name] = `{"of": "` + name + `"}`
+		names = append(names, name)
+	}
+	files["2_Dense/model.safetensors"] = "never fetched: refused by modules.json"
+	h := newFakeHub(t, files)
+	dir, _, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, dir, files, names...)
+}

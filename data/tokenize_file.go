@@ -7,15 +7,16 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/readfile"
 )
 
 const (
-	tokenizerFile = "tokenizer.json"
-	vocabFile     = "vocab.txt"
-	configFile    = "tokenizer_config.json"
-	specialsFile  = "special_tokens_map.json" // older checkpoints name special tokens only here
-	addedFile     = "added_tokens.json"
+	tokenizerFile = modelfiles.Tokenizer
+	vocabFile     = modelfiles.Vocabulary
+	configFile    = modelfiles.TokenizerConfig
+	specialsFile  = modelfiles.SpecialTokens
+	addedFile     = modelfiles.AddedTokens
 
 	// maxTokenizerFile bounds memory. The largest BERT vocabularies, of a hundred languages, take 4 MB.
 	maxTokenizerFile = 64 << 20

@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
@@ -181,12 +182,9 @@ func writeDir(path string, fill func(tmp string) error) error {
 	return atomicfile.WriteDir(path, fill)
 }
 
-// tokenizerFiles are what tokenizers are read from, by us and by Transformers.
-var tokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt"}
-
 // copyTokenizer carries a tokenizer along byte for byte.
 func copyTokenizer(from fs.FS, dir string) error {
-	for _, name := range tokenizerFiles {
+	for _, name := range modelfiles.OfTokenizer {
 		content, err := fs.ReadFile(from, name)
 		if os.IsNotExist(err) {
 			continue
