@@ -77,6 +77,9 @@ func (e Merged) Write(ctx context.Context) (*Report, error) {
 		if trained == nil {
 			return nil
 		}
+		if err := sameTokens(s.Base, os.DirFS(tmp)); err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
 		checkpoint, err := model.Load(os.DirFS(tmp), model.LoadOptions{Backend: e.Backend})
 		if err != nil {
 			return fmt.Errorf("verify: %w", err)
@@ -127,6 +130,16 @@ func (e Merged) fill(ctx context.Context, dir string, s *train.Finished, report 
 	report.Files, report.Tensors = files, len(m.Specs())
 	if err := copyTokenizer(s.Base, dir); err != nil {
 		return err
+	}
+	completed, err := modelfiles.ForTransformers(s.Base, m.Config.MaxPositionEmbeddings)
+	if err != nil {
+		return fmt.Errorf("copy tokenizer: %w", err)
+	}
+	if completed != nil {
+		e.notice("%s is written with what Transformers does not take from %s: case, accents, ideographs", modelfiles.TokenizerConfig, modelfiles.Tokenizer)
+		if err := atomicfile.WriteBytes(filepath.Join(dir, modelfiles.TokenizerConfig), completed); err != nil {
+			return err
+		}
 	}
 	card, err := newCard(s)
 	if err != nil {

@@ -51,6 +51,13 @@ func (r *run) copiedVocabulary() (map[string][]byte, error) {
 		}
 		files[name] = content
 	}
+	completed, err := modelfiles.ForTransformers(r.fromFiles, r.model.MaxPositionEmbeddings)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", r.config.Model, err)
+	}
+	if completed != nil {
+		files[modelfiles.TokenizerConfig] = completed
+	}
 	return files, nil
 }
 
