@@ -535,3 +535,38 @@ func TestLoadNotesItsFiles(t *testing.T) {
 		t.Error("another weight, the same sums")
 	}
 }
+
+// The heads of other models, under whatever name, are no reason to refuse their encoder: a new head is drawn.
+func TestHeadsOfOtherModels(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		bend func(f *files)
+		want []string // what is ignored
+	}{
+		{"question answering", func(f *files) {
+			f.put("qa_outputs.weight", draw("q", 2, 4), 2, 4)
+			f.put("qa_outputs.bias", draw("p", 2), 2)
+		}, []string{"qa_outputs.bias", "qa_outputs.weight"}},
+		{"ColBERT", func(f *files) { f.put("linear.weight", draw("l", 3, 4), 3, 4) }, []string{"linear.weight"}},
+		{"beside names without bert.", func(f *files) {
+			f.bare()
+			f.put("linear.weight", draw("l", 3, 4), 3, 4)
+		}, []string{"linear.weight"}},
+		{"of tokens", func(f *files) {
+			f.config["architectures"] = []string{"BertForTokenClassification"}
+			f.put(model.HeadWeight, draw("w", 3, 4), 3, 4)
+			f.put(model.HeadBias, draw("b", 3), 3)
+		}, []string{model.HeadBias, model.HeadWeight}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := miniBERT()
+			delete(f.tensors, model.HeadWeight)
+			delete(f.tensors, model.HeadBias)
+			tc.bend(f)
+			c := load(t, f, model.LoadOptions{DrawHead: true, Labels: []string{"a", "b"}, ProblemType: model.SingleLabel})
+			if !slices.Equal(c.Ignored, tc.want) || !slices.Equal(c.Fresh, []string{model.HeadWeight, model.HeadBias}) {
+				t.Errorf("ignored %v, want %v; drawn %v", c.Ignored, tc.want, c.Fresh)
+			}
+		})
+	}
+}

@@ -42,13 +42,13 @@ var configFields = []configField{
 	{name: "num_labels", honoured: true},
 	{name: "problem_type", honoured: true},
 	{name: "tokenizer_class", honoured: true},
+	{name: "architectures", honoured: true},
 
 	{name: "is_encoder_decoder", only: []string{"null", "false"}},
 	{name: "pruned_heads", only: []string{"null", "{}"}},
 	{name: "quantization_config", only: []string{"null"}},
 	{name: "compression_config", only: []string{"null"}},
 
-	{name: "architectures", harmless: "heads are found by the names of their tensors"},
 	{name: "label2id", harmless: "id2label names the outputs, in Transformers too"},
 	{name: "dtype", harmless: "the type in the files is read, and computed in float32"},
 	{name: "torch_dtype", harmless: "the older name of dtype"},

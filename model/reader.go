@@ -67,7 +67,7 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 			r.Close()
 		}
 	}()
-	if r.found, r.Ignored, err = r.w.canonical(o.Architecture, config.MaxPositionEmbeddings); err != nil {
+	if r.found, r.Ignored, err = r.w.canonical(o.Architecture, config); err != nil {
 		return nil, err
 	}
 	if o.NewHead {
