@@ -18,6 +18,8 @@ import (
 	"unicode"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/envtruth"
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/readfile"
 )
 
@@ -30,7 +32,7 @@ type HubOptions struct {
 	CacheDir string // instead of $HF_HOME: files go to CacheDir/hub. Else $HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub
 	Endpoint string // the hub's address. Else $HF_ENDPOINT, https://huggingface.co
 	Token    string // for private and gated repositories, sent to Endpoint alone. Else $HF_TOKEN
-	Offline  bool   // never open a socket; also if $DEEPLORA_OFFLINE or $HF_HUB_OFFLINE is set and not 0
+	Offline  bool   // never open a socket; also if $DEEPLORA_OFFLINE or $HF_HUB_OFFLINE is set, and not 0, false, no or off
 
 	// Progress, if not nil, is told how many bytes of a file have come, out of total (0: not known).
 	Progress func(file string, done, total int64)
@@ -55,12 +57,12 @@ type hubWant struct {
 	optional []string
 }
 
-// modelFiles are a model's: config.json, safetensors in one file or, by their index, in shards, and
-// those of the tokenizer's files that exist.
+// modelFiles are a model's: config.json, safetensors in one file or, by their index, in shards, and those that exist of
+// the tokenizer's files and of those that say how an embedding is made.
 func modelFiles() hubWant {
 	return hubWant{
 		required: [][]string{{"config.json"}, {"model.safetensors", safetensorsIndex}},
-		optional: []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"},
+		optional: slices.Concat(modelfiles.OfTokenizer, modelfiles.OfEmbedding),
 	}
 }
 
@@ -153,6 +155,9 @@ func resolve(ctx context.Context, ref string, want hubWant, opt HubOptions) (str
 		return "", HubInfo{}, err
 	}
 	dir, err := r.resolve(ctx)
+	if err != nil && !strings.Contains(r.info.Repo, "/") {
+		return "", HubInfo{}, fmt.Errorf("%s: no such directory, and as a name on the hub: %w", ref, err)
+	}
 	if err != nil {
 		return "", HubInfo{}, fmt.Errorf("hub: %s: %w", ref, err)
 	}
@@ -169,7 +174,7 @@ type hubRepo struct {
 }
 
 var (
-	repoPattern   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+	repoPattern   = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*$`) // the oldest models have no organisation
 	commitPattern = regexp.MustCompile(`^[0-9a-f]{40}$`)
 )
 
@@ -218,8 +223,7 @@ func (o HubOptions) Cache() string {
 }
 
 func (o HubOptions) withEnvironment() HubOptions {
-	set := func(name string) bool { v := os.Getenv(name); return v != "" && v != "0" }
-	o.Offline = o.Offline || set("DEEPLORA_OFFLINE") || set("HF_HUB_OFFLINE")
+	o.Offline = o.Offline || envtruth.On("DEEPLORA_OFFLINE") || envtruth.On("HF_HUB_OFFLINE")
 	if o.Endpoint == "" {
 		o.Endpoint = os.Getenv("HF_ENDPOINT")
 	}

@@ -269,13 +269,15 @@ func TestHubLocalDirectory(t *testing.T) {
 	if err != nil || got != dir || !info.Local {
 		t.Errorf("%s, %+v, %v", got, info, err)
 	}
-	for _, ref := range []string{"missing", "./org/name", dir + "/missing", "a/b/c", "../no/such/model", "org/na me", "-org/name", "org/..", "builtin:tiny"} {
+	for _, ref := range []string{"./missing", "./org/name", dir + "/missing", "a/b/c", "../no/such/model", "org/na me", "-org/name", "org/..", "builtin:tiny"} {
 		_, _, err := Resolve(t.Context(), ref, HubOptions{Offline: true})
 		if err == nil {
 			t.Fatalf("%s was resolved", ref)
 		}
 		wantError(t, err, ref+": no such directory, and not a name on the hub (org/name[@revision])")
 	}
+	_, _, err = Resolve(t.Context(), "bert-base-uncased", HubOptions{Offline: true, CacheDir: t.TempDir()})
+	wantError(t, err, "bert-base-uncased: no such directory, and as a name on the hub: offline, and not whole in the cache ")
 	for _, revision := range []string{"", "..", "a/../../b", "/main", `a\b`, "a//b"} {
 		_, _, err := Resolve(t.Context(), "org/name@"+revision, HubOptions{Offline: true})
 		wantError(t, err, "is not a revision; want a branch, a tag or a commit")
@@ -311,6 +313,7 @@ func TestHubOffline(t *testing.T) {
 	_, _, err = Resolve(t.Context(), "org/name", online)
 	wantError(t, err, "offline", "no model.safetensors or model.safetensors.index.json; run once without --offline")
 	t.Setenv("DEEPLORA_OFFLINE", "0")
+	t.Setenv("HF_HUB_OFFLINE", "False")
 	if asked := h.requests(); len(asked) != 0 {
 		t.Errorf("offline, the hub was asked for %q", asked)
 	}
@@ -684,4 +687,33 @@ func TestHubReadOnlyCache(t *testing.T) {
 	if err != nil || got != dir || len(info.Notices) != 1 {
 		t.Errorf("%s, %+v, %v", got, info, err)
 	}
+}
+
+// What a folder is read for is what is fetched: a file that lies in a folder is fetched from the hub too.
+func TestHubFetchesWhatFoldersAreReadFor(t *testing.T) {
+	files, names := modelRepo(), slices.Clone(wanted)
+	for _, name := range []string{"added_tokens.json", "tokenizer_config.json", "special_tokens_map.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"} {
+		files[name] = `{"of": "` + name + `"}`
+		names = append(names, name)
+	}
+	files["2_Dense/model.safetensors"] = "never fetched: refused by modules.json"
+	h := newFakeHub(t, files)
+	dir, _, err := Resolve(t.Context(), "org/name", HubOptions{CacheDir: t.TempDir(), Endpoint: h.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, dir, files, names...)
+}
+
+// The oldest models of the hub have no organisation: the hub answers under its new name, the cache keeps the one asked for.
+func TestHubModelWithoutOrganisation(t *testing.T) {
+	h := newFakeHub(t, modelRepo())
+	h.repo = "bert-base-uncased"
+	cache := t.TempDir()
+	dir, info, err := Resolve(t.Context(), "bert-base-uncased", HubOptions{CacheDir: cache, Endpoint: h.URL})
+	if err != nil || info.Repo != "bert-base-uncased" || dir != filepath.Join(cache, "hub", "models--bert-base-uncased", "snapshots", commit1) {
+		t.Errorf("%s, %+v, %v", dir, info, err)
+	}
+	_, _, err = Resolve(t.Context(), "bert-bse-uncased", HubOptions{CacheDir: cache, Endpoint: h.URL})
+	wantError(t, err, "bert-bse-uncased: no such directory, and as a name on the hub: ")
 }

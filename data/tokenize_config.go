@@ -14,7 +14,8 @@ import (
 
 // tokenizerConfig is what tokenizer_config.json, and special_tokens_map.json behind it, say.
 type tokenizerConfig struct {
-	missing bool // there is no tokenizer_config.json
+	missing bool                       // there is no tokenizer_config.json
+	fields  map[string]json.RawMessage // all of it, without white space
 
 	Class      string          `json:"tokenizer_class"`
 	Lower      *bool           `json:"do_lower_case"`
@@ -30,6 +31,7 @@ type tokenizerConfig struct {
 	MASK *tokenName `json:"mask_token"`
 
 	Additional []tokenName           `json:"additional_special_tokens"`
+	Extra      json.RawMessage       `json:"extra_special_tokens"` // the newer name: a list, or an object of names and tokens
 	Added      map[string]addedToken `json:"added_tokens_decoder"` // by id
 }
 
@@ -83,7 +85,39 @@ func (c *tokenizerConfig) read(in folder, name string) error {
 		c.missing = true
 		return err
 	}
-	return parseJSON(content, c, in.path(name))
+	if err := parseJSON(content, c, in.path(name)); err != nil {
+		return err
+	}
+	if err := c.addExtra(); err != nil {
+		return fmt.Errorf("%s: %w", in.path(name), err)
+	}
+	return json.Unmarshal(compact(content), &c.fields)
+}
+
+// compact drops white space, so that a field's value can be compared.
+func compact(content []byte) []byte {
+	var b bytes.Buffer
+	if json.Compact(&b, content) != nil {
+		return content
+	}
+	return b.Bytes()
+}
+
+// addExtra takes extra_special_tokens in, as additional_special_tokens are.
+func (c *tokenizerConfig) addExtra() error {
+	var list []tokenName
+	var byName map[string]tokenName
+	switch {
+	case len(c.Extra) == 0 || json.Unmarshal(c.Extra, &list) == nil:
+	case json.Unmarshal(c.Extra, &byName) == nil:
+		for _, name := range slices.Sorted(maps.Keys(byName)) {
+			list = append(list, byName[name])
+		}
+	default:
+		return fmt.Errorf("extra_special_tokens is %.40s; want a list of tokens, or an object of names and tokens", c.Extra)
+	}
+	c.Additional = append(c.Additional, list...)
+	return nil
 }
 
 // strips says whether accents are dropped; null, like silence, means: if letters are made small.
@@ -103,8 +137,6 @@ func (c *tokenizerConfig) strips(lower bool) (bool, error) {
 // cleaner is the normaliser of a tokenizer that has no tokenizer.json, as BertTokenizer would build it.
 func (c *tokenizerConfig) cleaner() (cleaner, error) {
 	switch {
-	case c.Class != "" && !strings.HasPrefix(c.Class, "Bert"):
-		return cleaner{}, fmt.Errorf("tokenizer_class is %.40s, which is not supported; want BertTokenizer", c.Class)
 	case c.Basic != nil && !*c.Basic:
 		return cleaner{}, fmt.Errorf("do_basic_tokenize false is not supported")
 	case len(c.NeverSplit) > 0:

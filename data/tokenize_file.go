@@ -7,15 +7,16 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/readfile"
 )
 
 const (
-	tokenizerFile = "tokenizer.json"
-	vocabFile     = "vocab.txt"
-	configFile    = "tokenizer_config.json"
-	specialsFile  = "special_tokens_map.json" // older checkpoints name special tokens only here
-	addedFile     = "added_tokens.json"
+	tokenizerFile = modelfiles.Tokenizer
+	vocabFile     = modelfiles.Vocabulary
+	configFile    = modelfiles.TokenizerConfig
+	specialsFile  = modelfiles.SpecialTokens
+	addedFile     = modelfiles.AddedTokens
 
 	// maxTokenizerFile bounds memory. The largest BERT vocabularies, of a hundred languages, take 4 MB.
 	maxTokenizerFile = 64 << 20
@@ -60,6 +61,9 @@ func readVocabulary(in folder) (*vocabulary, error) {
 		return nil, err
 	}
 	content, err := readBounded(in, tokenizerFile)
+	if err == nil {
+		err = config.check(in, content != nil)
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -69,7 +73,10 @@ func readVocabulary(in folder) (*vocabulary, error) {
 			return nil, err
 		}
 		return v, v.agrees(in, config, lines)
-	case lines == nil || config.missing:
+	case lines != nil && config.missing:
+		return nil, fmt.Errorf("%s has %s but no %s that says whether letters are made small; write one: {\"tokenizer_class\": \"BertTokenizer\", \"do_lower_case\": true} for an uncased model, false for a cased one: %w",
+			in.here(), vocabFile, configFile, fs.ErrNotExist)
+	case lines == nil:
 		return nil, fmt.Errorf("%s has no tokenizer: looked for %s, and for %s with %s; copy them from where the model came from: %w",
 			in.here(), tokenizerFile, vocabFile, configFile, fs.ErrNotExist)
 	}
@@ -91,7 +98,7 @@ func readBounded(in folder, name string) ([]byte, error) {
 }
 
 // readVocabFile returns vocab.txt's tokens, one a line, the id being the line's number from 0; nil if
-// there is no such file.
+// there is no such file. Blank lines at the end are no tokens.
 func readVocabFile(in folder) ([]string, error) {
 	content, err := readBounded(in, vocabFile)
 	if content == nil || err != nil {
@@ -101,6 +108,9 @@ func readVocabFile(in folder) ([]string, error) {
 	for r := newLineReader(bytes.NewReader(content), in.path(vocabFile)); ; {
 		line, err := r.next()
 		if errors.Is(err, io.EOF) {
+			for len(lines) > 0 && lines[len(lines)-1] == "" { // a token of nothing is never found
+				lines = lines[:len(lines)-1]
+			}
 			return lines, nil
 		} else if err != nil {
 			return nil, err

@@ -55,6 +55,8 @@ func TestOpenTokenizer(t *testing.T) {
 		{"left strip", map[string]string{tokenizerFile: smallJSON}, "a \t[MASK] b", []int32{5, 4, 6}},
 		{"added token in normalised form, as a whole word", map[string]string{tokenizerFile: smallJSON}, "Càb cabs a.CAB", []int32{8, 1, 5, 1, 8}},
 		{"agreeing files", map[string]string{tokenizerFile: smallJSON, vocabFile: smallVocab, configFile: lower}, "aa", []int32{5, 7}},
+		{"blank lines at the end of vocab.txt", map[string]string{tokenizerFile: smallJSON, vocabFile: smallVocab + "\n\n", configFile: lower}, "aa", []int32{5, 7}},
+		{"blank line at the end of vocab.txt alone", map[string]string{vocabFile: smallVocab + "\n", configFile: lower}, "aa", []int32{5, 7}},
 		{"config that says nothing", map[string]string{tokenizerFile: smallJSON, configFile: "{}"}, "A", []int32{5}},
 		{"no type", map[string]string{tokenizerFile: strings.Replace(smallJSON, `"type": "WordPiece", "unk`, `"unk`, 1)}, "A", []int32{5}},
 		{"BertProcessing", map[string]string{tokenizerFile: withPostProcessor(`{"type": "BertProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 3]}`)}, "A", []int32{5}},
@@ -107,7 +109,7 @@ func TestOpenTokenizerErrors(t *testing.T) {
 		want  string
 	}{
 		{"nothing", nil, "m has no tokenizer: looked for tokenizer.json, and for vocab.txt with tokenizer_config.json; copy them from where the model came from: file does not exist"},
-		{"vocab.txt alone", map[string]string{vocabFile: smallVocab}, "m has no tokenizer: looked for tokenizer.json, and for vocab.txt with tokenizer_config.json; copy them from where the model came from: file does not exist"},
+		{"vocab.txt alone", map[string]string{vocabFile: smallVocab}, `m has vocab.txt but no tokenizer_config.json that says whether letters are made small; write one: {"tokenizer_class": "BertTokenizer", "do_lower_case": true} for an uncased model, false for a cased one`},
 		{"BPE", change(`"type": "WordPiece", "unk`, `"type": "BPE", "unk`), "m/tokenizer.json: model is of type BPE, which is not supported; want WordPiece, the tokenizer of BERT"},
 		{"Unigram", map[string]string{tokenizerFile: `{"model": {"type": "Unigram", "unk_id": 0, "vocab": [["a", -1.5]]}}`}, "m/tokenizer.json: model is of type Unigram, which"},
 		{"BPE that does not say so", map[string]string{tokenizerFile: `{"model": {"vocab": {"a": 0}, "merges": ["a a"]}}`}, "model is of type BPE, which"},
@@ -156,6 +158,16 @@ func TestOpenTokenizerErrors(t *testing.T) {
 
 		{"case not said", vocab(`{}`), "m/tokenizer_config.json: do_lower_case is missing; say true for an uncased model, false for a cased one"},
 		{"another class", vocab(`{"tokenizer_class": "RobertaTokenizer", "do_lower_case": true}`), "m/tokenizer_config.json: tokenizer_class is RobertaTokenizer, which is not supported; want BertTokenizer"},
+		{"a class that begins alike", vocab(`{"tokenizer_class": "BertJapaneseTokenizer", "do_lower_case": true}`), "m/tokenizer_config.json: tokenizer_class is BertJapaneseTokenizer, which is not supported; want BertTokenizer"},
+		{"a class that begins alike, beside tokenizer.json", map[string]string{tokenizerFile: smallJSON, configFile: `{"tokenizer_class": "BertGenerationTokenizer"}`}, "m/tokenizer_config.json: tokenizer_class is BertGenerationTokenizer, which is not supported"},
+		{"a class of config.json", map[string]string{vocabFile: smallVocab, configFile: `{"do_lower_case": true}`, "config.json": `{"tokenizer_class": "BertJapaneseTokenizer"}`}, "m/config.json: tokenizer_class is BertJapaneseTokenizer, which is not supported"},
+		{"a class that needs tokenizer.json", vocab(`{"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": true}`), "tokenizer_class is PreTrainedTokenizerFast, which is not supported"},
+		{"words by MeCab", vocab(`{"do_lower_case": true, "word_tokenizer_type": "mecab"}`), `m/tokenizer_config.json: word_tokenizer_type is "mecab", which is not supported; want null or "basic"`},
+		{"pieces of one character", vocab(`{"do_lower_case": true, "subword_tokenizer_type": "character"}`), `subword_tokenizer_type is "character", which is not supported; want null or "wordpiece"`},
+		{"a dictionary", vocab(`{"do_lower_case": true, "mecab_kwargs": {"mecab_dic": "ipadic"}}`), `mecab_kwargs is {"mecab_dic":"ipadic"}, which is not supported; want null or {}`},
+		{"texts cut on the left", map[string]string{tokenizerFile: smallJSON, configFile: `{"truncation_side": "left"}`}, `truncation_side is "left", which is not supported; want null or "right"`},
+		{"special tokens that are text", vocab(`{"do_lower_case": true, "split_special_tokens": true}`), `split_special_tokens is true, which is not supported; want null or false`},
+		{"further special token by the newer name", vocab(`{"do_lower_case": true, "extra_special_tokens": ["unknown"]}`), `m/tokenizer_config.json: additional_special_tokens: "unknown" is not in vocab.txt`},
 		{"no basic tokenizer", vocab(`{"do_basic_tokenize": false, "do_lower_case": true}`), "do_basic_tokenize false is not supported"},
 		{"never_split", vocab(`{"never_split": ["x"], "do_lower_case": true}`), "never_split is not supported; make them added tokens of a tokenizer.json"},
 		{"added_tokens.json", map[string]string{vocabFile: smallVocab, configFile: `{"do_lower_case": true}`, addedFile: "{}"}, "m/added_tokens.json: added tokens are read from tokenizer.json alone"},
@@ -203,5 +215,38 @@ func TestOpenTokenizerOnDisk(t *testing.T) {
 	}
 	if _, err := OpenTokenizer(os.DirFS(filepath.Join(dir, vocabFile)), vocabFile); err == nil {
 		t.Error("a file is opened as a directory")
+	}
+}
+
+// Every field that Transformers writes is honoured, harmless for a reason, or held to one value.
+func TestEveryFieldOfTheTokenizerHasAFate(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range tokenizerFields {
+		fates := 0
+		for _, there := range []bool{f.honoured, f.harmless != "", f.only != nil} {
+			if there {
+				fates++
+			}
+		}
+		if fates != 1 || seen[f.name] {
+			t.Errorf("%s has %d fates, or stands there twice", f.name, fates)
+		}
+		seen[f.name] = true
+		if f.only == nil {
+			continue
+		}
+		if _, err := openFiles(map[string]string{tokenizerFile: smallJSON, configFile: `{"` + f.name + `": {"a": 1}}`}); err == nil || !strings.Contains(err.Error(), f.name+` is {"a":1}, which is not supported`) {
+			t.Errorf("%s: %v", f.name, err)
+		}
+		for _, value := range f.only {
+			if _, err := openFiles(map[string]string{tokenizerFile: smallJSON, configFile: `{"` + f.name + `": ` + value + `}`}); err != nil {
+				t.Errorf("%s %s: %v", f.name, value, err)
+			}
+		}
+	}
+	for _, class := range slices.Concat(bertClasses, fileClasses) {
+		if _, err := openFiles(map[string]string{tokenizerFile: smallJSON, "config.json": `{"tokenizer_class": "` + class + `"}`}); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/deeplora/deeplora/internal/labels"
 	"github.com/deeplora/deeplora/internal/rng"
 )
 
@@ -145,21 +146,17 @@ func absentModules(found map[string]string) []string {
 // matchLabels says which row of a head with the classes have gives each of the classes want, or nil for the
 // rows as they stand. Unnamed classes are taken in their order; so is a single output, whatever its name.
 func matchLabels(have, want []string) ([]int, error) {
-	if len(have) != len(want) || len(want) == 1 {
+	if len(have) != len(want) || len(want) == 1 || labels.Unnamed(have) {
 		return nil, nil // another width is an error of shape
 	}
-	unnamed, same := true, true
-	rows := make([]int, len(want))
-	for i, label := range want {
-		rows[i] = slices.IndexFunc(have, func(h string) bool { return strings.EqualFold(h, label) })
-		unnamed = unnamed && strings.EqualFold(have[i], placeholder(i))
-		same = same && rows[i] == i
-	}
+	rows, err := labels.Match(have, want)
 	switch {
-	case unnamed || same:
-		return nil, nil
-	case slices.Contains(rows, -1):
+	case errors.Is(err, labels.ErrOther):
 		return nil, fmt.Errorf("the checkpoint's head tells %s apart, the task %s; --fresh-head draws a new one; if they mean the same, correct id2label in config.json", list(have), list(want))
+	case err != nil:
+		return nil, fmt.Errorf("the checkpoint's head tells %s apart, the task %s: %w; correct id2label in config.json, or draw a new head with --fresh-head", list(have), list(want), err)
+	case slices.IsSorted(rows):
+		return nil, nil
 	default:
 		return rows, nil
 	}

@@ -474,6 +474,22 @@ func TestHeadFollowsClassNames(t *testing.T) {
 			}
 		})
 	}
+	t.Run("names that differ in case alone, no task asked for", func(t *testing.T) {
+		g := miniBERT()
+		g.config["id2label"] = map[string]string{"0": "US", "1": "us", "2": "us"}
+		c := load(t, g, model.LoadOptions{})
+		if !slices.Equal(flat(t, c.Tensors[model.HeadBias]), bias) || !slices.Equal(c.Config.Labels(), []string{"US", "us", "us"}) {
+			t.Error("the head's rows moved")
+		}
+	})
+	t.Run("names that differ in case alone, matched exactly", func(t *testing.T) {
+		g := miniBERT()
+		g.config["id2label"] = map[string]string{"0": "US", "1": "us", "2": "other"}
+		c := load(t, g, model.LoadOptions{Labels: []string{"us", "US", "Other"}, ProblemType: model.SingleLabel})
+		if got, want := flat(t, c.Tensors[model.HeadBias]), []float32{bias[1], bias[0], bias[2]}; !slices.Equal(got, want) {
+			t.Errorf("bias %v, want %v", got, want)
+		}
+	})
 	t.Run("unnamed classes keep their order", func(t *testing.T) {
 		g := miniBERT()
 		g.config["id2label"] = map[string]string{"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}
@@ -517,5 +533,40 @@ func TestLoadNotesItsFiles(t *testing.T) {
 	f.tensors[query].Data.([]float32)[0]++
 	if again := load(t, f, model.LoadOptions{}); slices.Equal(again.Files, sharded.Files) {
 		t.Error("another weight, the same sums")
+	}
+}
+
+// The heads of other models, under whatever name, are no reason to refuse their encoder: a new head is drawn.
+func TestHeadsOfOtherModels(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		bend func(f *files)
+		want []string // what is ignored
+	}{
+		{"question answering", func(f *files) {
+			f.put("qa_outputs.weight", draw("q", 2, 4), 2, 4)
+			f.put("qa_outputs.bias", draw("p", 2), 2)
+		}, []string{"qa_outputs.bias", "qa_outputs.weight"}},
+		{"ColBERT", func(f *files) { f.put("linear.weight", draw("l", 3, 4), 3, 4) }, []string{"linear.weight"}},
+		{"beside names without bert.", func(f *files) {
+			f.bare()
+			f.put("linear.weight", draw("l", 3, 4), 3, 4)
+		}, []string{"linear.weight"}},
+		{"of tokens", func(f *files) {
+			f.config["architectures"] = []string{"BertForTokenClassification"}
+			f.put(model.HeadWeight, draw("w", 3, 4), 3, 4)
+			f.put(model.HeadBias, draw("b", 3), 3)
+		}, []string{model.HeadBias, model.HeadWeight}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := miniBERT()
+			delete(f.tensors, model.HeadWeight)
+			delete(f.tensors, model.HeadBias)
+			tc.bend(f)
+			c := load(t, f, model.LoadOptions{DrawHead: true, Labels: []string{"a", "b"}, ProblemType: model.SingleLabel})
+			if !slices.Equal(c.Ignored, tc.want) || !slices.Equal(c.Fresh, []string{model.HeadWeight, model.HeadBias}) {
+				t.Errorf("ignored %v, want %v; drawn %v", c.Ignored, tc.want, c.Fresh)
+			}
+		})
 	}
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"slices"
 	"strconv"
 
+	"github.com/deeplora/deeplora/internal/labels"
 	"github.com/deeplora/deeplora/internal/readfile"
 )
 
@@ -39,14 +41,44 @@ type Config struct {
 	AttentionDropout  float64  `json:"attention_probs_dropout_prob"`
 	ClassifierDropout *float64 `json:"classifier_dropout"` // nil: HiddenDropout
 
-	PositionEmbeddingType string            `json:"position_embedding_type"`
-	IsDecoder             bool              `json:"is_decoder"`
-	AddCrossAttention     bool              `json:"add_cross_attention"`
-	ID2Label              map[string]string `json:"id2label"`
-	LabelCount            *int              `json:"num_labels"` // seldom written; without id2label the classes are LABEL_0, …
-	ProblemType           string            `json:"problem_type"`
+	PositionEmbeddingType string     `json:"position_embedding_type"`
+	IsDecoder             bool       `json:"is_decoder"`
+	AddCrossAttention     bool       `json:"add_cross_attention"`
+	ID2Label              classNames `json:"id2label"`   // by id
+	LabelCount            *int       `json:"num_labels"` // seldom written; without id2label the classes are LABEL_0, …
+	ProblemType           string     `json:"problem_type"`
 
 	Raw map[string]json.RawMessage `json:"-"`
+}
+
+// classNames are the names of classes by id. A number in the place of a name is its own name, as in Transformers.
+type classNames map[string]string
+
+func (n *classNames) UnmarshalJSON(text []byte) error {
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(text, &raw); err != nil {
+		var kind *json.UnmarshalTypeError
+		if errors.As(err, &kind) {
+			return &json.UnmarshalTypeError{Value: kind.Value, Type: reflect.TypeFor[map[string]string]()}
+		}
+		return err
+	}
+	if raw == nil {
+		return nil
+	}
+	*n = classNames{}
+	for id, value := range raw {
+		var name string
+		var number json.Number
+		switch {
+		case json.Unmarshal(value, &number) == nil && value[0] != '"' && number != "":
+			name = number.String()
+		case string(value) == "null" || json.Unmarshal(value, &name) != nil:
+			return fmt.Errorf("id2label: class %s is %.40s; want a name", id, value)
+		}
+		(*n)[id] = name
+	}
+	return nil
 }
 
 // maxConfig is how many bytes a config.json may have: beyond that of as many labels as there may be.
@@ -144,6 +176,7 @@ func (c *Config) check() error {
 		fault("pad_token_id %d is outside the vocabulary of %d", c.PadTokenID, c.VocabSize)
 	}
 	faults = append(faults, c.checkLabels()...)
+	faults = append(faults, c.checkRaw()...)
 	return errors.Join(faults...)
 }
 
@@ -180,18 +213,15 @@ func (c *Config) checkLabels() []error {
 // Labels returns the class names in id order. A file without id2label means LABEL_0, LABEL_1, … : two of
 // them, which is what Transformers leaves out when it writes one, or as many as num_labels says.
 func (c *Config) Labels() []string {
-	labels := make([]string, c.NumLabels())
-	for i := range labels {
-		labels[i] = placeholder(i)
+	names := make([]string, c.NumLabels())
+	for i := range names {
+		names[i] = labels.Placeholder(i)
 		if len(c.ID2Label) > 0 {
-			labels[i] = c.ID2Label[strconv.Itoa(i)]
+			names[i] = c.ID2Label[strconv.Itoa(i)]
 		}
 	}
-	return labels
+	return names
 }
-
-// placeholder is the name Transformers gives a class that nobody named.
-func placeholder(i int) string { return "LABEL_" + strconv.Itoa(i) }
 
 // NumLabels is the width of the classification head.
 func (c *Config) NumLabels() int {
@@ -207,7 +237,7 @@ func (c *Config) NumLabels() int {
 
 // SetLabels makes the head of another task: its class names in id order, and the problem it solves.
 func (c *Config) SetLabels(labels []string, problem string) {
-	c.ID2Label = make(map[string]string, len(labels))
+	c.ID2Label = make(classNames, len(labels))
 	for i, l := range labels {
 		c.ID2Label[strconv.Itoa(i)] = l
 	}

@@ -47,7 +47,7 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 	if err := o.Architecture.check(config); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
-	labels := config.Labels()
+	own := config.Labels()
 	if len(o.Labels) > 0 {
 		config.SetLabels(o.Labels, o.ProblemType)
 	}
@@ -62,21 +62,20 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 	if r.w, err = openWeights(fsys); err != nil {
 		return nil, err
 	}
-	r.w.labels = labels
 	defer func() {
 		if err != nil {
 			r.Close()
 		}
 	}()
-	if r.found, r.Ignored, err = r.w.canonical(o.Architecture, config.MaxPositionEmbeddings); err != nil {
+	if r.found, r.Ignored, err = r.w.canonical(o.Architecture, config); err != nil {
 		return nil, err
 	}
 	if o.NewHead {
 		delete(r.found, HeadWeight)
 		delete(r.found, HeadBias)
 	}
-	if r.Has(HeadWeight) {
-		if r.w.headRows, err = matchLabels(labels, config.Labels()); err != nil {
+	if r.Has(HeadWeight) && len(o.Labels) > 0 { // else nobody asks for another order
+		if r.w.headRows, err = matchLabels(own, config.Labels()); err != nil {
 			return nil, err
 		}
 	}

@@ -24,8 +24,7 @@ type weights struct {
 	files  []weightFile
 	where  map[string]weightFile // tensor name as in the file -> file
 
-	labels   []string // classes of the head as config.json names them
-	headRows []int    // rows of the head in the order wanted; nil: as they stand
+	headRows []int // rows of the head in the order wanted; nil: as they stand
 }
 
 type weightFile struct {
@@ -171,17 +170,18 @@ func (w *weights) addShards(fsys fs.FS) error {
 
 // canonical maps canonical names to the names in the files, and lists what an architecture ignores: the heads
 // of others and the position_ids buffer.
-func (w *weights) canonical(a Architecture, positions int) (found map[string]string, ignored []string, err error) {
+func (w *weights) canonical(a Architecture, c *Config) (found map[string]string, ignored []string, err error) {
 	prefixed, bare := "", ""
+	otherHead := w.otherHeads(c)
 	found = map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(w.where)) {
 		short, hasPrefix := strings.CutPrefix(name, "bert.")
 		if short == positionIDs {
-			if err := w.checkPositions(name, positions); err != nil {
+			if err := w.checkPositions(name, c.MaxPositionEmbeddings); err != nil {
 				return nil, nil, err
 			}
 		}
-		if a.ignores(name) || short == positionIDs {
+		if a.ignores(name) || short == positionIDs || otherHead(name) {
 			ignored = append(ignored, name)
 			continue
 		}
@@ -203,6 +203,33 @@ func (w *weights) canonical(a Architecture, positions int) (found map[string]str
 		return nil, nil, fmt.Errorf("%s mixes names with and without the prefix \"bert.\": %q and %q", w.where[bare].name, prefixed, bare)
 	}
 	return found, ignored, nil
+}
+
+// otherHeads tells tensors of other models' heads, as qa_outputs.weight: what stands beside an encoder at the top, under
+// whatever name. Where the files hold no encoder by its names, nothing is a head: it is another model.
+func (w *weights) otherHeads(c *Config) func(name string) bool {
+	parts := []string{"bert", "embeddings", "encoder", "pooler", classifier, "cls"}
+	if c.otherClassifier() {
+		parts = slices.DeleteFunc(parts, func(p string) bool { return p == classifier })
+	}
+	encoder := false
+	for name := range w.where {
+		encoder = encoder || strings.HasPrefix(strings.TrimPrefix(name, "bert."), "encoder.layer.")
+	}
+	return func(name string) bool {
+		top, _, _ := strings.Cut(name, ".")
+		return encoder && !slices.Contains(parts, top)
+	}
+}
+
+// otherClassifier reports whether the model that the files were saved from calls classifier what is no classifier of
+// texts, but of tokens or of choices.
+func (c *Config) otherClassifier() bool {
+	var of []string
+	if json.Unmarshal(c.Raw["architectures"], &of) != nil || len(of) == 0 {
+		return false
+	}
+	return strings.HasSuffix(of[0], "ForTokenClassification") || strings.HasSuffix(of[0], "ForMultipleChoice")
 }
 
 // modernNorm renames LayerNorm.gamma and LayerNorm.beta, and nothing else that ends so.

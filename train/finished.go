@@ -208,14 +208,20 @@ func (f *Finished) predictor(p *Predictor, err error) (*Predictor, error) {
 // tokenizer opens the base model's tokenizer. A model may come without one: ready ids need none, and what asks it to
 // encode text gets the error.
 func (f *Finished) tokenizer() (data.Tokenizer, error) {
-	tok, err := data.OpenTokenizer(f.Base, "")
-	if errors.Is(err, fs.ErrNotExist) {
-		return noTokenizer{err}, nil
-	}
+	tok, err := tokenizerOf(f.Base)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", f.Run.Model, err)
 	}
 	return tok, nil
+}
+
+// tokenizerOf opens the tokenizer of a model's folder; of one that has none, what asks it to encode text gets the error.
+func tokenizerOf(files fs.FS) (data.Tokenizer, error) {
+	tok, err := data.OpenTokenizer(files, "")
+	if errors.Is(err, fs.ErrNotExist) {
+		return noTokenizer{err}, nil
+	}
+	return tok, err
 }
 
 type noTokenizer struct{ err error }

@@ -65,7 +65,7 @@ func openCheckpoint(files fs.FS, backend compute.Backend) (*Predictor, error) {
 	if err := predictable(checkpoint.Config); err != nil {
 		return nil, err
 	}
-	tok, err := data.OpenTokenizer(files, "")
+	tok, err := tokenizerOf(files)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/train/loop"
 )
@@ -180,5 +181,21 @@ func TestOpenCheckpoint(t *testing.T) {
 	defer p.Close()
 	if p.Tokenizer.VocabSize() != p.Config().VocabSize || !slices.Equal(p.Labels(), []string{"no", "yes"}) {
 		t.Errorf("vocabulary of %d and %d, labels %v", p.Tokenizer.VocabSize(), p.Config().VocabSize, p.Labels())
+	}
+	for _, name := range []string{"vocab.txt", "tokenizer_config.json"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ready, err := OpenCheckpoint(t.Context(), dir, testbackend.All(t)[0], embedded())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ready.Close()
+	if logits, err := ready.Logits(t.Context(), []data.Encoded{{IDs: []int32{2, 5, 3}, Types: make([]int32, 3)}}, ready.Run.evaluationLayout(), nil); err != nil || len(logits) != 1 {
+		t.Errorf("ready ids need no tokenizer: %v, %v", logits, err)
+	}
+	if _, err := ready.Predict(t.Context(), []data.Example{{Text: "a"}}); err == nil || !strings.Contains(err.Error(), "has no tokenizer: looked for tokenizer.json") {
+		t.Errorf("text needs one: %v", err)
 	}
 }

@@ -2,9 +2,9 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/gomlx/compute"
@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/labels"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
@@ -97,16 +98,11 @@ func fits(c *model.Config, want model.LoadOptions, task data.Task) error {
 	}
 	same := len(have) == len(want.Labels) && (c.ProblemType == "" || c.ProblemType == want.ProblemType)
 	if same && !task.Regression() { // unnamed outputs are taken in the task's order
-		named := func(names []string) bool {
-			return !slices.ContainsFunc(have, func(h string) bool {
-				return !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(h, n) })
-			})
+		_, err := labels.Match(have, want.Labels)
+		if err != nil && !errors.Is(err, labels.ErrOther) {
+			return fmt.Errorf("its head tells %s; task %s takes %s: %w; correct id2label in config.json", strings.Join(have, ", "), task.Name, wants, err)
 		}
-		var unnamed []string
-		for i := range have {
-			unnamed = append(unnamed, fmt.Sprintf("LABEL_%d", i))
-		}
-		same = named(want.Labels) || named(unnamed)
+		same = err == nil || labels.Unnamed(have)
 	}
 	if !same {
 		return fmt.Errorf("its head tells %s (%s); task %s takes %s: --task names what it was trained for",

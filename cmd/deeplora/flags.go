@@ -16,6 +16,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/builtin"
+	"github.com/deeplora/deeplora/internal/envtruth"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/internal/settings"
@@ -53,9 +54,7 @@ func (s *shared) prepare(cmd *cobra.Command) error {
 			return usageError{err}
 		}
 	}
-	if v := os.Getenv("DEEPLORA_OFFLINE"); v != "" && v != "0" {
-		s.offline = true
-	}
+	s.offline = s.offline || envtruth.On("DEEPLORA_OFFLINE")
 	if s.threads < 0 {
 		return usagef("--threads: %d is negative; 0 means all cores", s.threads)
 	}
@@ -82,7 +81,7 @@ func applyConfig(flags *pflag.FlagSet, name, path string) error {
 	if err != nil {
 		return fmt.Errorf("--%s: %w", name, err)
 	}
-	fields, err := jsonfile.Fields(text)
+	fields, err := jsonfile.Fields(bytes.TrimPrefix(text, []byte("\ufeff"))) // which editors of Windows write
 	if err != nil {
 		return fmt.Errorf("--%s %s: %w", name, path, err)
 	}

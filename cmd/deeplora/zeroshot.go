@@ -8,8 +8,16 @@ import (
 
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/pretrain"
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/train"
 )
+
+func poolingText(how modelfiles.Embedding) string {
+	if how.From == "" {
+		return how.Pooling + ", as the model's folder says nothing else"
+	}
+	return how.Pooling + ", as " + how.From + " declares"
+}
 
 // zeroShot correlates the cosines of an encoder's embeddings with the scores of a split.
 func (s *shared) zeroShot(cmd *cobra.Command, e evalFlags) error {
@@ -40,6 +48,7 @@ func (s *shared) zeroShot(cmd *cobra.Command, e evalFlags) error {
 	return s.ui.table([][]string{
 		{"model", e.model},
 		{"evaluated", fmt.Sprintf("%d %s examples of %s", r.Examples, r.Split, r.Task)},
+		{"pooling", poolingText(encoder.How)},
 		{"sentence embeddings", metricText(r.Sentences)},
 		{"word embeddings, averaged", metricText(r.Words)},
 	})

@@ -102,6 +102,11 @@ func (p *parser) object(what string, value func(name string) error) error {
 	if err := p.delim('{'); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	return p.members(what, value)
+}
+
+// members reads an object of which the brace has been read.
+func (p *parser) members(what string, value func(name string) error) error {
 	seen := map[string]bool{}
 	for p.json.More() {
 		token, err := p.json.Token()
@@ -123,9 +128,19 @@ func (p *parser) object(what string, value func(name string) error) error {
 	return nil
 }
 
+// metadata reads the texts of a writer; one that has none may leave null.
 func (p *parser) metadata(h *header) error {
 	h.metadata = map[string]string{}
-	return p.object(metadataKey, func(key string) error {
+	token, err := p.json.Token()
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", metadataKey, jsonFault(err))
+	case token == nil:
+		return nil
+	case token != json.Delim('{'):
+		return fmt.Errorf("%s: got %v, want \"{\"", metadataKey, token)
+	}
+	return p.members(metadataKey, func(key string) error {
 		value, err := p.text()
 		if err != nil {
 			return fmt.Errorf("%s: %q: %w", metadataKey, key, err)

@@ -91,7 +91,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"metadata key twice", container(`{"__metadata__":{"a":"1","a":"2"}}`), `__metadata__ has "a" twice`},
 		{"metadata number", container(`{"__metadata__":{"a":1}}`), `__metadata__: "a": 1 is not a string`},
 		{"metadata nested", container(`{"__metadata__":{"a":{"b":"c"}}}`), `__metadata__: "a": { is not a string`},
-		{"metadata null", container(`{"__metadata__":null}`), `__metadata__: got <nil>, want "{"`},
+		{"metadata of text", container(`{"__metadata__":"x"}`), `__metadata__: got x, want "{"`},
 		{"entry is a string", container(`{"w":"F32"}`), `tensor "w": its entry: got F32, want "{"`},
 		{"unknown field", container(`{"w":{` + f32 + `,"strides":[1]}}`), `tensor "w": unknown field "strides"; want dtype, shape and data_offsets`},
 		{"no offsets", container(`{"w":{` + f32 + `,"shape":[]}}`), `tensor "w": a field is missing; want dtype, shape and data_offsets`},
@@ -153,6 +153,7 @@ func TestOpenAccepts(t *testing.T) {
 		{"no tensors", `{}`, nil, nil},
 		{"padding", "{}   \n\t ", nil, nil},
 		{"empty metadata", `{"__metadata__":{}}`, nil, nil},
+		{"metadata null", `{"__metadata__":null}`, nil, nil},
 		{"scalar", `{"w":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}`, []byte{7}, []Info{{Name: "w", DType: DTypeU8, Shape: []int{}, Bytes: 1}}},
 		{"empty name", `{"":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, []byte{7}, []Info{{Name: "", DType: DTypeU8, Shape: []int{1}, Bytes: 1}}},
 		{

@@ -96,21 +96,43 @@ func VerifyAll(fsys fs.FS) error {
 
 type line struct{ sum, name string }
 
-// parse reads lines of a sum in hexadecimal, two characters, and a name, as sha256sum writes them.
+// parse reads lines of a sum in hexadecimal, two characters, and a name, as sha256sum writes them; or with --tag, as
+// BSD's sha256 does: SHA256 (name) = sum. Names may begin with ./, sums be in capitals.
 func parse(text []byte) (lines []line, err error) {
 	scanner := bufio.NewScanner(bytes.NewReader(text))
 	for n := 1; scanner.Scan(); n++ {
-		sum, name, ok := strings.Cut(scanner.Text(), " ")
+		sum, name, ok := cut(strings.TrimSuffix(scanner.Text(), "\r"))
 		raw, err := hex.DecodeString(sum)
-		if !ok || err != nil || len(raw) != sha256.Size || len(name) < 2 || name[0] != ' ' && name[0] != '*' || !fs.ValidPath(name[1:]) || path.Base(name[1:]) == "." {
+		for strings.HasPrefix(name, "./") {
+			name = strings.TrimPrefix(name, "./")
+		}
+		if !ok || err != nil || len(raw) != sha256.Size || !fs.ValidPath(name) || path.Base(name) == "." {
 			return nil, fmt.Errorf("%s:%d: %w: want a sha256, two spaces and the name of a file", File, n, jsonfile.ErrCorrupt)
 		}
-		lines = append(lines, line{sum, name[1:]})
+		if name != File { // of itself no file can hold the sum
+			lines = append(lines, line{hex.EncodeToString(raw), name})
+		}
 	}
 	if err := scanner.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", File, jsonfile.ErrCorrupt, err)
 	}
 	return lines, nil
+}
+
+// cut parts a line into sum and name.
+func cut(text string) (sum, name string, ok bool) {
+	if tagged, is := strings.CutPrefix(text, "SHA256 ("); is {
+		i := strings.LastIndex(tagged, ") = ")
+		if i < 0 {
+			return "", "", false
+		}
+		return tagged[i+len(") = "):], tagged[:i], true
+	}
+	sum, name, _ = strings.Cut(text, " ")
+	if len(name) < 2 || name[0] != ' ' && name[0] != '*' {
+		return "", "", false
+	}
+	return sum, name[1:], true
 }
 
 // of is the sha256 of a file in hexadecimal.

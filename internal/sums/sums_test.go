@@ -67,9 +67,29 @@ func TestVerifyFindsDamage(t *testing.T) {
 		"a way out": {func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, File), []byte(strings.Repeat("ab", 32)+"  ../a\n"), 0o644)
 		}, nil, "SHA256SUMS:1: file is damaged"},
-		"an endless line":  {func(dir string) error { return os.WriteFile(filepath.Join(dir, File), make([]byte, 1<<20), 0o644) }, nil, "SHA256SUMS: file is damaged"},
-		"as binary, by *":  {func(dir string) error { return star(dir) }, nil, ""},
-		"an empty listing": {func(dir string) error { return os.WriteFile(filepath.Join(dir, File), nil, 0o644) }, nil, ""},
+		"an endless line": {func(dir string) error { return os.WriteFile(filepath.Join(dir, File), make([]byte, 1<<20), 0o644) }, nil, "SHA256SUMS: file is damaged"},
+		"in capitals": {func(dir string) error {
+			return rewrite(dir, func(text string) string {
+				var lines []string
+				for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
+					lines = append(lines, strings.ToUpper(line[:64])+line[64:]+"\r\n")
+				}
+				return strings.Join(lines, "")
+			})
+		}, nil, ""},
+		"from ./*": {func(dir string) error {
+			return rewrite(dir, func(text string) string { return strings.ReplaceAll(text, "  ", "  ./") })
+		}, nil, ""},
+		"from ./*, damaged": {func(dir string) error {
+			return errors.Join(rewrite(dir, func(text string) string { return strings.ReplaceAll(text, "  ", "  ./") }), os.Remove(filepath.Join(dir, "a")))
+		}, nil, "a: file is damaged: it is missing"},
+		"with --tag": {func(dir string) error { return rewrite(dir, tagged) }, nil, ""},
+		"with --tag, a bit": {func(dir string) error {
+			return errors.Join(rewrite(dir, tagged), os.WriteFile(filepath.Join(dir, "deep/c d"), []byte("thref"), 0o644))
+		}, nil, "deep/c d: file is damaged: its sha256 is "},
+		"with --tag, no sum": {func(dir string) error { return rewrite(dir, func(string) string { return "SHA256 (a)\n" }) }, nil, "SHA256SUMS:1: file is damaged"},
+		"as binary, by *":    {func(dir string) error { return star(dir) }, nil, ""},
+		"an empty listing":   {func(dir string) error { return os.WriteFile(filepath.Join(dir, File), nil, 0o644) }, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := folder(t)
@@ -107,4 +127,22 @@ func TestWriteSomeSums(t *testing.T) {
 	if err := Write(dir, "none"); err == nil {
 		t.Error("the sum of no file")
 	}
+}
+
+func rewrite(dir string, change func(text string) string) error {
+	path := filepath.Join(dir, File)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(change(string(text))), 0o644)
+}
+
+// tagged writes sums as sha256sum --tag does.
+func tagged(text string) string {
+	var lines []string
+	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		lines = append(lines, "SHA256 ("+line[66:]+") = "+line[:64]+"\n")
+	}
+	return strings.Join(lines, "")
 }

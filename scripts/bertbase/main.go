@@ -20,6 +20,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/model"
 )
 
@@ -127,7 +128,7 @@ func (o options) read() (*model.Config, error) {
 // it can be told from the number of lines.
 func tokenizerFiles(dir string, vocab int) (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for _, name := range []string{"tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"} {
+	for _, name := range modelfiles.OfTokenizer {
 		content, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/labels"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
@@ -28,7 +30,7 @@ type Import struct {
 	In      string // directory of the adapter
 	Model   string // the base model: a directory, a hub id or builtin:tiny
 	Out     string // run directory to make
-	Task    string // what it was trained on; empty: what its files say, or else nothing
+	Task    string // what it was trained on; empty: not known, unless our own export says it
 	Backend compute.Backend
 	Sources train.Sources
 	AnyBase bool // take another base model than our own export names
@@ -159,8 +161,8 @@ func (i Import) runConfig(s *train.Finished, config *model.Config) train.RunConf
 	return train.RunConfig{Config: c, Provenance: i.Provenance}
 }
 
-// label finds what the head's outputs mean: the task that is given, the one whose classes the base model's
-// config.json names, or the names there alone.
+// label finds what the head's outputs mean: the classes of the task that is given, or the names in the base model's
+// config.json alone.
 func (i Import) label(s *train.Finished, a *adapter, config *model.Config) error {
 	outputs := a.labels
 	if outputs == 0 {
@@ -173,68 +175,76 @@ func (i Import) label(s *train.Finished, a *adapter, config *model.Config) error
 	if len(names) != outputs {
 		names = nil
 		for n := range outputs {
-			names = append(names, fmt.Sprintf("LABEL_%d", n))
+			names = append(names, labels.Placeholder(n))
 		}
-	}
-	task, known, err := i.task(names)
-	if err != nil {
-		return err
 	}
 	info := &s.Adapter
 	info.ProblemType, info.Labels = model.SingleLabel, names
 	if outputs == 1 {
-		info.ProblemType, info.Labels = model.Regression, []string{"LABEL_0"}
+		info.ProblemType, info.Labels = model.Regression, []string{labels.Placeholder(0)}
 	}
-	if !known {
-		i.notice("nothing says what the adapter's task is: its classes are called %s; --task names one of GLUE's", strings.Join(names, ", "))
+	task, order, err := i.task(cmp.Or(i.Task, a.task), names)
+	if i.Task == "" && (a.task == "" || err != nil) {
+		i.noticeUnknown(names)
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	s.Task, info.Task = task, task.Name
 	if task.Regression() {
 		return nil
 	}
 	info.Labels = task.Labels
-	if order := orderOf(names, task.Labels); order != nil {
+	if !slices.IsSorted(order) {
 		reorder(s.Values, order)
 	}
 	return nil
 }
 
-// task is what the head was trained for, as far as that is known.
-func (i Import) task(names []string) (task data.Task, known bool, err error) {
-	if i.Task != "" {
-		if task, err = data.LookupTask(i.Task); err != nil {
-			return task, false, err
-		}
-		if outputs := max(1, len(task.Labels)); outputs != len(names) {
-			return task, false, fmt.Errorf("task %s takes %d outputs; the adapter's head has %d", task.Name, outputs, len(names))
-		}
-		return task, true, nil
-	}
+// noticeUnknown says that nothing is known of the task. Classes of the same names are no proof: many data sets are about
+// positive and negative.
+func (i Import) noticeUnknown(names []string) {
+	var like []string
 	for _, t := range data.Tasks() {
-		if t.Regression() && len(names) == 1 || len(names) > 1 && (orderOf(names, t.Labels) != nil || sameNames(names, t.Labels)) {
-			return t, true, nil
+		if t.Regression() && len(names) == 1 {
+			like = append(like, t.Name)
+		} else if _, err := labels.Match(names, t.Labels); err == nil && len(names) > 1 {
+			like = append(like, t.Name)
 		}
 	}
-	return task, false, nil
+	hint := "--task names one of GLUE's"
+	if len(like) > 0 {
+		hint = "if it is " + strings.Join(like, " or ") + ", whose outputs are like these, say so with --task"
+	}
+	i.notice("nothing says what the adapter's task is: its outputs are called %s, by the base model's config.json; %s", strings.Join(names, ", "), hint)
 }
 
-func sameNames(a, b []string) bool {
-	return slices.EqualFunc(a, b, strings.EqualFold)
-}
-
-// orderOf says which of the names have each of want is, or nil where they are not the same names in another order.
-func orderOf(have, want []string) []int {
-	if len(have) != len(want) || sameNames(have, want) {
-		return nil
+// task is the one of that name, and which of the names have each of its classes is. Outputs that nobody named are taken
+// in the task's order, and the user is told; others go by name, since a name that came with the model is no mistake.
+func (i Import) task(name string, names []string) (task data.Task, order []int, err error) {
+	if task, err = data.LookupTask(name); err != nil {
+		return task, nil, err
 	}
-	order := make([]int, len(want))
-	for i, w := range want {
-		if order[i] = slices.IndexFunc(have, func(h string) bool { return strings.EqualFold(h, w) }); order[i] < 0 {
-			return nil
-		}
+	if outputs := max(1, len(task.Labels)); outputs != len(names) {
+		return task, nil, fmt.Errorf("task %s takes %d outputs; the adapter's head has %d", task.Name, outputs, len(names))
 	}
-	return order
+	if task.Regression() {
+		return task, nil, nil
+	}
+	if labels.Unnamed(names) {
+		i.notice("the base model's config.json does not name the outputs: they are taken for %s, in this order", strings.Join(task.Labels, ", "))
+		return task, nil, nil
+	}
+	order, err = labels.Match(names, task.Labels)
+	switch {
+	case errors.Is(err, labels.ErrOther):
+		return task, nil, fmt.Errorf("task %s has the classes %s, the base model's config.json names %s; leave out --task to keep these names or, if they mean the same, correct id2label there",
+			task.Name, strings.Join(task.Labels, ", "), strings.Join(names, ", "))
+	case err != nil:
+		return task, nil, fmt.Errorf("task %s: the base model's config.json: id2label: %w; correct it", task.Name, err)
+	}
+	return task, order, nil
 }
 
 // reorder puts the outputs of a head that travels with the adapter into another order.

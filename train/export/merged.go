@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
@@ -76,6 +77,9 @@ func (e Merged) Write(ctx context.Context) (*Report, error) {
 		if trained == nil {
 			return nil
 		}
+		if err := sameTokens(s.Base, os.DirFS(tmp)); err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
 		checkpoint, err := model.Load(os.DirFS(tmp), model.LoadOptions{Backend: e.Backend})
 		if err != nil {
 			return fmt.Errorf("verify: %w", err)
@@ -126,6 +130,16 @@ func (e Merged) fill(ctx context.Context, dir string, s *train.Finished, report 
 	report.Files, report.Tensors = files, len(m.Specs())
 	if err := copyTokenizer(s.Base, dir); err != nil {
 		return err
+	}
+	completed, err := modelfiles.ForTransformers(s.Base, m.Config.MaxPositionEmbeddings)
+	if err != nil {
+		return fmt.Errorf("copy tokenizer: %w", err)
+	}
+	if completed != nil {
+		e.notice("%s is written with what Transformers does not take from %s: case, accents, ideographs", modelfiles.TokenizerConfig, modelfiles.Tokenizer)
+		if err := atomicfile.WriteBytes(filepath.Join(dir, modelfiles.TokenizerConfig), completed); err != nil {
+			return err
+		}
 	}
 	card, err := newCard(s)
 	if err != nil {
@@ -181,12 +195,9 @@ func writeDir(path string, fill func(tmp string) error) error {
 	return atomicfile.WriteDir(path, fill)
 }
 
-// tokenizerFiles are what tokenizers are read from, by us and by Transformers.
-var tokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt"}
-
 // copyTokenizer carries a tokenizer along byte for byte.
 func copyTokenizer(from fs.FS, dir string) error {
-	for _, name := range tokenizerFiles {
+	for _, name := range modelfiles.OfTokenizer {
 		content, err := fs.ReadFile(from, name)
 		if os.IsNotExist(err) {
 			continue

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/gomlx/compute/dtypes"
 
@@ -236,4 +237,38 @@ func TestVerificationFailureLeavesNothing(t *testing.T) {
 	_, err = e.Write(t.Context())
 	wantError(t, err, "differs from the trained model")
 	nothingAt(t, o.Out)
+}
+
+// Transformers takes case from tokenizer_config.json alone: a cased model that has none gets one.
+func TestMergedTokenizerIsReadAlike(t *testing.T) {
+	base := writeBase(t, 1, true)
+	for _, name := range []string{"vocab.txt", "tokenizer_config.json"} {
+		if err := os.Remove(filepath.Join(base, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, filepath.Join(base, "tokenizer.json"), `{"added_tokens": [], "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": false},
+		"pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": {"type": "BertProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 3]},
+		"model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+			"vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "a": 5, "A": 6}}}`)
+	run := writeRun(t, base, "vanilla", "only-query-value")
+	o := options(t, run)
+	var said strings.Builder
+	o.Notice = func(format string, args ...any) { fmt.Fprintf(&said, format, args...) }
+	if _, err := (Merged{Options: o, DType: dtypes.Float32}).Write(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sameBytes(t, filepath.Join(o.Out, "tokenizer.json"), filepath.Join(base, "tokenizer.json"))
+	config := string(get(t, filepath.Join(o.Out, "tokenizer_config.json")))
+	for _, want := range []string{`"do_lower_case": false`, `"strip_accents": null`, `"tokenize_chinese_chars": true`, `"tokenizer_class": "BertTokenizer"`, `"model_max_length": 32`} {
+		if !strings.Contains(config, want) {
+			t.Errorf("no %s in %s", want, config)
+		}
+	}
+	if !strings.Contains(said.String(), "tokenizer_config.json is written with what Transformers does not take from tokenizer.json") {
+		t.Errorf("said %q", said.String())
+	}
+	if err := sameTokens(os.DirFS(base), fstest.MapFS{"vocab.txt": {Data: get(t, filepath.Join(writeBase(t, 1, true), "vocab.txt"))}, "tokenizer_config.json": {Data: []byte(`{"do_lower_case": true}`)}}); !errors.Is(err, ErrDiffers) {
+		t.Errorf("another tokenizer: %v", err)
+	}
 }

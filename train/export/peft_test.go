@@ -421,3 +421,52 @@ func TestImportMatchesLabelsByName(t *testing.T) {
 	_, err = i.Write(t.Context())
 	wantError(t, err, "task rte takes 2 outputs; the adapter's head has 3")
 }
+
+// Without --task nothing is guessed, and with it the base's names are not overwritten by position.
+func TestImportNamesNoTaskThatNobodySaid(t *testing.T) {
+	base := writeBase(t, 1, true)
+	dir, _ := exported(t, writeRun(t, base, "vanilla", "only-query-value"))
+	if err := os.RemoveAll(filepath.Join(dir, sidecarDir)); err != nil {
+		t.Fatal(err)
+	}
+	rewriteTensors(t, dir, func(map[string]safetensors.Entry) {}) // as PEFT saves it: nothing of the task
+	own := string(get(t, filepath.Join(base, "config.json")))
+	for _, tc := range []struct {
+		name, task string
+		ids        string // id2label of the base; empty: as it is
+		labels     []string
+		notice     string
+		err        string
+	}{
+		{name: "classes like those of a task", labels: testLabels, notice: "nothing says what the adapter's task is: its outputs are called entailment, neutral, contradiction, by the base model's config.json; if it is "},
+		{name: "classes in two cases", ids: `{"0":"US","1":"us","2":"other"}`, labels: []string{"US", "us", "other"}, notice: "--task names one of GLUE's"},
+		{name: "unnamed, with a task", task: "mnli", ids: `{"0":"LABEL_0","1":"LABEL_1","2":"LABEL_2"}`, labels: testLabels, notice: "the base model's config.json does not name the outputs: they are taken for entailment, neutral, contradiction, in this order"},
+		{name: "other classes than the task's", task: "mnli", ids: `{"0":"red","1":"green","2":"blue"}`, err: "task mnli has the classes entailment, neutral, contradiction, the base model's config.json names red, green, blue; leave out --task to keep these names"},
+		{name: "two that could be one of the task's", task: "mnli", ids: `{"0":"Neutral","1":"NEUTRAL","2":"contradiction"}`, err: "task mnli has the classes"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			text := own
+			if tc.ids != "" {
+				from := strings.Index(text, `"id2label":`)
+				to := from + strings.Index(text[from:], "}") + 1
+				text = text[:from] + `"id2label":` + tc.ids + text[to:]
+			}
+			put(t, filepath.Join(base, "config.json"), text)
+			i := importing(t, dir, base)
+			i.Task = tc.task
+			var said strings.Builder
+			i.Notice = func(format string, args ...any) { fmt.Fprintf(&said, format+"\n", args...) }
+			done, err := i.Write(t.Context())
+			if tc.err != "" {
+				wantError(t, err, tc.err)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if done.Task != tc.task || !slices.Equal(done.Labels, tc.labels) || !strings.Contains(said.String(), tc.notice) {
+				t.Errorf("%+v; said %s", done, said.String())
+			}
+		})
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
@@ -36,6 +35,11 @@ type peftConfig struct {
 	saved         []string       // modules_to_save
 	rslora        bool
 	notices       []string
+
+	layers        []int            // layers_to_transform: those that entries of targets are looked for in; none: all
+	layersPattern []*regexp.Regexp // where a layer's number stands in a name
+	excluded      []string         // exclude_modules
+	exclude       *regexp.Regexp   // instead of excluded
 }
 
 // pattern is an entry of rank_pattern or alpha_pattern.
@@ -76,98 +80,13 @@ func parsePEFTConfig(text []byte) (*peftConfig, error) {
 	if !present["peft_type"] {
 		faults = append(faults, errors.New("peft_type is missing"))
 	}
+	if err := c.checkLayers(); err != nil {
+		faults = append(faults, err)
+	}
 	if len(faults) == 0 && len(c.targets) == 0 && c.target == nil && !c.allLinear {
 		faults = append(faults, errors.New("target_modules: names no module; want what the adapter was made with"))
 	}
 	return c, errors.Join(faults...)
-}
-
-// informative are fields that say nothing of the model's function.
-var informative = []string{
-	"base_model_name_or_path", "revision", "lora_dropout", "inference_mode", "peft_version", "auto_mapping", "megatron_core", "qalora_group_size",
-}
-
-// field takes one field of the file.
-func (c *peftConfig) field(f jsonField) error {
-	switch f.name {
-	case "peft_type":
-		return want(f, "LORA")
-	case "task_type":
-		if f.empty() {
-			return nil
-		}
-		return want(f, "SEQ_CLS")
-	case "bias":
-		return want(f, "none")
-	case "r":
-		n, err := number(f.value)
-		if err != nil || n != math.Trunc(n) || n < 1 || n > maxPEFTRank {
-			return fmt.Errorf("%s is no rank; want a whole number from 1", f)
-		}
-		c.rank = int(n)
-		return nil
-	case "lora_alpha":
-		var err error
-		c.alpha, err = number(f.value)
-		return err
-	case "use_rslora":
-		return decode(f, &c.rslora)
-	case "fan_in_fan_out":
-		var turned bool
-		if err := decode(f, &turned); err != nil {
-			return err
-		}
-		if turned { // it is about how the base stores its weights, and BERT's are Linear: PEFT sets it to false
-			c.notices = append(c.notices, "fan_in_fan_out is true; BERT's layers are Linear, and it is taken for false as PEFT does")
-		}
-		return nil
-	case "init_lora_weights":
-		return c.start(f)
-	case "rank_pattern":
-		return patterns(f, &c.ranks, true)
-	case "alpha_pattern":
-		return patterns(f, &c.alphas, false)
-	case "target_modules":
-		return c.targetModules(f)
-	case "modules_to_save":
-		return decode(f, &c.saved)
-	}
-	if slices.Contains(informative, f.name) || f.empty() {
-		return nil
-	}
-	return fmt.Errorf("%s is not supported", f)
-}
-
-// start warns of ways to initialise that change the base model's weights.
-func (c *peftConfig) start(f jsonField) error {
-	var name string
-	var on bool
-	if json.Unmarshal(f.value, &on) == nil || f.empty() {
-		return nil
-	}
-	if err := decode(f, &name); err != nil {
-		return err
-	}
-	if name != "gaussian" {
-		c.notices = append(c.notices, fmt.Sprintf("init_lora_weights is %q: if it changed the base model's weights, the adapter is right on the changed ones alone", name))
-	}
-	return nil
-}
-
-func (c *peftConfig) targetModules(f jsonField) error {
-	var text string
-	if json.Unmarshal(f.value, &text) != nil {
-		return decode(f, &c.targets)
-	}
-	if text == "all-linear" {
-		c.allLinear = true
-		return nil
-	}
-	var err error
-	if c.target, err = regexp.Compile(`^(?:` + text + `)$`); err != nil {
-		return fmt.Errorf("%s is not a regular expression that this program reads: %w", f, err)
-	}
-	return nil
 }
 
 // patterns reads {"module pattern": number, …}, in the file's order.
@@ -221,25 +140,43 @@ func (c *peftConfig) kernels(all []model.Kernel) ([]model.Kernel, error) {
 	var targeted []model.Kernel
 	used := make([]bool, len(c.targets))
 	for _, k := range all {
-		hit := c.allLinear && !k.Lookup || c.target != nil && c.target.MatchString(k.Name)
-		for i, t := range c.targets {
-			if named(k.Name, t) {
-				used[i], hit = true, true
-			}
-		}
-		if hit && !c.isSaved(k.Name) {
+		hit := c.hits(k.Name, used) || c.allLinear && !k.Lookup
+		if hit && !c.isSaved(k.Name) && !c.leavesOut(k.Name) {
 			targeted = append(targeted, k)
 		}
+	}
+	if c.hits(head, used) && !c.isSaved(head) && !c.leavesOut(head) {
+		return nil, errors.New("target_modules: LoRA on classifier is not supported: the head is read as a whole, by modules_to_save; merge the adapter with PEFT's merge_and_unload() and take the merged model")
 	}
 	for i, t := range c.targets {
 		if !used[i] {
 			return nil, fmt.Errorf("target_modules: %q is no module of the model", t)
 		}
 	}
-	if len(targeted) == 0 {
+	switch {
+	case len(targeted) > 0:
+		return targeted, nil
+	case len(c.layers) > 0 || len(c.excluded) > 0 || c.exclude != nil:
+		return nil, errors.New("target_modules: no module of the model is left by layers_to_transform and exclude_modules")
+	default:
 		return nil, errors.New("target_modules: no module of the model matches")
 	}
-	return targeted, nil
+}
+
+// head is the module of the classifier, as PEFT names it.
+const head = "classifier"
+
+// hits reports whether target_modules names a module, and notes which of its entries do, in whatever layer. A whole name
+// holds in every layer, as in PEFT.
+func (c *peftConfig) hits(module string, used []bool) bool {
+	hit := c.target != nil && c.target.MatchString(module)
+	for i, t := range c.targets {
+		if named(module, t) {
+			used[i] = true
+			hit = hit || module == t || c.inLayers(module)
+		}
+	}
+	return hit
 }
 
 // named is PEFT's rule for lists of modules.
@@ -291,6 +228,13 @@ func want(f jsonField, value string) error {
 		return fmt.Errorf("%s is not supported; only %q is", f, value)
 	}
 	return nil
+}
+
+func wantUnlessEmpty(f jsonField, value string) error {
+	if f.empty() {
+		return nil
+	}
+	return want(f, value)
 }
 
 func decode(f jsonField, into any) error {

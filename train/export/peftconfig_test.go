@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/deeplora/deeplora/internal/safetensors"
+	"github.com/deeplora/deeplora/model"
 )
 
 // rewriteTensors changes the tensors of an adapter.
@@ -56,14 +57,17 @@ const (
 func TestImportErrors(t *testing.T) {
 	base := writeBase(t, 1, true)
 	good, _ := exported(t, writeRun(t, base, "vanilla", "only-query-value"))
-	edit := func(from, to string) func(t *testing.T, dir string) {
+	edit := func(fromTo ...string) func(t *testing.T, dir string) {
 		return func(t *testing.T, dir string) {
 			path := filepath.Join(dir, peftConfigFile)
 			text := string(get(t, path))
-			if !strings.Contains(text, from) {
-				t.Fatalf("no %s in %s", from, text)
+			for pair := range slices.Chunk(fromTo, 2) {
+				if !strings.Contains(text, pair[0]) {
+					t.Fatalf("no %s in %s", pair[0], text)
+				}
+				text = strings.Replace(text, pair[0], pair[1], 1)
 			}
-			put(t, path, strings.Replace(text, from, to, 1))
+			put(t, path, text)
 		}
 	}
 	change := func(f func(entries map[string]safetensors.Entry)) func(t *testing.T, dir string) {
@@ -80,11 +84,18 @@ func TestImportErrors(t *testing.T) {
 		{"another method", edit(`"LORA"`, `"IA3"`), `peft_type: "IA3" is not supported; only "LORA" is`},
 		{"another task type", edit(`"SEQ_CLS"`, `"TOKEN_CLS"`), `task_type: "TOKEN_CLS" is not supported; only "SEQ_CLS" is`},
 		{"no task type", edit(`"SEQ_CLS"`, `null`), ""},
-		{"some layers", edit(`"layers_to_transform": null`, `"layers_to_transform": [0]`), "layers_to_transform: [0] is not supported"},
-		{"excluded modules", edit(`"revision": null`, `"revision": null, "exclude_modules": ["key"]`), `exclude_modules: ["key"] is not supported`},
-		{"an option of tomorrow", edit(`"revision": null`, `"revision": null, "use_tomorrow": {"a": 1}`), `use_tomorrow: {"a":1} is not supported`},
+		{"all layers there are", edit(`"layers_to_transform": null`, `"layers_to_transform": 0`), ""},
+		{"a layer that is not there", edit("\"layers_to_transform\": null,\n  \"lora_alpha\": 2,", `"layers_to_transform": [1], "lora_alpha": 2, "exclude_modules": ["query"],`), "2 tensors have no place in the model or are not among its target_modules, the first \"" + queryA},
+		{"layers of text", edit(`"layers_to_transform": null`, `"layers_to_transform": "0"`), `layers_to_transform: "0" is not what it can be: want *[]int`},
+		{"a layers' pattern alone", edit(`"layers_pattern": null`, `"layers_pattern": "layer"`), "layers_pattern: says where the numbers of layers_to_transform stand in names, which is absent"},
+		{"excluded modules", edit(`"revision": null`, `"revision": null, "exclude_modules": ["query"]`), `2 tensors have no place in the model or are not among its target_modules, the first "` + queryA},
+		{"excluded modules without tensors", edit(`"bert.encoder.layer.0.attention.self.query"`, `"query", "key"`, `"revision": null`, `"revision": null, "exclude_modules": ".*\\.key"`), ""},
+		{"nothing left", edit(`"revision": null`, `"revision": null, "exclude_modules": ["query", "value"]`), "target_modules: no module of the model is left by layers_to_transform and exclude_modules"},
+		{"LoRA on the head", edit(`"bert.encoder.layer.0.attention.self.query"`, `"bert.encoder.layer.0.attention.self.query", "classifier"`, "[\n    \"classifier\"\n  ]", "null"), "target_modules: LoRA on classifier is not supported: the head is read as a whole, by modules_to_save"},
+		{"the head among the targets, saved as a whole", edit(`"bert.encoder.layer.0.attention.self.query"`, `"bert.encoder.layer.0.attention.self.query", "classifier"`), ""},
+		{"an option of tomorrow", edit(`"revision": null`, `"revision": null, "use_tomorrow": {"a": 1}`), `use_tomorrow: {"a":1} is not supported: no field of PEFT 0.21; nearest: use_`},
 		{"an option of tomorrow that is off", edit(`"revision": null`, `"revision": null, "use_tomorrow": false`), ""},
-		{"two faults", edit(`"use_dora": false`, `"use_dora": true, "lora_bias": true`), "use_dora: true is not supported\nlora_bias: true is not supported"},
+		{"two faults", edit(`"use_dora": false`, `"use_dora": true, "lora_bias": true`), "lora_bias: true is not supported"},
 		{"no rank", edit(`"r": 2`, `"r": 0`), "r: 0 is no rank; want a whole number from 1"},
 		{"half a rank", edit(`"r": 2`, `"r": 2.5`), "r: 2.5 is no rank"},
 		{"another rank", edit(`"r": 2`, `"r": 3`), `lora_A.weight" is [2 16], want [3 16]`},
@@ -105,7 +116,10 @@ func TestImportErrors(t *testing.T) {
 		{"every linear layer", edit("[\n    \"bert.encoder.layer.0.attention.self.query\",\n    \"bert.encoder.layer.0.attention.self.value\"\n  ]", `"all-linear"`), "self.key.lora_A.weight\" is missing"},
 		{"a rank for no module", edit(`"rank_pattern": {}`, `"rank_pattern": {"query": 0}`), `rank_pattern: "query": 0 is not a number it can have`},
 		{"fan in, fan out", edit(`"fan_in_fan_out": false`, `"fan_in_fan_out": true`), ""},
-		{"a start of its own", edit(`"init_lora_weights": true`, `"init_lora_weights": "pissa"`), ""},
+		{"a start by chance", edit(`"init_lora_weights": true`, `"init_lora_weights": "gaussian"`), ""},
+		{"a start from the inputs", edit(`"init_lora_weights": true`, `"init_lora_weights": "eva", "eva_config": {"rho": 2.0}`), ""},
+		{"a start out of the base", edit(`"init_lora_weights": true`, `"init_lora_weights": "pissa"`), `init_lora_weights: "pissa" is not supported: it changed the base model's weights before training`},
+		{"a start of tomorrow", edit(`"init_lora_weights": true`, `"init_lora_weights": "pizza"`), `init_lora_weights: "pizza" is not supported: it may have changed the base model's weights; nearest: pissa`},
 		{"another module saved", edit("\"classifier\"\n", "\"classifier\", \"LayerNorm\"\n"), `modules_to_save: "LayerNorm" is not supported; only classifier and the pooler are`},
 		{"nothing saved", edit("[\n    \"classifier\"\n  ]", "null"), ""},
 		{"PEFT's list", edit("[\n    \"classifier\"\n  ]", `["classifier","classifier","score"]`), ""},
@@ -237,4 +251,93 @@ func FuzzPEFTConfig(f *testing.F) {
 			c.isSaved(module)
 		}
 	})
+}
+
+// peft021 are the fields of LoraConfig in PEFT 0.21.2 with those it has of PeftConfig, in their order.
+const peft021 = `task_type peft_type auto_mapping peft_version base_model_name_or_path revision inference_mode r target_modules
+exclude_modules lora_alpha lora_dropout fan_in_fan_out bias use_rslora modules_to_save init_lora_weights layers_to_transform
+layers_pattern rank_pattern alpha_pattern megatron_config megatron_core trainable_token_indices loftq_config eva_config
+corda_config lora_ga_config use_dora velora_config alora_invocation_tokens use_qalora qalora_group_size monteclora_config
+layer_replication runtime_config lora_bias target_parameters use_bdlora arrow_config kasa_config ensure_weight_tying`
+
+// Every field that PEFT writes is honoured, harmless for a reason, or refused.
+func TestEveryFieldOfPEFTHasAFate(t *testing.T) {
+	if want := strings.Fields(peft021); !slices.Equal(peftFieldNames(), want) {
+		t.Errorf("fields %v, want %v", peftFieldNames(), want)
+	}
+	for _, f := range peftFields {
+		fates := 0
+		for _, there := range []bool{f.take != nil, f.harmless != "", f.refused != ""} {
+			if there {
+				fates++
+			}
+		}
+		if fates != 1 {
+			t.Errorf("%s has %d fates", f.name, fates)
+		}
+		if f.refused != "" {
+			_, err := parsePEFTConfig([]byte(`{"peft_type": "LORA", "target_modules": ["query"], "` + f.name + `": {"a": 1}}`))
+			wantError(t, err, f.name+`: {"a":1} is not supported: it asks for `+f.refused)
+		}
+	}
+}
+
+// An adapter that started out of the base model's weights is right beside what was left of them alone.
+func TestStartsThatChangeTheBaseAreRefused(t *testing.T) {
+	for name, want := range map[string]string{
+		"gaussian": "", "Gaussian": "", "eva": "", "orthogonal": "", "mica": "", "": "",
+		"pissa": "changed the base", "pissa_niter_16": "changed the base", "PISSA": "changed the base", "olora": "changed the base", "OLoRA": "changed the base",
+		"corda": "changed the base", "loftq": "changed the base", "lora_ga": "changed the base", "kasa": "may have changed the base",
+	} {
+		_, err := parsePEFTConfig([]byte(`{"peft_type": "LORA", "target_modules": ["query"], "init_lora_weights": "` + name + `"}`))
+		if want == "" && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if want != "" {
+			wantError(t, err, want)
+		}
+	}
+}
+
+// The fields that choose modules choose what PEFT 0.21's check_target_module_exists does.
+func TestModulesAreChosenAsByPEFT(t *testing.T) {
+	var all []model.Kernel
+	for _, layer := range []string{"0", "1", "11"} {
+		for _, module := range []string{"attention.self.query", "attention.self.key", "output.dense"} {
+			all = append(all, model.Kernel{Name: "bert.encoder.layer." + layer + "." + module})
+		}
+	}
+	all = append(all, model.Kernel{Name: "bert.pooler.dense"})
+	for _, tc := range []struct {
+		fields string
+		want   string // without bert. and encoder.layer.
+	}{
+		{`"target_modules": ["query"]`, "0.attention.self.query 1.attention.self.query 11.attention.self.query"},
+		{`"target_modules": ["query"], "layers_to_transform": 1`, "1.attention.self.query"},
+		{`"target_modules": ["query", "key"], "layers_to_transform": [0, 11]`, "0.attention.self.query 0.attention.self.key 11.attention.self.query 11.attention.self.key"},
+		{`"target_modules": ["dense"], "layers_to_transform": [1]`, "1.output.dense"}, // the pooler has no number
+		{`"target_modules": ["query", "bert.pooler.dense"], "layers_to_transform": [1]`, "1.attention.self.query pooler.dense"},
+		{`"target_modules": ["query"], "layers_to_transform": [1], "layers_pattern": "layer"`, "1.attention.self.query"},
+		{`"target_modules": ["query"], "layers_to_transform": [1], "layers_pattern": ["h", "encoder.layer"]`, "1.attention.self.query"},
+		{`"target_modules": ["query"], "layers_to_transform": [1], "layers_pattern": ["h"]`, ""},
+		{`"target_modules": ["query", "dense"], "exclude_modules": ["pooler.dense", "1.output.dense"]`, "0.attention.self.query 0.output.dense 1.attention.self.query 11.attention.self.query 11.output.dense"},
+		{`"target_modules": "all-linear", "exclude_modules": ".*\\.(query|key)"`, "0.output.dense 1.output.dense 11.output.dense pooler.dense"},
+		{`"target_modules": ["query"], "exclude_modules": "query"`, "0.attention.self.query 1.attention.self.query 11.attention.self.query"}, // of whole names
+	} {
+		c, err := parsePEFTConfig([]byte(`{"peft_type": "LORA", ` + tc.fields + `}`))
+		if err != nil {
+			t.Errorf("%s: %v", tc.fields, err)
+			continue
+		}
+		chosen, _ := c.kernels(all)
+		var names []string
+		for _, k := range chosen {
+			names = append(names, strings.TrimPrefix(strings.TrimPrefix(k.Name, "bert."), "encoder.layer."))
+		}
+		if got := strings.Join(names, " "); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.fields, got, tc.want)
+		}
+	}
+	_, err := parsePEFTConfig([]byte(`{"peft_type": "LORA", "target_modules": ".*query", "layers_to_transform": [1]}`))
+	wantError(t, err, "layers_to_transform: cannot stand beside a target_modules that is a regular expression")
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/labels"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -207,8 +208,8 @@ func (s Submission) answer(ctx context.Context, run string, entries []*submissio
 }
 
 // fill turns logits into a task's answers. Classes go by name, never by position.
-func (a *answers) fill(labels []string, logits [][]float32) error {
-	ids, err := classIDs(a.task, labels)
+func (a *answers) fill(names []string, logits [][]float32) error {
+	ids, err := classIDs(a.task, names)
 	if err != nil {
 		return err
 	}
@@ -226,19 +227,16 @@ func (a *answers) fill(labels []string, logits [][]float32) error {
 }
 
 // classIDs are the task's ids of a model's classes, in the model's order.
-func classIDs(t data.Task, labels []string) ([]int, error) {
-	if len(labels) != t.NumLabels() {
-		return nil, fmt.Errorf("the model has %d classes, %s has %d", len(labels), t.Name, t.NumLabels())
+func classIDs(t data.Task, names []string) ([]int, error) {
+	if len(names) != t.NumLabels() {
+		return nil, fmt.Errorf("the model has %d classes, %s has %d", len(names), t.Name, t.NumLabels())
 	}
 	if t.Regression() {
 		return nil, nil
 	}
-	ids := make([]int, len(labels))
-	for i, label := range labels {
-		ids[i] = slices.IndexFunc(t.Labels, func(l string) bool { return strings.EqualFold(l, label) })
-		if ids[i] < 0 || slices.Contains(ids[:i], ids[i]) {
-			return nil, fmt.Errorf("the model's classes are %s, those of %s %s", strings.Join(labels, ", "), t.Name, strings.Join(t.Labels, ", "))
-		}
+	ids, err := labels.Match(t.Labels, names)
+	if err != nil {
+		return nil, fmt.Errorf("the model's classes are %s, those of %s %s: %w", strings.Join(names, ", "), t.Name, strings.Join(t.Labels, ", "), err)
 	}
 	return ids, nil
 }

@@ -208,3 +208,17 @@ func TestAnswering(t *testing.T) {
 		}
 	}
 }
+
+// Classes are a task's by name: a model that has one of them twice answers nothing.
+func TestClassIDs(t *testing.T) {
+	task, err := data.LookupTask("mnli")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := classIDs(task, []string{"Contradiction", "ENTAILMENT", "neutral"})
+	if err != nil || !slices.Equal(ids, []int{2, 0, 1}) {
+		t.Errorf("%v, %v", ids, err)
+	}
+	_, err = classIDs(task, []string{"entailment", "Entailment", "neutral"})
+	wantError(t, err, "the model's classes are entailment, Entailment, neutral, those of mnli entailment, neutral, contradiction")
+}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -67,6 +70,33 @@ func inputsFor(c *model.Config) []data.Encoded {
 		rows[i] = e
 	}
 	return rows
+}
+
+// tokenized are texts on which tokenizers that look alike part: case, accents, ideographs, control characters, a long
+// word, a special token.
+var tokenized = []string{"A Zürich café, naïve; déjà vu!", "北京 ABC abc", "a\x01b\u200bc " + strings.Repeat("x", 150), "the [MASK] sat"}
+
+// sameTokens holds the tokenizer that was written against that of the base model, where this has one.
+func sameTokens(base, written fs.FS) error {
+	want, err := data.OpenTokenizer(base, "")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the base model's %w", err)
+	}
+	got, err := data.OpenTokenizer(written, "")
+	if err != nil {
+		return err
+	}
+	for _, text := range tokenized {
+		a, errA := want.Encode(text)
+		b, errB := got.Encode(text)
+		if errA != nil || errB != nil || !slices.Equal(a, b) {
+			return fmt.Errorf("%w: %q is tokenized as %v, by the base model's tokenizer as %v", ErrDiffers, text, b, a)
+		}
+	}
+	return nil
 }
 
 // precision is how far logits may be apart, relative to the largest or to 1.

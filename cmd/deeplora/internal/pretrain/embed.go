@@ -3,6 +3,8 @@ package pretrain
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
@@ -10,6 +12,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/graphx"
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
@@ -24,9 +27,12 @@ const embedStep = 4
 // embedBatch is the number of texts an Embedder computes at once, unless it is asked for fewer.
 const embedBatch = 256
 
-// Embedder gives texts their sentence embeddings: the mean of the encoder's last states over the real tokens,
-// special ones included, scaled to length 1, as sentence-transformers' mean pooling. Not safe for concurrent use.
+// Embedder gives texts their sentence embeddings, as sentence-transformers does: the mean of the encoder's last states
+// over the real tokens, special ones included, or what the model's folder declares instead, scaled to length 1. Not
+// safe for concurrent use.
 type Embedder struct {
+	How modelfiles.Embedding // what the model's folder declares
+
 	backend compute.Backend
 	model   *model.Checkpoint
 	tok     data.Tokenizer
@@ -39,6 +45,10 @@ func OpenEmbedder(ctx context.Context, backend compute.Backend, ref string, from
 	if err != nil {
 		return nil, err
 	}
+	how, err := modelfiles.ReadEmbedding(files)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", ref, err)
+	}
 	checkpoint, err := model.Load(files, model.LoadOptions{Architecture: model.Encoder})
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", ref, err)
@@ -47,17 +57,44 @@ func OpenEmbedder(ctx context.Context, backend compute.Backend, ref string, from
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", ref, err)
 	}
-	return newEmbedder(backend, checkpoint, tok)
-}
-
-func newEmbedder(backend compute.Backend, checkpoint *model.Checkpoint, tok data.Tokenizer) (*Embedder, error) {
-	e := &Embedder{backend: backend, model: checkpoint, tok: tok}
+	if how.Lower && ignoresCase(tok) {
+		how.Lower = false // the tokenizer does it, and better
+	}
+	e := &Embedder{How: how, backend: backend, model: checkpoint, tok: tok}
 	exec, err := NewExec(backend, e.graph)
 	if err != nil {
 		return nil, fmt.Errorf("embed: %w", err)
 	}
 	e.exec = exec.WithName("embed").SetMaxCache(64)
 	return e, nil
+}
+
+// ignoresCase reports whether a tokenizer makes letters small itself.
+func ignoresCase(tok data.Tokenizer) bool {
+	upper, errUpper := tok.Encode("A B C")
+	lower, errLower := tok.Encode("a b c")
+	return errUpper == nil && errLower == nil && slices.Equal(upper, lower)
+}
+
+// encode gives a text's token ids, without special ones.
+func (e *Embedder) encode(text string) ([]int32, error) {
+	if e.How.Lower {
+		text = strings.ToLower(text)
+	}
+	ids, err := e.tok.Encode(text)
+	if err != nil {
+		return nil, fmt.Errorf("text %q: %w", text, err)
+	}
+	return ids, nil
+}
+
+// limit is the most tokens of a text that are read, special ones included.
+func (e *Embedder) limit() int {
+	limit := min(embedLength, e.model.Config.MaxPositionEmbeddings)
+	if e.How.MaxLength > 0 {
+		limit = min(limit, e.How.MaxLength)
+	}
+	return limit
 }
 
 // Close frees the compiled graphs.
@@ -78,9 +115,20 @@ func (e *Embedder) graph(in []*Node) []*Node {
 	bert := &model.BERT{Config: e.model.Config, Weights: named(names, in[3:]), Hook: model.Frozen}
 	hidden := bert.Hidden(model.Padded{IDs: in[0], Types: in[1], Mask: in[2]})
 	batch, seq := in[0].Shape().Dim(0), in[0].Shape().Dim(1)
-	mask := InsertAxes(ConvertDType(in[2], hidden.DType()), -1) // [batch, seq, 1]
-	sum := ReduceSum(Mul(Reshape(hidden, batch, seq, e.Width()), mask), 1)
-	return []*Node{unit(sum)} // a mean and a sum point the same way
+	return []*Node{unit(e.pool(Reshape(hidden, batch, seq, e.Width()), in[2]))}
+}
+
+// pool makes a row of each text's states: [batch, seq, H], mask [batch, seq] -> [batch, H].
+func (e *Embedder) pool(states, mask *Node) *Node {
+	real := InsertAxes(ConvertDType(mask, states.DType()), -1) // [batch, seq, 1]
+	switch e.How.Pooling {
+	case modelfiles.CLS:
+		return Squeeze(Slice(states, AxisRange(), AxisElem(0), AxisRange()), 1)
+	case modelfiles.Max: // padding is far below any state
+		return ReduceMax(Sub(Mul(states, real), MulScalar(OneMinus(real), 1e9)), 1)
+	default:
+		return ReduceSum(Mul(states, real), 1) // a mean and a sum point the same way
+	}
 }
 
 // named gives a graph's first inputs by the names they were passed under.
@@ -101,12 +149,13 @@ func unit(x *Node) *Node {
 // Embed returns a row [Width] for every text, in their order. Texts are cut to 128 tokens. progress may be nil.
 func (e *Embedder) Embed(ctx context.Context, texts []string, progress func(done, total int)) ([][]float32, error) {
 	rows := make([]data.Encoded, len(texts))
-	limit := min(embedLength, e.model.Config.MaxPositionEmbeddings)
+	limit := e.limit()
 	for i, text := range texts {
-		var err error
-		if rows[i], _, err = data.EncodePair(e.tok, text, "", false, limit); err != nil {
-			return nil, fmt.Errorf("text %q: %w", text, err)
+		ids, err := e.encode(text)
+		if err != nil {
+			return nil, err
 		}
+		rows[i], _ = e.tok.Special().Join(ids, nil, false, limit)
 		if err := e.model.Config.Check(rows[i].IDs, rows[i].Types, len(rows[i].IDs)); err != nil {
 			return nil, fmt.Errorf("text %q: %w", text, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/modelfiles"
+	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/internal/testshared"
 	"github.com/deeplora/deeplora/model"
@@ -101,6 +104,65 @@ func TestEmbeddingsAreMeans(t *testing.T) {
 			t.Error("the same text has two embeddings, or two texts one")
 		}
 	})
+}
+
+// A folder that declares another pooling is embedded so, and one that declares more than that is refused.
+func TestEmbeddingsFollowTheFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(smallFiles(), "teacher"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, sums.File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	put := func(name, text string) {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := "a small dog watches a bird in the garden"
+	backend := testbackend.All(t)[0]
+	for pooling, of := range map[string]func(states [][]float64, k int) float64{
+		"cls": func(states [][]float64, k int) float64 { return states[0][k] },
+		"max": func(states [][]float64, k int) float64 {
+			most := math.Inf(-1)
+			for _, s := range states {
+				most = max(most, s[k])
+			}
+			return most
+		},
+	} {
+		put(modelfiles.PoolingConfig, `{"pooling_mode": "`+pooling+`"}`)
+		e := openEmbedder(t, backend, dir)
+		rows, err := e.Embed(t.Context(), []string{text, "a longer text " + text + " " + text}, nil) // beside which the first is padded
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := make([]float64, e.Width())
+		states := statesOf(t, e, text)
+		for k := range want {
+			want[k] = of(states, k)
+		}
+		for k, w := range scaled(want) {
+			if got := float64(rows[0][k]); !(math.Abs(got-w) <= 1e-5) {
+				t.Errorf("%s: value %d is %g, want %g", pooling, k, got, w)
+			}
+		}
+		mean := &Embedder{How: modelfiles.Embedding{Pooling: modelfiles.Mean}, model: e.model}
+		if shardName(e, []string{text}) == shardName(mean, []string{text}) {
+			t.Errorf("%s: the cache takes it for the mean", pooling)
+		}
+	}
+	put(modelfiles.SentenceConfig, `{"max_seq_length": 4}`)
+	if e := openEmbedder(t, backend, dir); e.limit() != 4 {
+		t.Errorf("reads %d tokens, want 4", e.limit())
+	}
+	put(modelfiles.Modules, `[{"type": "sentence_transformers.models.Transformer", "path": ""}, {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+		{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}]`)
+	if _, err := OpenEmbedder(t.Context(), backend, dir, train.Sources{}); err == nil || !strings.Contains(err.Error(), "modules.json: module 2 is sentence_transformers.models.Dense (2_Dense); only") {
+		t.Errorf("a dense layer: %v", err)
+	}
 }
 
 func TestEmbedStopsAndRefuses(t *testing.T) {

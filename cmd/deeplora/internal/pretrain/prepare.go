@@ -14,13 +14,11 @@ import (
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/wordpiece"
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/train/loop"
 )
-
-// tokenizerFiles are the files of a tokenizer; the first two or the last are enough.
-var tokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"}
 
 // vocabularyFiles are the tokenizer's files: of a vocabulary trained on the corpus, or the checkpoint's.
 func (r *run) vocabularyFiles() (map[string][]byte, error) {
@@ -43,7 +41,7 @@ func (r *run) vocabularyFiles() (map[string][]byte, error) {
 
 func (r *run) copiedVocabulary() (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for _, name := range tokenizerFiles {
+	for _, name := range modelfiles.OfTokenizer {
 		content, err := fs.ReadFile(r.fromFiles, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -52,6 +50,13 @@ func (r *run) copiedVocabulary() (map[string][]byte, error) {
 			return nil, fmt.Errorf("model %s: %w", r.config.Model, err)
 		}
 		files[name] = content
+	}
+	completed, err := modelfiles.ForTransformers(r.fromFiles, r.model.MaxPositionEmbeddings)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", r.config.Model, err)
+	}
+	if completed != nil {
+		files[modelfiles.TokenizerConfig] = completed
 	}
 	return files, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/internal/settings"
@@ -191,8 +192,8 @@ func (r *run) reopen(ctx context.Context) (*Result, error) {
 
 // lacksVocabulary reports whether the run died before it had written its tokenizer.
 func (r *run) lacksVocabulary() bool {
-	return slices.ContainsFunc(tokenizerFiles, func(name string) bool {
-		wanted := name != "special_tokens_map.json"
+	return slices.ContainsFunc(modelfiles.OfTokenizer, func(name string) bool {
+		wanted := name != modelfiles.SpecialTokens && name != modelfiles.AddedTokens // which our own vocabularies have none of
 		if r.from != nil {
 			_, err := fs.Stat(r.fromFiles, name)
 			wanted = err == nil
@@ -329,7 +330,7 @@ func (r *run) save() ([]model.FileSum, error) {
 	}
 	var files []model.FileSum
 	var names []string
-	for _, name := range append([]string{"config.json", "model.safetensors"}, tokenizerFiles...) {
+	for _, name := range append([]string{"config.json", "model.safetensors"}, modelfiles.OfTokenizer...) {
 		sum, err := model.SumFile(os.DirFS(r.options.Out), name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/safetensors"
 )
 
@@ -52,6 +53,9 @@ func shardName(e *Embedder, texts []string) string {
 	h := sha256.New()
 	for _, f := range e.Files() {
 		fmt.Fprintf(h, "%s %s\n", f.File, f.SHA256)
+	}
+	if how := e.How; how.Pooling != modelfiles.Mean || how.Lower || e.limit() < min(embedLength, e.model.Config.MaxPositionEmbeddings) {
+		fmt.Fprintf(h, "%s %v %d\n", how.Pooling, how.Lower, e.limit()) // what the plain mean's files were never named after
 	}
 	for _, text := range texts {
 		fmt.Fprintf(h, "%d %s\n", len(text), text)

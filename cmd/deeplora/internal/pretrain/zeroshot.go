@@ -18,7 +18,8 @@ type ZeroShot struct {
 	Task      string       `json:"task"`
 	Split     string       `json:"split"`
 	Examples  int          `json:"examples"`
-	Sentences loop.Metrics `json:"sentence_embeddings"` // of mean-pooled last states
+	Pooling   string       `json:"pooling"`             // of the last states: mean, cls or max
+	Sentences loop.Metrics `json:"sentence_embeddings"` // of pooled last states
 	Words     loop.Metrics `json:"word_embeddings"`     // of averaged rows of the embedding table: a floor
 }
 
@@ -31,7 +32,7 @@ func (e *Embedder) ZeroShot(ctx context.Context, task data.Task, s *data.Split, 
 	for _, x := range s.Examples {
 		texts = append(texts, x.Text, x.Pair)
 	}
-	z := &ZeroShot{Task: task.Name, Split: s.Name, Examples: len(s.Examples)}
+	z := &ZeroShot{Task: task.Name, Split: s.Name, Examples: len(s.Examples), Pooling: e.How.Pooling}
 	sentences, err := e.Embed(ctx, texts, progress)
 	if err != nil {
 		return nil, err
@@ -57,9 +58,9 @@ func (e *Embedder) words(texts []string) ([][]float32, error) {
 	h := e.Width()
 	rows := make([][]float32, len(texts))
 	for i, text := range texts {
-		ids, err := e.tok.Encode(text)
+		ids, err := e.encode(text)
 		if err != nil {
-			return nil, fmt.Errorf("text %q: %w", text, err)
+			return nil, err
 		}
 		rows[i] = make([]float32, h)
 		for _, id := range ids {
