@@ -106,9 +106,19 @@ func (t Task) ownStems(split string) []string {
 // Names under which columns are found, the likeliest first.
 var (
 	pairColumns = [][2]string{
-		{"sentence1", "sentence2"}, {"premise", "hypothesis"}, {"question1", "question2"}, {"text1", "text2"}, {"text_a", "text_b"},
-		{"question", "sentence"}, {"question", "answer"}, {"question", "context"}, {"question", "passage"}, {"query", "passage"}, {"query", "document"},
-		{"text", "pair"}, {"text", "text_pair"},
+		{"sentence1", "sentence2"},
+		{"premise", "hypothesis"},
+		{"question1", "question2"},
+		{"text1", "text2"},
+		{"text_a", "text_b"},
+		{"question", "sentence"},
+		{"question", "answer"},
+		{"question", "context"},
+		{"question", "passage"},
+		{"query", "passage"},
+		{"query", "document"},
+		{"text", "pair"},
+		{"text", "text_pair"},
 	}
 	textColumns  = []string{"text", "sentence", "question", "review", "content", "comment", "message", "document", "body"}
 	labelColumns = []string{"label", "labels", "score", "class", "category", "target"}
