@@ -35,7 +35,7 @@ func (s *Split) Sample(opt DrawOptions) (*Split, *Manifest, error) {
 	}
 	m := &Manifest{
 		Version: manifestVersion, Task: s.Task.Name, Split: s.Name, File: s.Source.File, SHA256: s.Source.SHA256,
-		Rows: s.Source.Rows, Rule: rule, Seed: opt.Seed, N: len(s.Examples),
+		Rows: s.Source.Rows, Rule: rule, Seed: opt.Seed, N: len(s.Examples), Held: s.held,
 	}
 	if rule == ruleAll {
 		return s, m, nil
@@ -83,10 +83,11 @@ func drawPerClass(s *Split, opt DrawOptions) (index []int, rule string, err erro
 	if opt.Seed > math.MaxUint32 {
 		return nil, "", fmt.Errorf("seed %d: draws per class use NumPy's generator, whose seeds end at %d", opt.Seed, uint32(math.MaxUint32))
 	}
-	groups, err := groupByClass(s, numpyShuffle(uint32(opt.Seed), len(s.Examples)))
+	classes, err := s.classes()
 	if err != nil {
 		return nil, "", err
 	}
+	groups := groupByClass(classes, numpyShuffle(uint32(opt.Seed), len(s.Examples)))
 	from, rule := 0, rulePerClass
 	if opt.Held {
 		from, rule = opt.PerClass, rulePerClassHeld
@@ -97,7 +98,7 @@ func drawPerClass(s *Split, opt DrawOptions) (index []int, rule string, err erro
 	for _, group := range groups {
 		// Without k·2 the half asked for would be short, or share examples with the other.
 		if len(group) < from+opt.PerClass {
-			return nil, "", fmt.Errorf("class %s has %d examples; want %d", s.className(group[0]), len(group), from+opt.PerClass)
+			return nil, "", fmt.Errorf("class %s has %d examples; want %d", s.className(classes[group[0]]), len(group), from+opt.PerClass)
 		}
 		index = append(index, group[from:from+opt.PerClass]...)
 	}
@@ -105,47 +106,51 @@ func drawPerClass(s *Split, opt DrawOptions) (index []int, rule string, err erro
 }
 
 // groupByClass returns the positions in order by class, classes as they first appear.
-func groupByClass(s *Split, order []int) ([][]int, error) {
+func groupByClass(classes, order []int) [][]int {
 	var groups [][]int
 	at := map[int]int{} // class -> place in groups
 	for _, i := range order {
-		class, err := s.class(i)
-		if err != nil {
-			return nil, err
-		}
-		g, seen := at[class]
+		g, seen := at[classes[i]]
 		if !seen {
 			g = len(groups)
-			at[class], groups = g, append(groups, nil)
+			at[classes[i]], groups = g, append(groups, nil)
 		}
 		groups[g] = append(groups[g], i)
 	}
-	return groups, nil
+	return groups
 }
 
-// class is the class id of an example; for a score, which half of the range it lies in.
-func (s *Split) class(i int) (int, error) {
-	label := s.Examples[i].Label
-	switch {
-	case math.IsNaN(label):
-		return 0, fmt.Errorf("row %d has no label to draw by", s.Examples[i].Row)
-	case !s.Task.Regression():
-		return int(label), nil
-	case s.Task.files.most == 0:
-		return 0, fmt.Errorf("a draw per class needs classes, and %s has scores", s.Task.Name)
-	case label < s.Task.files.most/2:
-		return 0, nil
-	default:
-		return 1, nil
+// classes are the class ids of the examples; for scores, which half each lies in: of the task's range or, where that is
+// not known, of the examples in their order by score.
+func (s *Split) classes() ([]int, error) {
+	classes := make([]int, len(s.Examples))
+	for i, e := range s.Examples {
+		switch {
+		case math.IsNaN(e.Label):
+			return nil, fmt.Errorf("row %d has no label to draw by", e.Row)
+		case !s.Task.Regression():
+			classes[i] = int(e.Label)
+		case e.Label >= s.Task.files.most/2:
+			classes[i] = 1
+		}
 	}
+	if s.Task.Regression() && s.Task.files.most == 0 {
+		for at, i := range s.byScore() {
+			classes[i] = 2 * at / len(classes)
+		}
+	}
+	return classes, nil
 }
 
-func (s *Split) className(i int) string {
-	class, _ := s.class(i)
-	if s.Task.Regression() {
+func (s *Split) className(class int) string {
+	switch {
+	case !s.Task.Regression():
+		return s.Task.Labels[class]
+	case s.Task.files.most == 0:
+		return []string{"lower half of the scores", "upper half of the scores"}[class]
+	default:
 		return []string{"score < 2.5", "score >= 2.5"}[class]
 	}
-	return s.Task.Labels[class]
 }
 
 // numpyShuffle returns 0 … n-1 in the order that numpy.random.seed(seed); numpy.random.shuffle leaves

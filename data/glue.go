@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/deeplora/deeplora/internal/readfile"
+	"github.com/deeplora/deeplora/internal/table"
 )
 
 // Example is one row of a task, its text exactly as the file has it.
@@ -43,6 +44,8 @@ type Split struct {
 	Source   Source
 	Skipped  int      // rows of the file that have too few fields (QQP)
 	Notices  []string // what the user should know: rows skipped, files ignored
+
+	held *held // rows of the file that were split off for validation, or nil
 }
 
 // Labels returns the labels in order: class ids or scores, NaN where there is none.
@@ -196,8 +199,23 @@ func (f folder) find(t Task, split string) (string, []string, error) {
 	if len(stems) > 1 {
 		names = "{" + strings.Join(stems, ",") + "}"
 	}
-	return "", nil, fmt.Errorf("no %s file of %s: looked for %s.{tsv,jsonl,parquet} and %s-00000-of-00001.parquet in %s",
-		split, t.Name, names, names, strings.Join(slices.Compact(subfolders), ", "))
+	return "", nil, fmt.Errorf("no %s file of %s: looked for %s.{tsv,jsonl,parquet} and %s-00000-of-00001.parquet in %s%s",
+		split, t.Name, names, names, strings.Join(slices.Compact(subfolders), ", "), f.otherFormat(stems))
+}
+
+// otherFormat names a file of the split in a format that GLUE's files do not have.
+func (f folder) otherFormat(stems []string) string {
+	entries, err := fs.ReadDir(f.fsys, ".")
+	if err != nil {
+		return ""
+	}
+	for _, e := range entries {
+		stem, _, _ := strings.Cut(e.Name(), ".")
+		if !e.IsDir() && slices.Contains(stems, stem) && table.Format(e.Name()) != "" {
+			return fmt.Sprintf("; %s is there: --text, --pair and --label say its columns", f.path(e.Name()))
+		}
+	}
+	return ""
 }
 
 // matching returns the entries that hold a split, best first.

@@ -2,15 +2,19 @@ package data
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/internal/nearest"
+	"github.com/deeplora/deeplora/internal/table"
 )
 
 // Input is one row to predict: texts to tokenize, or ids that already are.
@@ -19,37 +23,117 @@ type Input struct {
 	Example Example // the texts, if not Ready; no label
 	Encoded Encoded // the ids, if Ready; at least one
 	Ready   bool
+
+	Rest json.RawMessage // the row's other fields in their order, a JSON object; nil if there are none
 }
 
 // inputFields are what a JSONL row may have. The last two are what the tokenize command writes beside
 // the ids, so that its output can be read again.
 var inputFields = []string{"text", "pair", "input_ids", "token_type_ids", "attention_mask", "tokens"}
 
-// ReadInputs reads the rows that predict and tokenize take, one at a time in constant memory:
+// ReadInputs reads the rows that predict and tokenize take:
 //
-//   - jsonl: {"text": …} or {"text": …, "pair": …}, or {"input_ids": […], "token_type_ids": […]} with
-//     the types optional; unknown fields are errors;
-//   - tsv: a GLUE file of task t, whose label, if any, is ignored.
+//   - jsonl: {"text": …} or {"text": …, "pair": …}, or {"input_ids": […], "token_type_ids": […]} with the types
+//     optional. With a task, its own columns are as good, and other fields come along as Input.Rest; without one they
+//     are errors;
+//   - tsv with a task of GLUE: its file, whose label, if any, is ignored;
+//   - csv, json, parquet and other tsv: tables with the task's columns or, without a task, with columns that are named
+//     as texts are.
 //
-// An empty format stands for tsv if name ends in .tsv, else for jsonl. Blank lines of JSONL are skipped. With a task,
-// rows must have as many texts as it has; t may be nil for JSONL. name is for errors, "-" being standard input. The
-// first error, which names the line, ends the sequence.
+// JSONL and GLUE's TSVs are read one row at a time in constant memory. An empty format is taken from the name's ending,
+// jsonl if that says none. Blank lines of JSONL are skipped. With a task, rows must have as many texts as it has. name
+// is for errors, "-" being standard input. The first error, which names the line, ends the sequence.
 func ReadInputs(format string, r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
-	if format == "" && strings.HasSuffix(name, ".tsv") {
-		format = "tsv"
+	if format == "" {
+		format = cmp.Or(table.Format(name), "jsonl")
 	}
 	if name == "-" {
 		name = "standard input"
 	}
-	switch format {
-	case "tsv":
+	packed := strings.HasSuffix(name, ".gz")
+	switch {
+	case format == "tsv" && !packed && (t == nil || !t.Own()):
 		return readInputTSV(r, name, t)
-	case "", "jsonl":
+	case format == "jsonl" && !packed:
 		return readInputJSONL(r, name, t)
+	case slices.Contains(table.Formats(), format):
+		return readInputTable(format, r, name, t)
 	}
 	return func(yield func(Input, error) bool) {
-		yield(Input{}, fmt.Errorf("%s: unknown format %q; want jsonl or tsv", name, format))
+		yield(Input{}, fmt.Errorf("%s: unknown format %q; want one of %s", name, format, strings.Join(table.Formats(), " ")))
 	}
+}
+
+func readInputTable(format string, r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
+	return func(yield func(Input, error) bool) {
+		content, err := io.ReadAll(io.LimitReader(r, maxTable))
+		var rows *table.Table
+		if err == nil {
+			rows, err = table.Parse(name, format, content)
+		}
+		if err == nil && t == nil {
+			if columns := findTexts(rows.Columns, ""); columns != nil {
+				t = &Task{Columns: columns}
+			} else {
+				err = fmt.Errorf("%s: no column is named as texts are; it has %s", name, columnList(rows.Columns))
+			}
+		}
+		if err != nil {
+			yield(Input{}, err)
+			return
+		}
+		for i, row := range rows.Rows {
+			fields := make(jsonfile.Object, len(row.Cells))
+			for j, c := range row.Cells {
+				fields[j] = jsonfile.Field{Name: row.Names[j], Value: c.JSON()}
+			}
+			in, err := taskInput(fields, t)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", rows.At(row, ""), err)
+			}
+			in.Line, in.Example.Row = row.Line, i
+			if !yield(in, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// taskInput reads a row that has the texts of a task, under the names of its columns or as "text" and "pair", or ids.
+func taskInput(fields jsonfile.Object, t *Task) (Input, error) {
+	has := func(name string) bool { _, ok := fields.Get(name); return ok }
+	columns := t.Columns
+	if len(columns) == 0 || !has(columns[0]) {
+		columns = []string{"text", "pair"}
+	}
+	if !has(columns[0]) {
+		if has("input_ids") || !t.Own() {
+			return plainInput(fields, t)
+		}
+		var names []string
+		for _, f := range fields {
+			names = append(names, f.Name)
+		}
+		return Input{}, fmt.Errorf("no field %q; nearest: %.60q (it has %s)", t.Columns[0], nearest.Of(t.Columns[0], names), columnList(names))
+	}
+	var texts, rest jsonfile.Object
+	for _, f := range fields {
+		switch at := slices.Index(columns, f.Name); {
+		case at >= 0 && (at == 0 || t.Pair()):
+			texts = append(texts, jsonfile.Field{Name: []string{"text", "pair"}[at], Value: f.Value})
+		default:
+			rest = append(rest, f)
+		}
+	}
+	if len(columns) == 2 && !t.Pair() && has("pair") && columns[1] == "pair" && !t.Own() { // of a GLUE task one is too many
+		return plainInput(fields, t)
+	}
+	in := Input{}
+	var err error
+	if in.Example, err = parseTexts(texts, t); err == nil && len(rest) > 0 {
+		in.Rest, err = rest.MarshalJSON()
+	}
+	return in, err
 }
 
 func readInputTSV(r io.Reader, name string, t *Task) iter.Seq2[Input, error] {
@@ -110,6 +194,14 @@ func parseInput(line string, t *Task) (Input, error) {
 	if err != nil {
 		return Input{}, err
 	}
+	if t != nil {
+		return taskInput(fields, t)
+	}
+	return plainInput(fields, nil)
+}
+
+// plainInput reads a row that has text and pair, or ids, and nothing else.
+func plainInput(fields jsonfile.Object, t *Task) (Input, error) {
 	if err := fields.OnlyKnown(inputFields); err != nil {
 		return Input{}, err
 	}

@@ -42,10 +42,12 @@ type Manifest struct {
 	Seed    uint64 `json:"seed"`
 	N       int    `json:"n"`                 // examples drawn
 	Indices []int  `json:"indices,omitempty"` // their rows, from 0, the header not counted; repeats happen
+
+	Held *held `json:"validation,omitempty"` // rows of the file that are kept for validation (Split.HoldOut)
 }
 
 // manifestFields are the names above. encoding/json would also accept them in upper case.
-var manifestFields = []string{"version", "task", "split", "file", "sha256", "rows", "rule", "seed", "n", "indices"}
+var manifestFields = []string{"version", "task", "split", "file", "sha256", "rows", "rule", "seed", "n", "indices", "validation"}
 
 // maxManifest is how many bytes a manifest may have. One that lists all rows of GLUE's largest file has fewer.
 const maxManifest = 64 << 20
@@ -74,10 +76,10 @@ func parseManifest(content []byte) (*Manifest, error) {
 	}
 	for _, name := range manifestFields {
 		value, ok := fields.Get(name)
-		if ok && (string(value) == "null" || bytes.Contains(value, []byte("null")) && name == "indices") {
+		if ok && (string(value) == "null" || bytes.Contains(value, []byte("null")) && optional(name)) {
 			return nil, fmt.Errorf("field %q: null is no value", name)
 		}
-		if !ok && name != "indices" {
+		if !ok && !optional(name) {
 			return nil, fmt.Errorf("no field %q", name)
 		}
 	}
@@ -87,6 +89,8 @@ func parseManifest(content []byte) (*Manifest, error) {
 	}
 	return &m, m.check()
 }
+
+func optional(field string) bool { return field == "indices" || field == "validation" }
 
 func (m *Manifest) check() error {
 	if err := checkSplitName(m.Split); err != nil {
@@ -117,6 +121,28 @@ func (m *Manifest) check() error {
 		if row < 0 || row >= m.Rows {
 			return fmt.Errorf("indices[%d] is %d; the file has rows 0 to %d", i, row, m.Rows-1)
 		}
+	}
+	return m.checkHeld()
+}
+
+// checkHeld checks the rows that are kept for validation: in order, each once, none of them drawn.
+func (m *Manifest) checkHeld() error {
+	if m.Held == nil {
+		return nil
+	}
+	rows := m.Held.Indices
+	for i, row := range rows {
+		if row < 0 || row >= m.Rows || i > 0 && row <= rows[i-1] {
+			return fmt.Errorf("validation: indices[%d] is %d; want rows from 0 to %d in order, each once", i, row, m.Rows-1)
+		}
+	}
+	for _, row := range m.Indices {
+		if _, both := slices.BinarySearch(rows, row); both {
+			return fmt.Errorf("validation: row %d is among the training rows too", row)
+		}
+	}
+	if m.Held.Rule != ruleShare || len(rows) == 0 {
+		return fmt.Errorf("validation: rule %q of %d rows; want %q, and rows", m.Held.Rule, len(rows), ruleShare)
 	}
 	return nil
 }

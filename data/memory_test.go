@@ -101,5 +101,5 @@ func TestTaskOfOnesOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err = scores.Sample(DrawOptions{PerClass: 1})
-	wantError(t, err, "a draw per class needs classes, and likeness has scores")
+	wantError(t, err, "only 1 of 2 classes occur")
 }

@@ -55,6 +55,7 @@ type files struct {
 	short  bool                // rows with too few fields are skipped and counted (QQP has about two dozen)
 	long   bool                // fields beyond the header are ignored (QQP, MRPC)
 	most   float64             // scores go from 0 to this, both included; 0: any finite score
+	own    bool                // read by the rules for tasks of one's own (Task.Own)
 }
 
 var (
@@ -134,15 +135,20 @@ var tasks = []Task{
 // Tasks returns the table: GLUE's nine tasks, MNLI's mismatched half and the diagnostic set.
 func Tasks() []Task { return slices.Clone(tasks) }
 
-// LookupTask returns the task of that name. The error for an unknown one names the nearest.
+// LookupTask returns the task of that name: a row of the table, or a task of one's own, "classification" or
+// "regression", whose columns and classes LoadFiles finds. The error for an unknown name says the nearest.
 func LookupTask(name string) (Task, error) {
-	names := make([]string, len(tasks))
+	if name == classification || name == regression {
+		return Task{Name: name, files: files{own: true}}, nil
+	}
+	names := make([]string, len(tasks), len(tasks)+2)
 	for i, t := range tasks {
 		if t.Name == name {
 			return t, nil
 		}
 		names[i] = t.Name
 	}
+	names = append(names, classification, regression)
 	return Task{}, fmt.Errorf("unknown task %q; nearest: %s (known: %s)", name, nearest.Of(name, names), strings.Join(names, " "))
 }
 
@@ -178,7 +184,7 @@ func (t Task) WithDefaults() (Task, error) {
 }
 
 // Regression reports whether labels are scores, as STS-B's, and not classes.
-func (t Task) Regression() bool { return t.Labels == nil }
+func (t Task) Regression() bool { return t.Labels == nil && !(t.files.own && t.Name == classification) }
 
 // NumLabels is the width of the classifier's output: the number of classes, or 1 for a regression.
 func (t Task) NumLabels() int { return max(1, len(t.Labels)) }

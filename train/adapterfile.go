@@ -39,6 +39,7 @@ type AdapterInfo struct {
 	ProblemType string   `json:"problem_type"`
 	HeadTrained bool     `json:"head_trained"`
 	MaxLength   int      `json:"max_length"` // tokens, of the examples it was trained on
+	labelScale           // the head as trained gives scores in it
 
 	Base      string          `json:"base"` // as the run named it
 	BaseFiles []model.FileSum `json:"base_files"`

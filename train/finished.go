@@ -48,7 +48,7 @@ func ReadFinished(ctx context.Context, dir string, o OpenOptions) (*Finished, er
 	if err := unfinished(dir, err); err != nil {
 		return nil, err
 	}
-	if f.Task, err = f.Adapter.task(f.Run.Data); err != nil {
+	if f.Task, err = f.Adapter.task(&f.Run.Config); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	if f.Base, _, err = o.Sources.Model(ctx, f.Run.Model); err != nil {
@@ -75,16 +75,19 @@ func unfinished(dir string, err error) error {
 }
 
 // task is what the adapter was trained for: a row of the table or, of examples in memory, one that a program brought.
-func (a *AdapterInfo) task(from string) (data.Task, error) {
+func (a *AdapterInfo) task(c *Config) (data.Task, error) {
+	own, err := c.task()
 	switch {
 	case a.Imported && a.Task == "":
 		return data.Task{}, nil
-	case from == memoryData:
+	case c.Data == memoryData:
 		t := data.Task{Name: a.Task, Labels: a.Labels}
 		if a.ProblemType == model.Regression {
 			t.Labels = nil
 		}
 		return t.WithDefaults()
+	case err == nil && own.Own() && own.Name == a.Task:
+		return own.WithDefaults()
 	default:
 		return data.LookupTask(a.Task)
 	}
@@ -141,7 +144,11 @@ func (f *Finished) checkpoint(backend compute.Backend) (*model.Checkpoint, error
 	if f.Run.Dropout != checkpointDropout {
 		c.Config.SetDropout(f.Run.Dropout)
 	}
-	for name, t := range f.Values {
+	values, err := f.userValues()
+	if err != nil {
+		return nil, err
+	}
+	for name, t := range values {
 		if _, ok := c.Tensors[name]; ok {
 			c.Tensors[name] = t
 		}
@@ -197,7 +204,7 @@ func (f *Finished) predictor(p *Predictor, err error) (*Predictor, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Run, p.Task = f.Run, f.Task
+	p.Run, p.Task, p.from = f.Run, f.Task, f
 	if p.Tokenizer, err = f.tokenizer(); err != nil {
 		p.Close()
 		return nil, err
@@ -336,8 +343,11 @@ func (f *Finished) Merge(backend compute.Backend) (*Merging, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Merging{Reader: r, values: f.Values}
+	m := &Merging{Reader: r}
 	a, factors, err := f.adaptation(r.Config)
+	if err == nil {
+		m.values, err = f.userValues()
+	}
 	if err == nil {
 		m.factors = factors
 		m.merger, err = newMerger(backend, a.adapter)

@@ -50,6 +50,13 @@ func (r *run) matchFrom(in *inputs) error {
 	if !slices.Equal(a.Labels, c.Config.Labels()) {
 		return settings.Error(fmt.Errorf("from %s: its classes are %v, those of task %s %v", r.config.From, a.Labels, r.config.Task, c.Config.Labels()))
 	}
+	if in.task.Scaled() { // its head gives scores in its scale
+		scale := a.labelScale
+		if scale.Scale == 0 {
+			scale.Scale = 1
+		}
+		in.standardise(scale)
+	}
 	for name, value := range r.from.Values {
 		if _, ok := c.Tensors[name]; ok {
 			c.Tensors[name] = value

@@ -141,7 +141,7 @@ func (j *job) Evaluate(ctx context.Context, values []loop.NamedTensor, progress 
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
-	return Measure(j.inputs.task, logits, j.inputs.validation.labels)
+	return Measure(j.inputs.task, j.inputs.scale.scores(logits), j.inputs.validation.labels)
 }
 
 // Score is the task's primary metric.
@@ -164,7 +164,7 @@ func (j *job) info() AdapterInfo {
 	info := AdapterInfo{
 		Method: c.Method, Settings: c.Settings,
 		Task: c.Task, Labels: config.Labels(), ProblemType: config.ProblemType, HeadTrained: c.TrainHead, MaxLength: c.MaxLength,
-		Base: c.Model, BaseFiles: j.inputs.checkpoint.Files,
+		Base: c.Model, BaseFiles: j.inputs.checkpoint.Files, labelScale: j.inputs.scale,
 	}
 	for _, k := range j.adapted.kernels() {
 		info.Kernels = append(info.Kernels, AdaptedKernel{Name: k.Name, In: k.In, Out: k.Out, Rank: j.ranks[k.Name]})

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -26,6 +27,7 @@ type Predictor struct {
 	Task      data.Task // the zero Task where it is not known
 	Tokenizer data.Tokenizer
 
+	from    *Finished // nil: a checkpoint
 	backend compute.Backend
 	config  *model.Config
 	weights []loop.NamedTensor
@@ -303,6 +305,28 @@ func (p *Predictor) compute(b data.Batch) (flat []float32, err error) {
 		flat = graphx.Must(tensors.CopyFlatData[float32](out[0]))
 	})
 	return flat, err
+}
+
+// Split reads a split to evaluate the run on. from is a directory, or what else Config.Data may be; empty: what the run was
+// trained and validated with.
+func (p *Predictor) Split(ctx context.Context, sources Sources, from, split string) (*data.Split, error) {
+	c := &p.Run.Config
+	switch {
+	case !p.Task.Own() || p.from == nil:
+		return sources.Split(ctx, cmp.Or(from, c.Data), p.Task, split)
+	case from != "":
+		return p.Task.LoadFiles(from, split, c.SkipUnlabelled)
+	case split == data.Train:
+		return p.from.heldOut(split)
+	}
+	s, err := c.ownFile(p.Task, split)
+	switch {
+	case err == nil && s == nil && split == data.Validation:
+		return p.from.heldOut(split)
+	case err == nil && s == nil:
+		return nil, fmt.Errorf("the run has no %s file; give --data", split)
+	}
+	return s, err
 }
 
 // Evaluation is what an evaluation found.

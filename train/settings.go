@@ -19,6 +19,15 @@ type Config struct {
 	Task  string
 	Data  string
 
+	Validation      string
+	Test            string
+	Text            string
+	Pair            string
+	Label           string
+	Labels          string
+	SkipUnlabelled  bool
+	ValidationShare float64
+
 	From   string
 	Method string
 	lora.Settings
@@ -90,9 +99,9 @@ func Settings() settings.Table[Config] {
 		With("lr", func(r *row) { r.Unset, r.Help = 0.0, "peak learning rate; 0: the method's" })
 	table := slices.Concat(settings.Table[Config]{
 		{Name: "model", Part: partModel, Default: BuiltinModel, Path: true, Words: []string{BuiltinModel}, At: func(c *Config) any { return &c.Model }, Help: "checkpoint: a directory, a hub id org/name[@revision], or " + BuiltinModel},
-		{Name: "task", Part: partData, Default: "stsb", At: func(c *Config) any { return &c.Task }, Help: "GLUE task: " + strings.Join(taskNames(), " ")},
-		{Name: "data", Part: partData, Default: BuiltinData, Path: true, Words: []string{BuiltinData, HubData}, At: func(c *Config) any { return &c.Data }, Help: "directory with the task's files, hub, or builtin"},
-	}, adapterRows(), dataRows(), plan, settings.Table[Config]{
+		{Name: "task", Part: partData, Default: "stsb", At: func(c *Config) any { return &c.Task }, Help: "classification or regression of files of your own, or a task of GLUE: " + strings.Join(taskNames(), " ")},
+		{Name: "data", Part: partData, Default: BuiltinData, Path: true, Words: []string{BuiltinData, HubData}, At: func(c *Config) any { return &c.Data }, Help: "file or directory with the task's files, hub, or builtin"},
+	}, ownRows(), adapterRows(), dataRows(), plan, settings.Table[Config]{
 		{Name: "batch", Part: partLoop, Default: 16, Check: settings.AtLeast(1), At: func(c *Config) any { return &c.Batch }, Help: "examples a batch"},
 		{Name: "auto-batch", Part: partLoop, Default: false, At: func(c *Config) any { return &c.AutoBatch }, Help: "split a batch that does not fit into memory into accumulated ones"},
 		{Name: "eval-batch", Part: partLoop, Default: 32, Check: settings.AtLeast(1), At: func(c *Config) any { return &c.EvalBatch }, Help: "evaluation batch, in packed rows of 64 tokens"},
@@ -107,6 +116,27 @@ func Settings() settings.Table[Config] {
 		{Name: "reference", Default: false, Preset: true, At: func(c *Config) any { return &c.Reference }, Help: "every default of the paper's code: fixed padding, overlong dropped, drawn with replacement, constant rate"},
 	})
 	return table
+}
+
+// ownRows are the settings of files of one's own.
+func ownRows() settings.Table[Config] {
+	return settings.Table[Config]{
+		{Name: "validation", Part: partData, Default: "", Path: true, At: func(c *Config) any { return &c.Validation }, Help: "validation file, where the folder of --data has none"},
+		{Name: "test", Part: partData, Default: "", Path: true, At: func(c *Config) any { return &c.Test }, Help: "test file, for eval --split test"},
+		{Name: "text", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.Text }, Help: "column of the text, or of the first; empty: found by name"},
+		{Name: "pair", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.Pair }, Help: "column of the second text; empty: found by name"},
+		{Name: "label", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.Label }, Help: "column of the label; empty: found by name"},
+		{Name: "labels", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.Labels }, Help: "class names in the order of the head, a,b,c; empty: numbers by value, else sorted"},
+		{Name: "skip-unlabelled", Part: partData, Default: false, At: func(c *Config) any { return &c.SkipUnlabelled }, Help: "leave out rows without a label"},
+		{Name: "validation-share", Part: partData, Default: defaultShare, Check: share, At: func(c *Config) any { return &c.ValidationShare }, Help: "part of the training file kept for validation where there is no file for it"},
+	}
+}
+
+func share(value any) error {
+	if v := value.(float64); !(v > 0 && v < 1) {
+		return fmt.Errorf("%g is not between 0 and 1", v)
+	}
+	return nil
 }
 
 // adapterRows are the settings of an adapter and of the kernels that have one.
@@ -187,10 +217,7 @@ func (c *Config) UnmarshalJSON(text []byte) error { return Settings().Unmarshal(
 // Validate returns every fault of the settings, joined; each names its setting.
 func (c *Config) Validate() error {
 	f := settings.Faults(Settings().Check(c))
-	if c.Data != memoryData {
-		_, err := data.LookupTask(c.Task)
-		f.Add(err)
-	}
+	c.checkTask(&f)
 	if c.Whole() {
 		f.Check(len(c.Target) == 0, "target: method %s has no kernels to choose", c.Method)
 	} else {

@@ -121,6 +121,9 @@ type inputs struct {
 	validation *examples
 	manifest   *data.Manifest
 	sources    []model.FileSum
+	scale      labelScale // of the training labels
+
+	own [2]*data.Split // of files of one's own, which are read before the model: its head depends on them
 }
 
 // read reads model, tokenizer and data as the settings say, and reports what the user should know.
@@ -129,6 +132,13 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 	var err error
 	if in.task, err = o.task(c); err != nil {
 		return nil, err
+	}
+	if o.Train == nil && in.task.Own() {
+		if in.own[0], in.own[1], err = o.splits(ctx, c, in.task); err != nil {
+			return nil, err
+		}
+		in.task = in.own[0].Task
+		c.noteTask(in.task)
 	}
 	files, info, err := o.Sources.Model(ctx, c.Model)
 	if err != nil {
@@ -197,9 +207,12 @@ func checkVocabulary(tok data.Tokenizer, config *model.Config, c *Config) error 
 
 // read loads both splits, draws the training examples and tokenizes.
 func (in *inputs) read(ctx context.Context, c *Config, tok data.Tokenizer, o *Options) error {
-	train, validation, err := o.splits(ctx, c, in.task)
-	if err != nil {
-		return err
+	train, validation := in.own[0], in.own[1]
+	if train == nil {
+		var err error
+		if train, validation, err = o.splits(ctx, c, in.task); err != nil {
+			return err
+		}
 	}
 	dropped := 0
 	if c.Overlong == overlongDrop { // before the draw, as the reference does
@@ -217,6 +230,13 @@ func (in *inputs) read(ctx context.Context, c *Config, tok data.Tokenizer, o *Op
 		return err
 	}
 	in.train.dropped = dropped
+	if in.task.Scaled() {
+		scale, err := scaleOf(in.train.labels)
+		if err != nil {
+			return err
+		}
+		in.standardise(scale)
+	}
 	if in.validation, err = encodeSplit(tok, validation, c.MaxLength, c.Overlong); err != nil {
 		return err
 	}

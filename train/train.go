@@ -42,13 +42,16 @@ func (o *Options) task(c *Config) (data.Task, error) {
 	if o.Train != nil {
 		return o.Train.Task, nil
 	}
-	return data.LookupTask(c.Task)
+	return c.task()
 }
 
 // splits are the examples for training and for validation.
 func (o *Options) splits(ctx context.Context, c *Config, task data.Task) (train, validation *data.Split, err error) {
 	if o.Train != nil {
 		return o.Train, o.Validation, nil
+	}
+	if task.Own() {
+		return c.ownSplits(task)
 	}
 	if train, err = o.Sources.Split(ctx, c.Data, task, data.Train); err != nil {
 		return nil, nil, err

@@ -117,7 +117,7 @@ func (d *demo) predict(ctx context.Context, run string, pairs *demoPairs) ([]dem
 	}
 	defer p.Close()
 	var scores []demoScore
-	err = p.each(ctx, pairs.all, func(predicted []train.Prediction) error {
+	err = p.each(ctx, pairs.all, func(predicted []answer) error {
 		for _, one := range predicted {
 			e := pairs.rows[len(scores)].Example
 			scores = append(scores, demoScore{e.Text, e.Pair, *one.Score})

@@ -100,11 +100,7 @@ func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, e
 	if saved.Task.Name == "" {
 		return nil, fmt.Errorf("%s: what its adapter was trained on is not known; import it again with --task", e.run)
 	}
-	from := e.data
-	if from == "" {
-		from = saved.Run.Data
-	}
-	examples, err := s.sources().Split(cmd.Context(), from, saved.Task, e.split)
+	examples, err := saved.Split(cmd.Context(), s.sources(), e.data, e.split)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,8 +23,9 @@ func predictCommand(s *shared) *cobra.Command {
 		Use:   "predict",
 		Short: "Predict with a run or a checkpoint",
 		Long: `Predict labels or scores. Input is JSONL, {"text": …}, {"text": …, "pair": …} or
-{"input_ids": […], "token_type_ids": […]}, or a GLUE TSV; output is JSONL in the same
-order: logits, and label and probabilities, or score. Rows are computed together; where
+{"input_ids": […], "token_type_ids": […]}, or CSV, TSV, JSON or parquet with the columns
+that were trained on, training files included; output is JSONL or CSV in the same order:
+other fields of the row, then label and probabilities, or score. Rows are computed together; where
 the input pauses, what has come is answered. Rows computed in other company may differ in
 the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 		Example: `  echo '{"text": "A man is playing a flute.", "pair": "Someone plays."}' | deeplora predict --run run`,
@@ -34,8 +36,11 @@ the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 			if p.batch < 1 {
 				return usagef("--eval-batch: %d is less than 1", p.batch)
 			}
-			if formats := []string{"", "jsonl", "tsv"}; !slices.Contains(formats, p.format) {
-				return usagef("--input-format: %q is unknown; nearest: %s (known: jsonl tsv)", p.format, nearest.Of(p.format, formats[1:]))
+			if formats := inputFormats; p.format != "" && !slices.Contains(formats, p.format) {
+				return usagef("--input-format: %q is unknown; nearest: %s (known: %s)", p.format, nearest.Of(p.format, formats), strings.Join(formats, " "))
+			}
+			if err := oneOf("--format", p.written, "jsonl", "csv"); err != nil {
+				return err
 			}
 			return p.predict(cmd)
 		},
@@ -44,8 +49,9 @@ the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 	f.StringVar(&p.run, "run", "", "directory of a finished run")
 	f.StringVar(&p.model, "model", "", "checkpoint with a classifier: a directory or hub id")
 	f.StringVar(&p.input, "input", "-", "file to read, - for standard input")
-	f.StringVar(&p.format, "input-format", "", "jsonl or tsv (default tsv for files of that ending, else jsonl)")
+	f.StringVar(&p.format, "input-format", "", "jsonl, csv, tsv, json or parquet (default by the file's ending, else jsonl)")
 	f.StringVar(&p.output, "output", "-", "file to write, - for standard output")
+	f.StringVar(&p.written, "format", "jsonl", "what to write: jsonl or csv")
 	f.StringVar(&p.task, "task", "", "GLUE task of a TSV (default the run's)")
 	f.IntVar(&p.maxLength, "max-length", 0, "longest input, in tokens (default the run's, or 128)")
 	f.IntVar(&p.batch, "eval-batch", predictBatch, "inputs a batch")
@@ -55,13 +61,16 @@ the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 // predictor is the predict command.
 type predictor struct {
 	*shared
-	run, model, input, format, output, task string
-	maxLength, batch                        int
+	run, model, input, format, output, written, task string
+	maxLength, batch                                 int
 
 	*train.Predictor
 	known  *data.Task // of the inputs, or nil
 	stream *stream    // of the inputs, or nil where they are all there
 }
+
+// inputFormats are the formats of rows to predict.
+var inputFormats = []string{"jsonl", "tsv", "csv", "json", "parquet"}
 
 // predictBatch is how many inputs are computed together unless a flag says otherwise.
 const predictBatch = 32
@@ -177,24 +186,31 @@ func (p *predictor) limit() error {
 // copy predicts rows, a chunk at a time, and writes them in their order.
 func (p *predictor) copy(ctx context.Context, rows iter.Seq2[data.Input, error], w io.Writer) error {
 	buffered := bufio.NewWriter(w)
-	out := json.NewEncoder(plainJSON(buffered))
-	return p.each(ctx, rows, func(predicted []train.Prediction) error {
-		for _, line := range predicted {
-			if err := out.Encode(line); err != nil {
+	out := newAnswers(buffered, p.written, p.Task.Own(), p.Labels())
+	return p.each(ctx, rows, func(predicted []answer) error {
+		for _, one := range predicted {
+			if err := out.write(one); err != nil {
 				return err
 			}
+		}
+		if err := out.flush(); err != nil {
+			return err
 		}
 		return buffered.Flush()
 	})
 }
 
 // each predicts rows and hands them to do in their order: a chunk at a time, or what has come when a stream pauses.
-func (p *predictor) each(ctx context.Context, rows iter.Seq2[data.Input, error], do func([]train.Prediction) error) error {
+func (p *predictor) each(ctx context.Context, rows iter.Seq2[data.Input, error], do func([]answer) error) error {
 	var encoded []data.Encoded
+	var rest []json.RawMessage
 	whole := train.Layout{Batch: p.batch, Padding: data.PadPacked, MaxLength: p.maxLength}
 	flush := func(layout train.Layout) error {
 		predicted, err := p.predictions(ctx, encoded, layout)
-		if encoded = encoded[:0]; err != nil || len(predicted) == 0 {
+		for i := range predicted {
+			predicted[i].rest = rest[i]
+		}
+		if encoded, rest = encoded[:0], rest[:0]; err != nil || len(predicted) == 0 {
 			return err
 		}
 		return do(predicted)
@@ -219,7 +235,7 @@ func (p *predictor) each(ctx context.Context, rows iter.Seq2[data.Input, error],
 		if err != nil {
 			return err
 		}
-		encoded = append(encoded, e)
+		encoded, rest = append(encoded, e), append(rest, row.Rest)
 		if len(encoded) == chunk {
 			if err := flush(whole); err != nil {
 				return err
@@ -242,7 +258,7 @@ func (p *predictor) encode(row data.Input) (data.Encoded, error) {
 }
 
 // predictions computes rows, of which there may be none.
-func (p *predictor) predictions(ctx context.Context, rows []data.Encoded, layout train.Layout) ([]train.Prediction, error) {
+func (p *predictor) predictions(ctx context.Context, rows []data.Encoded, layout train.Layout) ([]answer, error) {
 	if len(rows) == 0 {
 		return nil, nil
 	}
@@ -250,9 +266,9 @@ func (p *predictor) predictions(ctx context.Context, rows []data.Encoded, layout
 	if err != nil {
 		return nil, err
 	}
-	predicted := make([]train.Prediction, len(logits))
+	predicted := make([]answer, len(logits))
 	for i, row := range logits {
-		predicted[i] = p.Interpret(row)
+		predicted[i].Prediction = p.Interpret(row)
 	}
 	return predicted, nil
 }

@@ -22,11 +22,12 @@ func trainCommand(s *shared) *cobra.Command {
 	var o trainFlags
 	cmd := &cobra.Command{
 		Use:   "train",
-		Short: "Train an adapter on a GLUE task",
-		Long: `Train an adapter on a GLUE task, evaluate it, and write a run directory: config.json,
+		Short: "Train an adapter on your own files or a GLUE task",
+		Long: `Train an adapter on your own files or a GLUE task, evaluate it, and write a run directory: config.json,
 manifest.json, metrics.jsonl, checkpoints/, adapter/ and, last, result.json. A run that
 was stopped, by whatever, goes on with --resume and ends with the same adapter to the bit.`,
-		Example: "  deeplora train --task stsb --shots 256 --steps 200 --out run\n" +
+		Example: "  deeplora train --task classification --data reviews.csv --out run\n" +
+			"  deeplora train --task stsb --shots 256 --steps 200 --out run\n" +
 			"  deeplora train --model ./bert-base-uncased --task rte --data ./glue/RTE --method deep-compressed --rank 8 --out rte",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.estimate {

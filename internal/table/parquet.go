@@ -1,0 +1,172 @@
+package table
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// maxParquetText bounds the text of a parquet file: a column that repeats one long value is a few bytes on disk.
+const maxParquetText = 4 << 30
+
+// readParquet reads every column, those inside others by their names with dots: "translation.en". A list is one cell.
+// The library trusts the file's numbers and panics where some are wrong: such panics become errors here.
+func (t *Table) readParquet(content []byte) (err error) {
+	t.unit = "row "
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("%s: corrupt parquet file: %v", t.Name, fault)
+		}
+	}()
+	if err := checkFooter(content); err != nil {
+		return fmt.Errorf("%s: not a parquet file: %w", t.Name, err)
+	}
+	file, err := parquet.OpenFile(bytes.NewReader(content), int64(len(content)), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return fmt.Errorf("%s: not a parquet file: %w", t.Name, err)
+	}
+	repeated := map[int]bool{}
+	for i, path := range file.Schema().Columns() {
+		leaf, _ := file.Schema().Lookup(path...)
+		repeated[i] = leaf.MaxRepetitionLevel > 0
+		t.Columns = append(t.Columns, columnName(path, repeated[i]))
+	}
+	if err := checkNames(t.Columns); err != nil {
+		return fmt.Errorf("%s: %w", t.Name, err)
+	}
+	r := &parquetRows{table: t, repeated: repeated, limit: max(1<<20, len(content))}
+	for _, group := range file.RowGroups() {
+		if err := r.read(group); err != nil {
+			return fmt.Errorf("%s: %w", t.Name, err)
+		}
+	}
+	if len(t.Rows) == 0 {
+		return fmt.Errorf("%s: no data rows", t.Name)
+	}
+	return nil
+}
+
+// columnName joins a path. The levels that parquet puts into a list ("list", "element") are no names of the user's.
+func columnName(path []string, repeated bool) string {
+	if n := len(path); repeated && n > 2 && path[n-2] == "list" {
+		path = path[:n-2]
+	}
+	return strings.Join(path, ".")
+}
+
+// checkFooter compares the length of the file's metadata, its last number, with the size of the file: the library
+// allocates as much as that number says, up to 4 GiB.
+func checkFooter(content []byte) error {
+	const magic, tail = 4, 8 // "PAR1" in front; length and "PAR1" behind
+	if len(content) < magic+tail {
+		return fmt.Errorf("%d bytes", len(content))
+	}
+	if n := binary.LittleEndian.Uint32(content[len(content)-tail:]); int64(n) > int64(len(content)-magic-tail) {
+		return errors.New("its footer is longer than the file; is it cut off?")
+	}
+	return nil
+}
+
+type parquetRows struct {
+	table    *Table
+	repeated map[int]bool // columns that are lists
+	limit    int          // more rows than this cannot be in a file of this size
+	text     int
+}
+
+func (r *parquetRows) read(group parquet.RowGroup) error {
+	rows := group.Rows()
+	defer rows.Close()
+	buffer := make([]parquet.Row, 64)
+	for {
+		n, err := rows.ReadRows(buffer)
+		for _, row := range buffer[:n] {
+			if err := r.add(row); err != nil {
+				return fmt.Errorf("row %d: %w", len(r.table.Rows)+1, err)
+			}
+		}
+		switch {
+		case len(r.table.Rows) > r.limit:
+			return errors.New("corrupt parquet file: more rows than its size allows")
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case n == 0:
+			return io.ErrNoProgress
+		}
+	}
+}
+
+func (r *parquetRows) add(row parquet.Row) error {
+	t := r.table
+	cells := make([]Cell, len(t.Columns))
+	lists := map[int][]string{}
+	for _, v := range row {
+		c, err := parquetCell(v)
+		if err != nil {
+			return fmt.Errorf("column %s: %w", t.Columns[v.Column()], err)
+		}
+		if r.text += len(c.Text); r.text > maxParquetText {
+			return fmt.Errorf("more than %d bytes of text", maxParquetText)
+		}
+		if !r.repeated[v.Column()] {
+			cells[v.Column()] = c
+		} else if c.Kind != Null {
+			lists[v.Column()] = append(lists[v.Column()], string(c.JSON()))
+		}
+	}
+	for i, list := range r.repeated {
+		if list {
+			cells[i] = Cell{Other, "[" + strings.Join(lists[i], ",") + "]"}
+		}
+	}
+	t.Rows = append(t.Rows, Row{Line: len(t.Rows) + 1, Names: t.Columns, Cells: cells})
+	return nil
+}
+
+func parquetCell(v parquet.Value) (Cell, error) {
+	if v.IsNull() {
+		return Cell{}, nil
+	}
+	switch v.Kind() {
+	case parquet.Boolean:
+		return Cell{Bool, strconv.FormatBool(v.Boolean())}, nil
+	case parquet.Int32:
+		return Cell{Number, strconv.FormatInt(int64(v.Int32()), 10)}, nil
+	case parquet.Int64:
+		return Cell{Number, strconv.FormatInt(v.Int64(), 10)}, nil
+	case parquet.Float:
+		return float(float64(v.Float()), 32), nil
+	case parquet.Double:
+		return float(v.Double(), 64), nil
+	case parquet.ByteArray, parquet.FixedLenByteArray:
+		if text := v.ByteArray(); utf8.Valid(text) {
+			return Cell{String, string(text)}, nil
+		}
+		return Cell{String, base64.StdEncoding.EncodeToString(v.ByteArray())}, nil // an image, or the like
+	default:
+		return Cell{String, v.String()}, nil
+	}
+}
+
+// float is the shortest decimal of a number. NaN and infinities, which JSON cannot write, are strings, NaN being what
+// data frames write for nothing.
+func float(v float64, bits int) Cell {
+	switch {
+	case v != v:
+		return Cell{}
+	case v-v != 0:
+		return Cell{String, strconv.FormatFloat(v, 'g', -1, bits)}
+	default:
+		return Cell{Number, strconv.FormatFloat(v, 'g', -1, bits)}
+	}
+}

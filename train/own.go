@@ -1,0 +1,224 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/settings"
+	"github.com/deeplora/deeplora/internal/table"
+	"github.com/deeplora/deeplora/model"
+)
+
+// This file is what a run knows of tasks of one's own: their files, their classes, and the scale of their scores.
+
+// defaultShare is the part of a training file that is kept for validation where there is no file for it.
+const defaultShare = 0.1
+
+// task is what the settings say is learned. Columns and classes that they leave open are found in the training file.
+func (c *Config) task() (data.Task, error) {
+	t, err := data.LookupTask(c.Task)
+	if err != nil || !t.Own() && !c.ownFiles() {
+		return t, err
+	}
+	t = t.WithColumns(c.Text, c.Pair, c.Label)
+	if c.Labels != "" {
+		t, err = t.ParseLabels(c.Labels)
+	}
+	return t, err
+}
+
+// ownFiles reports whether settings of one's own files are given.
+func (c *Config) ownFiles() bool {
+	return c.Text != "" || c.Pair != "" || c.Label != "" || c.Validation != "" || c.Test != ""
+}
+
+// checkTask adds the faults of the settings that say what is learned.
+func (c *Config) checkTask(f *settings.Faults) {
+	if c.Data == memoryData {
+		return
+	}
+	t, err := c.task()
+	if err != nil {
+		f.Add(err)
+		return
+	}
+	f.Check(c.Labels == "" || c.Task == "classification", "labels: those of %s are known; the setting belongs to task classification", c.Task)
+	if t.Own() {
+		f.Check(c.Data != BuiltinData && c.Data != HubData, "data: task %s reads files of your own; give --data a file or a folder", c.Task)
+		return
+	}
+	f.Check(c.ValidationShare == defaultShare, "validation-share: task %s comes with its validation file", c.Task)
+	f.Check(!c.SkipUnlabelled, "skip-unlabelled: belongs to files of your own: tasks classification and regression, or columns that are given")
+}
+
+// noteTask makes what was found in the training file settings of the run.
+func (c *Config) noteTask(t data.Task) {
+	c.Text, c.Pair, c.Label = t.Columns[0], "", t.LabelColumn()
+	if t.Pair() {
+		c.Pair = t.Columns[1]
+	}
+	if c.Task == "classification" {
+		c.Labels = t.FormatLabels()
+	}
+}
+
+// ownFile reads a split of one's own files: the file that a setting names, or that of the folder. nil: there is none.
+func (c *Config) ownFile(task data.Task, split string) (*data.Split, error) {
+	path := map[string]string{data.Train: c.Data, data.Validation: c.Validation, data.Test: c.Test}[split]
+	if path != "" {
+		return task.LoadFiles(path, split, c.SkipUnlabelled)
+	}
+	folder, err := table.IsFolder(c.Data)
+	if err != nil || !folder {
+		return nil, err
+	}
+	s, err := task.LoadFiles(c.Data, split, c.SkipUnlabelled)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return s, err
+}
+
+// ownSplits reads what is trained on, and what it is validated with: a file, the rows that a manifest keeps, or a share of
+// the training file.
+func (c *Config) ownSplits(task data.Task) (train, validation *data.Split, err error) {
+	if train, err = c.ownFile(task, data.Train); err != nil {
+		return nil, nil, err
+	}
+	if c.Manifest != "" {
+		m, err := data.ReadManifest(c.Manifest)
+		if err != nil {
+			return nil, nil, err
+		}
+		if left, kept, ok, err := m.HeldOut(train); ok || err != nil {
+			return left, kept, err
+		}
+	}
+	validation, err = c.ownFile(train.Task, data.Validation)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case validation != nil && c.ValidationShare != defaultShare:
+		return nil, nil, settings.Error(fmt.Errorf("validation-share: there is a validation file, %s; leave the setting out", validation.Source.File))
+	case validation != nil:
+		return train, validation, nil
+	}
+	rows := len(train.Examples)
+	train, validation, err = train.HoldOut(c.ValidationShare, c.Seed)
+	if err != nil {
+		return nil, nil, settings.Error(err)
+	}
+	by := "by class"
+	if task.Regression() {
+		by = "by score"
+	}
+	validation.Notices = append(validation.Notices, fmt.Sprintf("%s: %d of %d rows are kept for validation, %s (--validation-share %g)",
+		train.Source.File, len(validation.Examples), rows, by, c.ValidationShare))
+	return train, validation, nil
+}
+
+// heldOut is the part of a finished run's training file that was kept for validation or, of split train, the rest.
+func (f *Finished) heldOut(split string) (*data.Split, error) {
+	m, err := data.ReadManifest(f.Dir + "/" + manifestJSON)
+	if err != nil {
+		return nil, err
+	}
+	whole, err := f.Run.ownFile(f.Task, data.Train)
+	if err != nil {
+		return nil, err
+	}
+	train, validation, ok, err := m.HeldOut(whole)
+	if err != nil || split == data.Train {
+		return train, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("%s was validated with a file that is not there any more; give --data", f.Dir)
+	}
+	return validation, nil
+}
+
+// labelScale is how training sees scores: (score - Mean) / Scale. A Scale of 0 is none.
+type labelScale struct {
+	Mean  float64 `json:"label_mean,omitempty"` // of the training labels
+	Scale float64 `json:"label_scale,omitempty"`
+}
+
+// scaleOf is the mean and the deviation of scores.
+func scaleOf(labels []float64) (s labelScale, err error) {
+	n := float64(len(labels))
+	for _, v := range labels {
+		s.Mean += v / n
+	}
+	for _, v := range labels {
+		s.Scale += (v - s.Mean) * (v - s.Mean) / n
+	}
+	s.Scale = math.Sqrt(s.Scale)
+	if !(s.Scale > 0) || math.IsInf(s.Scale, 0) {
+		return s, fmt.Errorf("the scores of the %d training examples have the deviation %g: there is nothing to learn; the first is %g", len(labels), s.Scale, labels[0])
+	}
+	return s, nil
+}
+
+// standardise gives training labels the scale.
+func (in *inputs) standardise(s labelScale) {
+	in.scale = s
+	in.train.labels = in.train.split.Labels()
+	for i, v := range in.train.labels {
+		in.train.labels[i] = (v - s.Mean) / s.Scale
+	}
+}
+
+// scores gives logits of a training the user's scale.
+func (s labelScale) scores(logits [][]float32) [][]float32 {
+	if s.Scale == 0 {
+		return logits
+	}
+	scores := make([][]float32, len(logits))
+	for i, row := range logits {
+		scores[i] = []float32{float32(float64(row[0])*s.Scale + s.Mean)}
+	}
+	return scores
+}
+
+// userValues are the run's tensors with a head that gives scores in the user's scale.
+func (f *Finished) userValues() (map[string]*tensors.Tensor, error) {
+	s := f.Adapter.labelScale
+	if s.Scale == 0 {
+		return f.Values, nil
+	}
+	values := maps.Clone(f.Values)
+	for name, shift := range map[string]float64{model.HeadWeight: 0, model.HeadBias: s.Mean} {
+		head, ok := values[name]
+		if !ok {
+			return nil, fmt.Errorf("%s: tensor %q is missing: scores are scaled by it", f.Dir, name)
+		}
+		var err error
+		if head.DType() == dtypes.Float64 {
+			values[name], err = scaled[float64](head, s.Scale, shift)
+		} else {
+			values[name], err = scaled[float32](head, s.Scale, shift)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("scale %s: %w", name, err)
+		}
+	}
+	return values, nil
+}
+
+func scaled[T float32 | float64](t *tensors.Tensor, scale, shift float64) (*tensors.Tensor, error) {
+	flat, err := tensors.CopyFlatData[T](t)
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range flat {
+		flat[i] = T(float64(v)*scale + shift)
+	}
+	return tensors.FromFlatDataAndDimensions(flat, t.Shape().Dimensions...), nil
+}
