@@ -51,6 +51,9 @@ func ReadFinished(ctx context.Context, dir string, o OpenOptions) (*Finished, er
 	if f.Task, err = f.Adapter.task(f.Run.Data); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
+	if f.Run.ClassWeights != weightsNone {
+		f.Task = f.Task.Weighted()
+	}
 	if f.Base, _, err = o.Sources.Model(ctx, f.Run.Model); err != nil {
 		return nil, err
 	}
@@ -80,7 +83,7 @@ func (a *AdapterInfo) task(from string) (data.Task, error) {
 	case a.Imported && a.Task == "":
 		return data.Task{}, nil
 	case from == memoryData:
-		t := data.Task{Name: a.Task, Labels: a.Labels}
+		t := data.Task{Name: a.Task, Labels: a.Labels, Multi: a.ProblemType == model.MultiLabel}
 		if a.ProblemType == model.Regression {
 			t.Labels = nil
 		}

@@ -120,7 +120,9 @@ type inputs struct {
 	train      *examples
 	validation *examples
 	manifest   *data.Manifest
-	sources    []model.FileSum
+
+	classWeights []float64 // by class; nil: all alike
+	sources      []model.FileSum
 }
 
 // read reads model, tokenizer and data as the settings say, and reports what the user should know.
@@ -157,6 +159,9 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 func headOf(task data.Task) (labels []string, problem string) {
 	if task.Regression() {
 		return []string{"LABEL_0"}, model.Regression
+	}
+	if task.Multi {
+		return task.Labels, model.MultiLabel
 	}
 	return task.Labels, model.SingleLabel
 }
