@@ -123,16 +123,20 @@ func (c *Config) resolveClassWeights(task data.Task, labels []float64) ([]float6
 // balancedWeights are n/(k·n_c), with n_c of n examples in a class and k classes that occur, as scikit-learn's: each class
 // has the same part in the loss. A class that does not occur has 1.
 func balancedWeights(labels []float64, classes int) []float64 {
-	count, occurring := make([]int, classes), 0
+	count, occurring, n := make([]int, classes), 0, 0
 	for _, label := range labels {
+		if math.IsNaN(label) {
+			continue
+		}
+		n++
 		if count[int(label)]++; count[int(label)] == 1 {
 			occurring++
 		}
 	}
 	weights := make([]float64, classes)
-	for i, n := range count {
-		if weights[i] = 1; n > 0 {
-			weights[i] = float64(len(labels)) / float64(occurring*n)
+	for i, of := range count {
+		if weights[i] = 1; of > 0 {
+			weights[i] = float64(n) / float64(occurring*of)
 		}
 	}
 	return weights

@@ -27,6 +27,7 @@ type tally struct{ right, said, is int }
 
 // measured counts a task's predictions against the labels as data.Split.Labels gives them.
 func measured(task data.Task, logits [][]float32, labels []float64, threshold float64) *measurement {
+	logits, labels = labelled(logits, labels)
 	switch {
 	case task.Regression():
 		m := &measurement{n: len(logits), truth: labels}

@@ -298,10 +298,11 @@ func (in *inputs) notices(c *Config, notice func(format string, args ...any)) {
 			notice("%s", n)
 		}
 		if e.dropped > 0 {
-			notice("%s: examples longer than %d tokens dropped: %d", e.split.Name, c.MaxLength, e.dropped)
+			notice("%s: examples longer than %d tokens dropped: %s", e.split.Name, c.MaxLength, countOf(e.dropped, e.split.Source.Rows))
 		}
 		if e.cut > 0 {
-			notice("%s: examples truncated to %d tokens: %d", e.split.Name, c.MaxLength, e.cut)
+			notice("%s: examples truncated to %d tokens: %s", e.split.Name, c.MaxLength, countOf(e.cut, len(e.rows)))
 		}
 	}
+	in.warn(notice)
 }

@@ -318,6 +318,7 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write adapter: %w", err)
 	}
+	r.warnOfResult(m)
 	result := r.result(m, selected)
 	return &result, jsonfile.Write(r.dir.File(resultJSON), result)
 }
