@@ -51,8 +51,8 @@ func ReadFinished(ctx context.Context, dir string, o OpenOptions) (*Finished, er
 	if f.Task, err = f.Adapter.task(f.Run.Data); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	if f.Run.ClassWeights != weightsNone {
-		f.Task = f.Task.Weighted()
+	if slices.Contains(f.Task.Metrics, f.Run.Metric) {
+		f.Task.Primary = f.Run.Metric
 	}
 	if f.Base, _, err = o.Sources.Model(ctx, f.Run.Model); err != nil {
 		return nil, err

@@ -219,7 +219,7 @@ func (r *run) read(ctx context.Context) error {
 	if err := r.matchFrom(in); err != nil {
 		return err
 	}
-	if err := in.resolveClasses(&r.config); err != nil {
+	if err := in.resolve(&r.config); err != nil {
 		return settings.Error(err)
 	}
 	// Where the checkpoint's probabilities differ no number stands for them: its config.json, whose sha256 the
