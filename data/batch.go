@@ -163,7 +163,7 @@ type Batch struct {
 	Positions []int32 // [Rows, Len], within the example; 0 on padding
 	First     []int32 // [examples], where each begins in IDs
 
-	Labels  []float32 // [examples], class ids or scores; 0 where there is none
+	Labels  []float32 // [examples], class ids or scores, or [examples, classes], 1 and 0; 0 where there is none
 	Weights []float32 // [examples], 1 for a labelled example; 0 for a filler or one without a label
 	Index   []int     // [examples], which example it is; -1 for a filler
 
@@ -171,7 +171,7 @@ type Batch struct {
 }
 
 // Assemble packs the rows that index names into a batch of the given number of rows and length, with
-// their labels; labels may be nil where there are none, and NaN stands for none.
+// their labels as Split.Labels gives them; labels may be nil where there are none, and NaN stands for none.
 //
 // A short index is made up with filler rows, so that shapes never change. Their weight is 0, and one
 // token of theirs is left unmasked: a row with nothing to attend to would make attention divide by
@@ -185,6 +185,7 @@ func Assemble(rows []Encoded, labels []float64, index []int, batch, length int, 
 	}
 	b := newBatch(batch, length, batch, padID)
 	b.Mask = make([]int32, batch*length)
+	b.widen(labels, rows)
 	for r, i := range index {
 		start := r * length
 		b.put(start, rows[i])
@@ -214,18 +215,18 @@ func (b Batch) Tensors() []*tensors.Tensor {
 
 // Args are Tensors and, in dtype, float32 or float64, the labels and weights: what a graph of the loss reads.
 func (b Batch) Args(dtype dtypes.DType) []*tensors.Tensor {
-	return append(b.Tensors(), floats(b.Labels, dtype), floats(b.Weights, dtype))
+	return append(b.Tensors(), floats(b.Labels, dtype, b.labelShape()...), floats(b.Weights, dtype, len(b.Weights)))
 }
 
-func floats(values []float32, dtype dtypes.DType) *tensors.Tensor {
+func floats(values []float32, dtype dtypes.DType, dims ...int) *tensors.Tensor {
 	if dtype != dtypes.Float64 {
-		return tensors.FromFlatDataAndDimensions(values, len(values))
+		return tensors.FromFlatDataAndDimensions(values, dims...)
 	}
 	wide := make([]float64, len(values))
 	for i, v := range values {
 		wide[i] = float64(v)
 	}
-	return tensors.FromFlatDataAndDimensions(wide, len(wide))
+	return tensors.FromFlatDataAndDimensions(wide, dims...)
 }
 
 // Weight counts the labelled examples.
@@ -256,8 +257,13 @@ func (b *Batch) put(start int, e Encoded) {
 // label notes which example, i, the batch's example at is.
 func (b *Batch) label(at, i int, labels []float64) {
 	b.Index[at] = i
-	if labels != nil && !math.IsNaN(labels[i]) {
-		b.Labels[at], b.Weights[at] = float32(labels[i]), 1
+	width := len(b.Labels) / len(b.Weights)
+	if labels == nil || math.IsNaN(labels[i*width]) {
+		return
+	}
+	b.Weights[at] = 1
+	for j, v := range labels[i*width : (i+1)*width] {
+		b.Labels[at*width+j] = float32(v)
 	}
 }
 
@@ -267,7 +273,7 @@ func checkAssembly(rows []Encoded, labels []float64, index []int, batch, length 
 		return fmt.Errorf("shape [%d %d]; want at least one row and one token", batch, length)
 	case len(index) > batch:
 		return fmt.Errorf("%d rows for a batch of %d", len(index), batch)
-	case labels != nil && len(labels) != len(rows):
+	case labels != nil && (len(labels) < len(rows) || len(rows) > 0 && len(labels)%len(rows) != 0):
 		return fmt.Errorf("%d labels for %d examples", len(labels), len(rows))
 	}
 	for _, i := range index {

@@ -190,6 +190,7 @@ func (p Packing) Assemble(rows []Encoded, labels []float64, index []int, padID i
 		examples[e] = rows[i]
 	}
 	b := p.Lay(examples, spots, p.rows(used), padID)
+	b.widen(labels, rows)
 	for e, i := range index {
 		b.label(e, i, labels)
 	}

@@ -66,7 +66,7 @@ func ExampleSplit_Sample() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(manifest.Rule, manifest.Indices, len(shots.Examples), again.Examples[3] == shots.Examples[3])
+	fmt.Println(manifest.Rule, manifest.Indices, len(shots.Examples), again.Examples[3].Row == shots.Examples[3].Row)
 	// Output:
 	// without-replacement [197 115 107 215] 4 true
 }

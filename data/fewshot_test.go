@@ -65,7 +65,7 @@ func TestLMBFFSplits(t *testing.T) {
 					}
 					for i, e := range got.Examples {
 						w := want.Examples[i]
-						if w.Row = e.Row; e != w {
+						if w.Row = e.Row; !same(e, w) {
 							t.Errorf("example %d is row %d, %+v; published is %+v", i, e.Row, e, w)
 						}
 					}
@@ -91,7 +91,7 @@ func sameSplit(t *testing.T, m *Manifest, whole, want *Split) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(got.Examples, want.Examples) {
+	if !slices.EqualFunc(got.Examples, want.Examples, same) {
 		t.Error("the replayed draw differs from the draw")
 	}
 }
@@ -143,13 +143,13 @@ func TestDrawsWithoutReplacement(t *testing.T) {
 		}
 		seen := map[int]bool{}
 		for i, e := range s.Examples {
-			if seen[e.Row] || e != whole.Examples[e.Row] || m.Indices[i] != e.Row {
+			if seen[e.Row] || !same(e, whole.Examples[e.Row]) || m.Indices[i] != e.Row {
 				t.Fatalf("example %d: %+v", i, e)
 			}
 			seen[e.Row] = true
 		}
 		again, _, err := whole.Sample(opt)
-		if err != nil || !slices.Equal(again.Examples, s.Examples) || len(s.Examples) != opt.Shots {
+		if err != nil || !slices.EqualFunc(again.Examples, s.Examples, same) || len(s.Examples) != opt.Shots {
 			t.Fatalf("the same draw gave %d and %d examples: %v", len(s.Examples), len(again.Examples), err)
 		}
 	})

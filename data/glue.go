@@ -24,7 +24,8 @@ type Example struct {
 	Text    string  // the first, or only, text
 	Pair    string  // the second text, if HasPair
 	HasPair bool    // an empty second text is still one
-	Label   float64 // class id or score; NaN where there is none (test files)
+	Label   float64 // class id or score, 0 where there may be several classes; NaN where there is none (test files)
+	Classes []int   // of a multilabel task, the ids of the classes it has, which may be none; nil of other tasks
 	Row     int     // number of the data row in the source file, from 0; the header is not counted
 }
 
@@ -48,8 +49,12 @@ type Split struct {
 	held *held // rows of the file that were split off for validation, or nil
 }
 
-// Labels returns the labels in order: class ids or scores, NaN where there is none.
+// Labels returns the labels in order: class ids or scores, NaN where there is none. Of a multilabel task they are
+// [examples, classes], row-major: 1 where the example has the class, 0 where not.
 func (s *Split) Labels() []float64 {
+	if s.Task.Multi {
+		return s.classSets()
+	}
 	labels := make([]float64, len(s.Examples))
 	for i, e := range s.Examples {
 		labels[i] = e.Label

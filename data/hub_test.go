@@ -636,7 +636,7 @@ func TestHubDataSet(t *testing.T) {
 		t.Errorf("%s, %+v", dir, info)
 	}
 	s, err := Load(dir, stsb, Validation)
-	if err != nil || len(s.Examples) != len(pairs) || s.Examples[4] != pairs[4] {
+	if err != nil || len(s.Examples) != len(pairs) || !same(s.Examples[4], pairs[4]) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	_, _, err = reviews.Resolve(t.Context(), opt)

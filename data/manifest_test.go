@@ -115,7 +115,7 @@ func TestReplayAList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Examples; len(got) != 3 || got[0].Text != "text 7" || got[1] != got[0] || got[2].Text != "text 0" {
+	if got := s.Examples; len(got) != 3 || got[0].Text != "text 7" || !same(got[1], got[0]) || got[2].Text != "text 0" {
 		t.Errorf("%+v", got)
 	}
 }

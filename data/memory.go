@@ -16,13 +16,16 @@ import (
 // which it completes as Task.WithDefaults does; a task without Columns gets "text", and "pair" if the examples are
 // pairs. Examples are copied, and their Row becomes their place among them.
 //
-// It is an error, which names the example, if a label is neither NaN (none) nor a class id or a score of the task,
+// It is an error, which names the example, if a label is neither NaN (none) nor a class id or a score of the task, if
+// Classes are not ids of a multilabel task, each once, or given to a task of another kind,
 // if some examples are pairs and others are not, or if a text is not valid UTF-8.
 //
 // Source.File is "memory:" and the name. Source.SHA256 is that of the examples written one after another, each as
 // the netstrings (length in bytes, colon, content, comma) of its text, of its second text if there is one, and of
 // its label, then a line end. A label is the class's name, or the score in the fewest digits that give it back, or
-// empty if there is none: the positive "good film" gives "9:good film,4:good,\n". Manifests and runs compare it.
+// empty if there is none: the positive "good film" gives "9:good film,4:good,\n". That of a multilabel task is the
+// netstrings of its classes' names in the order of ids, or of the empty name alone where it has none of them.
+// Manifests and runs compare it.
 func NewSplit(task Task, name string, examples []Example) (*Split, error) {
 	fault := func(err error) (*Split, error) { return nil, fmt.Errorf("%s split in memory: %w", name, err) }
 	task, err := task.WithDefaults()
@@ -65,6 +68,8 @@ func (t Task) checkExample(e Example) error {
 		return errors.New("has a second text without HasPair; set it")
 	case !utf8.ValidString(e.Text) || !utf8.ValidString(e.Pair):
 		return errors.New("is not valid UTF-8; convert the text first")
+	case t.Multi || e.Classes != nil:
+		return t.checkClasses(e)
 	case math.IsNaN(e.Label):
 		return nil
 	}
@@ -77,6 +82,8 @@ func (t Task) writeExample(w io.Writer, e Example) {
 	label := ""
 	switch {
 	case math.IsNaN(e.Label):
+	case t.Multi:
+		label = t.classNames(e)
 	case t.Regression():
 		label = strconv.FormatFloat(e.Label, 'g', -1, 64)
 	default:

@@ -22,7 +22,7 @@ func TestNewSplit(t *testing.T) {
 	if want := (Source{File: "memory:train", SHA256: hex.EncodeToString(sum[:]), Rows: 3}); s.Source != want {
 		t.Errorf("source %+v, want %+v", s.Source, want)
 	}
-	if !slices.Equal(s.Task.Metrics, []string{"accuracy"}) || s.Task.Primary != "accuracy" || !slices.Equal(s.Task.Columns, []string{"text"}) || s.Task.Pair() {
+	if !slices.Equal(s.Task.Metrics, []string{"accuracy", "macro_f1", "micro_f1", "weighted_f1"}) || s.Task.Primary != "accuracy" || !slices.Equal(s.Task.Columns, []string{"text"}) || s.Task.Pair() {
 		t.Errorf("task %+v", s.Task)
 	}
 	if s.Examples[0].Row != 0 || s.Examples[1].Row != 1 || given[0].Row != 7 {
@@ -33,7 +33,7 @@ func TestNewSplit(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum = sha256.Sum256([]byte("1:a,0:,5:-7.25,\n"))
-	if pairs.Source.SHA256 != hex.EncodeToString(sum[:]) || !pairs.Task.Pair() || pairs.Task.Primary != "pearson" || len(pairs.Task.Metrics) != 2 {
+	if pairs.Source.SHA256 != hex.EncodeToString(sum[:]) || !pairs.Task.Pair() || pairs.Task.Primary != "pearson" || len(pairs.Task.Metrics) != 5 {
 		t.Errorf("%+v of %+v", pairs.Source, pairs.Task)
 	}
 }
@@ -50,7 +50,7 @@ func TestNewSplitFaults(t *testing.T) {
 		{Task{Name: "x", Labels: []string{"a"}}, Train, one, "task x has 1 classes; want two or more"},
 		{Task{Name: "x", Labels: []string{"a", "b", "a"}}, Train, one, `task x: class 2 is called "a"`},
 		{Task{Name: "x", Columns: make([]string, 3)}, Train, one, "task x has 3 text columns"},
-		{Task{Name: "x", Primary: "f1"}, Train, one, `primary metric "f1" is not one of its metrics, pearson, spearman`},
+		{Task{Name: "x", Primary: "f1"}, Train, one, `primary metric "f1" is not one of its metrics, pearson, spearman, mse, mae, r2`},
 		{reviews, "dev", one, `unknown split "dev"; nearest: `},
 		{reviews, Train, nil, "train split in memory: no examples"},
 		{reviews, Train, []Example{one[0], {Label: 2}}, "example 1: label 2 is not a class; want bad, good (or its id, 0 to 1)"},
@@ -79,7 +79,7 @@ func TestTaskOfOnesOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(file.Examples, memory.Examples) || file.Task.Primary != accuracy {
+	if !slices.EqualFunc(file.Examples, memory.Examples, same) || file.Task.Primary != accuracy {
 		t.Errorf("%+v from a file, %+v from memory", file, memory)
 	}
 	for _, whole := range []*Split{memory, file} {

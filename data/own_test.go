@@ -80,7 +80,7 @@ func TestOwnFormats(t *testing.T) {
 			continue
 		}
 		want := []Example{{Text: "fine, and\nlong", Label: 1}, {Text: "dull", Row: 1}}
-		if !slices.Equal(s.Examples, want) || !slices.Equal(s.Task.Labels, []string{"0", "1"}) || s.Source.Rows != 2 {
+		if !reflect.DeepEqual(s.Examples, want) || !slices.Equal(s.Task.Labels, []string{"0", "1"}) || s.Source.Rows != 2 {
 			t.Errorf("%s: %+v of %q", c.name, s.Examples, s.Task.Labels)
 		}
 	}
@@ -315,7 +315,7 @@ func TestHoldOut(t *testing.T) {
 	}
 	again, _, _ := s.HoldOut(0.2, 7)
 	other, _, _ := s.HoldOut(0.2, 8)
-	if !slices.Equal(train.Examples, again.Examples) || slices.Equal(train.Examples, other.Examples) {
+	if !reflect.DeepEqual(train.Examples, again.Examples) || reflect.DeepEqual(train.Examples, other.Examples) {
 		t.Error("not by the seed")
 	}
 	_, m, err := train.Sample(DrawOptions{Shots: 10})
@@ -331,7 +331,7 @@ func TestHoldOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	left, kept, ok, err := read.HeldOut(s)
-	if err != nil || !ok || !slices.Equal(left.Examples, train.Examples) || !slices.Equal(kept.Examples, validation.Examples) {
+	if err != nil || !ok || !reflect.DeepEqual(left.Examples, train.Examples) || !reflect.DeepEqual(kept.Examples, validation.Examples) {
 		t.Errorf("%v, %v", ok, err)
 	}
 	for _, share := range []float64{0, 1, -1, math.NaN()} {

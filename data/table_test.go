@@ -62,7 +62,7 @@ func TestParquetFromPyArrow(t *testing.T) {
 				if want.Label = c.labels[i]; math.IsNaN(want.Label) && math.IsNaN(e.Label) {
 					want.Label, e.Label = 0, 0
 				}
-				if e != want {
+				if !same(e, want) {
 					t.Errorf("row %d: %+v, want %+v", i, e, want)
 				}
 			}
@@ -198,7 +198,7 @@ func TestJSONL(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, e := range s.Examples {
-		if e != pairs[i] {
+		if !same(e, pairs[i]) {
 			t.Errorf("row %d: %+v, want %+v", i, e, pairs[i])
 		}
 	}

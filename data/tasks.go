@@ -26,6 +26,11 @@ const (
 	matthews = "matthews_correlation"
 	pearson  = "pearson"
 	spearman = "spearman"
+
+	macroF1  = "macro_f1"
+	microF1  = "micro_f1"
+	weighted = "weighted_f1"
+	subset   = "subset_accuracy"
 )
 
 // Task says what is learned. LookupTask and Tasks give those of GLUE; their slices are shared, so treat them as
@@ -38,10 +43,12 @@ type Task struct {
 	Name    string   // on the command line and in files of runs; of GLUE's, the Hugging Face configuration: "stsb"
 	Columns []string // names of the text columns in parquet, JSONL and TSV: one, or two for a pair
 	Labels  []string // class names, a class's id being its index; nil for a regression, whose labels are scores
+	Multi   bool     // an example may have several classes, or none: Example.Classes
 	Metrics []string // in the order they are reported
 	Primary string   // the metric that picks the best checkpoint and compares methods
 
 	files files
+	left  bool // Primary was left to WithDefaults
 }
 
 // files is how GLUE publishes a task. The zero value stands for a task of your own: usual names, any score.
@@ -152,22 +159,30 @@ func LookupTask(name string) (Task, error) {
 	return Task{}, fmt.Errorf("unknown task %q; nearest: %s (known: %s)", name, nearest.Of(name, names), strings.Join(names, " "))
 }
 
-// WithDefaults completes a task: without Metrics, classes are measured by accuracy, scores by pearson and spearman,
-// and without Primary the first metric decides. It is an error if the task has no name, fewer than two classes or
-// one twice, more than two text columns, or a Primary that is not among its metrics.
+// WithDefaults completes a task. Without Metrics, classes are measured by accuracy and F1 (macro, micro and weighted),
+// scores by pearson, spearman, mse, mae and r2, and sets of classes by F1 (micro, macro and weighted) and by the share
+// of sets that are right as a whole. Without Primary the first metric decides. It is an error if the task has no name,
+// fewer than two classes or one twice, several classes an example but no names for them, more than two text columns, or
+// a Primary that is not among its metrics.
 func (t Task) WithDefaults() (Task, error) {
 	if len(t.Metrics) == 0 {
-		t.Metrics = []string{accuracy}
-		if t.Regression() {
-			t.Metrics = []string{pearson, spearman}
+		switch {
+		case t.Multi:
+			t.Metrics = []string{microF1, macroF1, weighted, subset}
+		case t.Regression():
+			t.Metrics = []string{pearson, spearman, "mse", "mae", "r2"}
+		default:
+			t.Metrics = []string{accuracy, macroF1, microF1, weighted}
 		}
 	}
 	if t.Primary == "" {
-		t.Primary = t.Metrics[0]
+		t.Primary, t.left = t.Metrics[0], true
 	}
 	switch {
 	case t.Name == "":
 		return t, errors.New("a task has no name; set Task.Name")
+	case t.Multi && len(t.Labels) < 2:
+		return t, fmt.Errorf("task %s: examples may have several classes, and it has %d; set Labels to two or more", t.Name, len(t.Labels))
 	case t.Labels != nil && len(t.Labels) < 2:
 		return t, fmt.Errorf("task %s has %d classes; want two or more, or Labels nil for a regression", t.Name, len(t.Labels))
 	case len(t.Columns) > 2:
@@ -181,6 +196,15 @@ func (t Task) WithDefaults() (Task, error) {
 		}
 	}
 	return t, nil
+}
+
+// Weighted is the task for classes that have weights: what counts then is every class alike, so macro_f1 decides, unless
+// the task says otherwise.
+func (t Task) Weighted() Task {
+	if t.left && slices.Contains(t.Metrics, macroF1) {
+		t.Primary = macroF1
+	}
+	return t
 }
 
 // Regression reports whether labels are scores, as STS-B's, and not classes.
@@ -242,6 +266,9 @@ func checkSplitName(split string) error {
 
 // parseLabel reads a label written as text: a score, a class name, or a class id.
 func (t Task) parseLabel(text string) (float64, error) {
+	if t.Multi {
+		return t.numberLabel(0) // which refuses it
+	}
 	if t.Regression() {
 		// ParseFloat also takes hexadecimal and names; a score is plain decimal.
 		score, err := strconv.ParseFloat(text, 64)
@@ -263,6 +290,8 @@ func (t Task) parseLabel(text string) (float64, error) {
 // numberLabel checks a label that came as a number: a score, or a class id.
 func (t Task) numberLabel(v float64) (float64, error) {
 	switch {
+	case t.Multi:
+		return 0, fmt.Errorf("%s has several labels an example, which are not read from files; give them in memory (NewSplit)", t.Name)
 	case t.Regression() && (math.IsNaN(v) || math.IsInf(v, 0) || t.files.most > 0 && (v < 0 || v > t.files.most)):
 		return 0, fmt.Errorf("score %v is out of range; want %s", v, t.wantScore())
 	case t.Regression():

@@ -51,6 +51,9 @@ func ReadFinished(ctx context.Context, dir string, o OpenOptions) (*Finished, er
 	if f.Task, err = f.Adapter.task(&f.Run.Config); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
+	if slices.Contains(f.Task.Metrics, f.Run.Metric) {
+		f.Task.Primary = f.Run.Metric
+	}
 	if f.Base, _, err = o.Sources.Model(ctx, f.Run.Model); err != nil {
 		return nil, err
 	}
@@ -81,7 +84,7 @@ func (a *AdapterInfo) task(c *Config) (data.Task, error) {
 	case a.Imported && a.Task == "":
 		return data.Task{}, nil
 	case c.Data == memoryData:
-		t := data.Task{Name: a.Task, Labels: a.Labels}
+		t := data.Task{Name: a.Task, Labels: a.Labels, Multi: a.ProblemType == model.MultiLabel}
 		if a.ProblemType == model.Regression {
 			t.Labels = nil
 		}

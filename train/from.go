@@ -47,6 +47,9 @@ func (r *run) matchFrom(in *inputs) error {
 	if err := sameFiles("model", a.BaseFiles, c.Files); err != nil {
 		return fmt.Errorf("from %s: %w: %w", r.config.From, ErrOtherBase, err)
 	}
+	if a.ProblemType != c.Config.ProblemType {
+		return settings.Error(fmt.Errorf("from %s: its adapter is of a %s, task %s is a %s", r.config.From, a.ProblemType, r.config.Task, c.Config.ProblemType))
+	}
 	if !slices.Equal(a.Labels, c.Config.Labels()) {
 		return settings.Error(fmt.Errorf("from %s: its classes are %v, those of task %s %v", r.config.From, a.Labels, r.config.Task, c.Config.Labels()))
 	}

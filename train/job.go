@@ -26,6 +26,7 @@ type job struct {
 	order     *data.Order
 	packing   data.Packing // of training batches that are packed
 	evaluator *evaluator   // opened at the first evaluation
+	measured  *measurement // of the newest evaluation
 }
 
 var _ loop.Job = (*job)(nil)
@@ -61,14 +62,17 @@ func (j *job) padding() data.Padding { return data.Padding(j.config.Pad) }
 // Batch assembles training batch i, counted through all epochs.
 func (j *job) Batch(i int) (loop.Batch, error) { return j.batch(i) }
 
-func (j *job) batch(i int) (data.Batch, error) {
+func (j *job) batch(i int) (b data.Batch, err error) {
 	c, examples, pad := j.config, j.inputs.train, j.inputs.checkpoint.Config.PadTokenID
 	index := j.order.Batch(i)
 	if j.padding() == data.PadPacked {
-		return j.packing.Assemble(examples.rows, examples.labels, index, pad)
+		b, err = j.packing.Assemble(examples.rows, examples.labels, index, pad)
+	} else {
+		length := j.padding().Length(data.Longest(examples.rows, index), c.MaxLength)
+		b, err = data.Assemble(examples.rows, examples.labels, index, c.Batch, length, pad)
 	}
-	length := j.padding().Length(data.Longest(examples.rows, index), c.MaxLength)
-	return data.Assemble(examples.rows, examples.labels, index, c.Batch, length, pad)
+	j.weigh(&b)
+	return b, err
 }
 
 // lookAhead is how many batches are looked at for the shapes of their graphs.
@@ -141,7 +145,8 @@ func (j *job) Evaluate(ctx context.Context, values []loop.NamedTensor, progress 
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
-	return Measure(j.inputs.task, j.inputs.scale.scores(logits), j.inputs.validation.labels)
+	j.measured = measured(j.inputs.task, j.inputs.scale.scores(logits), j.inputs.validation.labels, j.config.Threshold)
+	return j.measured.metrics(j.inputs.task)
 }
 
 // Score is the task's primary metric.

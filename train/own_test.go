@@ -5,7 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -108,7 +108,7 @@ func TestManifestRepeatsTheValidationRows(t *testing.T) {
 	}
 	c.Shots, c.Manifest, c.Seed = 0, path, 5
 	again, kept, _ := read(c)
-	if !slices.Equal(again.Examples, train.Examples) || !slices.Equal(kept.Examples, validation.Examples) {
+	if !reflect.DeepEqual(again.Examples, train.Examples) || !reflect.DeepEqual(kept.Examples, validation.Examples) {
 		t.Errorf("%v, %v", again.Examples, kept.Examples)
 	}
 }

@@ -78,16 +78,12 @@ func openCheckpoint(files fs.FS, backend compute.Backend) (*Predictor, error) {
 	return p, err
 }
 
-// predictable refuses heads whose outputs are neither one choice nor one score.
+// predictable refuses heads whose outputs are neither choices nor one score.
 func predictable(c *model.Config) error {
-	switch n := c.NumLabels(); {
-	case c.ProblemType == model.MultiLabel:
-		return fmt.Errorf("config.json: problem_type is %s; only %s and %s are predicted", c.ProblemType, model.SingleLabel, model.Regression)
-	case c.ProblemType == model.Regression && n > 1:
+	if n := c.NumLabels(); c.ProblemType == model.Regression && n > 1 {
 		return fmt.Errorf("config.json: a regression of %d outputs; only one is predicted", n)
-	default:
-		return nil
 	}
+	return nil
 }
 
 // NewPredictor serves a checkpoint as it is, without a tokenizer.
@@ -157,10 +153,11 @@ func (p *Predictor) Config() *model.Config { return p.config }
 // Labels are the names of the model's classes, in the order of its logits.
 func (p *Predictor) Labels() []string { return p.config.Labels() }
 
-// Prediction is a class and its probabilities, or the score of a regression.
+// Prediction is a class and its probabilities, or the classes of a multilabel model, or the score of a regression.
 type Prediction struct {
 	Label         string    `json:"label,omitempty"`
-	Probabilities []float64 `json:"probabilities,omitempty"` // in the order of Labels
+	Labels        []string  `json:"labels,omitzero"`         // of a multilabel model, none of them: empty; nil of others
+	Probabilities []float64 `json:"probabilities,omitempty"` // in the order of Predictor.Labels; of a multilabel model each by itself
 	Score         *float64  `json:"score,omitempty"`         // of a regression; nil where there are classes
 	Logits        []float32 `json:"logits"`
 }
@@ -190,6 +187,9 @@ func (p *Predictor) Interpret(logits []float32) Prediction {
 	if c := p.config; c.ProblemType == model.Regression || c.ProblemType == "" && c.NumLabels() == 1 {
 		score := float64(logits[0])
 		return Prediction{Score: &score, Logits: logits}
+	}
+	if p.config.ProblemType == model.MultiLabel {
+		return p.several(logits)
 	}
 	return Prediction{Label: p.Labels()[argmax(logits)], Probabilities: softmax(logits), Logits: logits}
 }
@@ -338,6 +338,10 @@ type Evaluation struct {
 	Examples      int          `json:"examples"`
 	Seconds       float64      `json:"evaluate_seconds"` // encoding, compiling and computing; the model was loaded before
 	Dropped       int          `json:"dropped"`
+	byLabel
+	Errors []judged `json:"errors,omitempty"` // what Worst keeps
+
+	judge func(worst int) []judged
 }
 
 // Evaluate measures the run on a labelled split of its Task, treating overlong examples as the run did. progress may be
@@ -348,17 +352,25 @@ func (p *Predictor) Evaluate(ctx context.Context, split *data.Split, progress fu
 	if err != nil {
 		return nil, err
 	}
-	for i, label := range e.labels {
-		if label != label {
-			return nil, fmt.Errorf("%s: data row %d has no label: it cannot be evaluated, only predicted", split.Source.File, e.split.Examples[i].Row)
+	for _, x := range e.split.Examples {
+		if x.Label != x.Label {
+			return nil, fmt.Errorf("%s: data row %d has no label: it cannot be evaluated, only predicted", split.Source.File, x.Row)
 		}
 	}
 	logits, err := p.Logits(ctx, e.rows, p.Run.evaluationLayout(), progress)
 	if err != nil {
 		return nil, err
 	}
-	m, err := Measure(p.Task, logits, e.labels)
-	return &Evaluation{p.Task.Name, split.Name, m, p.Task.Primary, len(e.rows), time.Since(began).Seconds(), e.dropped}, err
+	m := measured(p.Task, logits, e.labels, p.Run.Threshold)
+	values, err := m.metrics(p.Task)
+	if err != nil {
+		return nil, err
+	}
+	return &Evaluation{
+		Task: p.Task.Name, Split: split.Name, Metrics: values, PrimaryMetric: p.Task.Primary, Examples: len(e.rows),
+		Seconds: time.Since(began).Seconds(), Dropped: e.dropped, byLabel: m.byLabel(p.Task),
+		judge: func(worst int) []judged { return p.worst(e, logits, worst) },
+	}, nil
 }
 
 // SplitLogits gives a row of logits [labels] for every example of a split, in their order. No example is left out:

@@ -89,6 +89,7 @@ func (c *RunConfig) Resolved(run string, given Config) (Config, error) {
 	if given.AutoBatch && c.AutoBatch {
 		given.Batch, given.Accumulate = c.Batch, c.Accumulate
 	}
+	given.chooseClassWeights(c.ClassWeights)
 	if given.Batch > manifest.N { // lowered to the examples there are
 		given.Batch = c.Batch
 	}
@@ -103,6 +104,7 @@ type Result struct {
 	PrimaryMetric string       `json:"primary_metric"`
 	Examples      int          `json:"examples"` // of the split, that were evaluated
 	Dropped       int          `json:"dropped"`  // of it, as overlong
+	byLabel                    // of classes
 
 	Method     string `json:"method"`
 	Rank       int    `json:"rank"`

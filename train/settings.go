@@ -56,6 +56,10 @@ type Config struct {
 	HeadSeed  int64
 	Select    string
 	Reference bool
+
+	ClassWeights string
+	Threshold    float64
+	Metric       string
 }
 
 // Parts of the settings: what they belong to.
@@ -112,6 +116,9 @@ func Settings() settings.Table[Config] {
 		{Name: "train-head", Part: partHead, Default: false, At: func(c *Config) any { return &c.TrainHead }, Help: "train the classification head too"},
 		{Name: "fresh-head", Part: partHead, Default: false, At: func(c *Config) any { return &c.FreshHead }, Help: "draw a new head even where the checkpoint has one"},
 		{Name: "head-seed", Part: partHead, Default: int64(seedOfRun), Preset: int64(0), Unset: int64(seedOfRun), Check: settings.AtLeast(seedOfRun), At: func(c *Config) any { return &c.HeadSeed }, Help: "seed of a new head; -1: --seed"},
+		{Name: "class-weights", Part: partHead, Default: weightsNone, Check: checkClassWeights, At: func(c *Config) any { return &c.ClassWeights }, Help: "what classes count in the loss: none (alike), balanced (by how rare each is), or bad=2,good=0.5; others have 1"},
+		{Name: "threshold", Part: partHead, Default: multilabelThreshold, Check: settings.Between(0, 1), At: func(c *Config) any { return &c.Threshold }, Help: "probability from which on a class of several is predicted"},
+		{Name: "metric", Part: partLoop, Default: "", Unset: "", Check: settings.Unless("", checkMetric), At: func(c *Config) any { return &c.Metric }, Help: "what the best checkpoint and early stopping go by (default the task's; macro_f1 with class weights, where it has that)"},
 		{Name: "select", Part: partLoop, Default: "", Unset: "", Check: settings.Unless("", settings.OneOf(selectLast, selectBest)), At: func(c *Config) any { return &c.Select }, Help: "adapter kept at the end: last or best (default last; best with --early-stop)"},
 		{Name: "reference", Default: false, Preset: true, At: func(c *Config) any { return &c.Reference }, Help: "every default of the paper's code: fixed padding, overlong dropped, drawn with replacement, constant rate"},
 	})

@@ -124,6 +124,8 @@ type inputs struct {
 	scale      labelScale // of the training labels
 
 	own [2]*data.Split // of files of one's own, which are read before the model: its head depends on them
+
+	classWeights []float64 // by class; nil: all alike
 }
 
 // read reads model, tokenizer and data as the settings say, and reports what the user should know.
@@ -167,6 +169,9 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 func headOf(task data.Task) (labels []string, problem string) {
 	if task.Regression() {
 		return []string{"LABEL_0"}, model.Regression
+	}
+	if task.Multi {
+		return task.Labels, model.MultiLabel
 	}
 	return task.Labels, model.SingleLabel
 }
@@ -313,10 +318,11 @@ func (in *inputs) notices(c *Config, notice func(format string, args ...any)) {
 			notice("%s", n)
 		}
 		if e.dropped > 0 {
-			notice("%s: examples longer than %d tokens dropped: %d", e.split.Name, c.MaxLength, e.dropped)
+			notice("%s: examples longer than %d tokens dropped: %s", e.split.Name, c.MaxLength, countOf(e.dropped, e.split.Source.Rows))
 		}
 		if e.cut > 0 {
-			notice("%s: examples truncated to %d tokens: %d", e.split.Name, c.MaxLength, e.cut)
+			notice("%s: examples truncated to %d tokens: %s", e.split.Name, c.MaxLength, countOf(e.cut, len(e.rows)))
 		}
 	}
+	in.warn(notice)
 }

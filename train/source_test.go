@@ -146,14 +146,13 @@ func TestResumeWithSeveralDropouts(t *testing.T) {
 	}
 }
 
-// Models that predict something else than one class or one score are refused.
+// Models that predict something else than classes or one score are refused.
 func TestOpenCheckpoint(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		fields map[string]any
 		want   string
 	}{
-		{"several labels", map[string]any{"problem_type": "multi_label_classification"}, "model MODEL: config.json: problem_type is multi_label_classification; only single_label_classification and regression are predicted"},
 		{"several scores", map[string]any{"problem_type": "regression", "num_labels": 2}, "model MODEL: config.json: a regression of 2 outputs; only one is predicted"},
 		{"no head", nil, `model MODEL: model.safetensors: no classification head: "classifier.weight", "classifier.bias" are missing; deeplora train gives it one`},
 	} {
@@ -167,6 +166,19 @@ func TestOpenCheckpoint(t *testing.T) {
 		_, err := OpenCheckpoint(t.Context(), dir, testbackend.All(t)[0], embedded())
 		if want := strings.ReplaceAll(tc.want, "MODEL", dir); errText(err) != want {
 			t.Errorf("%s:\ngot  %v\nwant %s", tc.name, err, want)
+		}
+	}
+	several := filepath.Join(t.TempDir(), "several")
+	if err := writeModel(several, map[string]any{"problem_type": "multi_label_classification"}); err != nil {
+		t.Fatal(err)
+	}
+	addHead(t, several, 2)
+	if p, err := OpenCheckpoint(t.Context(), several, testbackend.All(t)[0], embedded()); err != nil {
+		t.Error(err)
+	} else {
+		defer p.Close()
+		if got := p.Interpret([]float32{-0.1, 0}); !slices.Equal(got.Labels, []string{"LABEL_1"}) || got.Label != "" || got.Probabilities[1] != 0.5 {
+			t.Errorf("several labels: %+v", got)
 		}
 	}
 	dir := filepath.Join(t.TempDir(), "model")

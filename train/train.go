@@ -222,6 +222,9 @@ func (r *run) read(ctx context.Context) error {
 	if err := r.matchFrom(in); err != nil {
 		return err
 	}
+	if err := in.resolve(&r.config); err != nil {
+		return settings.Error(err)
+	}
 	// Where the checkpoint's probabilities differ no number stands for them: its config.json, whose sha256 the
 	// run notes, goes on saying what they are.
 	if p, common := in.checkpoint.Config.CommonDropout(); common && r.config.Dropout == checkpointDropout {
@@ -318,6 +321,7 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write adapter: %w", err)
 	}
+	r.warnOfResult(m)
 	result := r.result(m, selected)
 	return &result, jsonfile.Write(r.dir.File(resultJSON), result)
 }
@@ -326,7 +330,8 @@ func (r *run) result(m loop.Metrics, selected int) Result {
 	c, in, p := &r.config, r.job.inputs, r.loop.Progress()
 	result := Result{
 		Task: c.Task, Split: data.Validation, Metrics: m, PrimaryMetric: in.task.Primary, Examples: len(in.validation.rows), Dropped: in.validation.dropped,
-		Method: c.Method, Rank: c.Rank, Depth: c.Depth, Scope: cmp.Or(strings.Join(c.Target, " "), c.Scope), Seed: c.Seed, Shots: len(in.train.rows),
+		byLabel: r.job.measured.byLabel(in.task),
+		Method:  c.Method, Rank: c.Rank, Depth: c.Depth, Scope: cmp.Or(strings.Join(c.Target, " "), c.Scope), Seed: c.Seed, Shots: len(in.train.rows),
 		Steps: p.Step, Skipped: p.Skipped, Selected: selected, Parameters: loop.Trained(r.loop.Params()), Kernels: len(r.job.adapted.sites),
 		WallSeconds: time.Since(r.started).Seconds(), TrainSeconds: p.TrainSeconds, StartSeconds: p.FirstStep.Seconds(), InitSeconds: p.Initialise.Seconds(),
 		TokensPerSecond: p.TokensPerSecond(), PeakRSS: memory.Peak(),

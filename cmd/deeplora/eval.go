@@ -17,6 +17,7 @@ import (
 type evalFlags struct {
 	run, split, data string // data: empty for the run's, or the embedded
 	zeroShot, json   bool
+	errors           int
 	checkpointFlags
 }
 
@@ -30,7 +31,7 @@ or, with --model, a checkpoint with a classification head of its own, as export 
 writes it. With --zero-shot, correlate the cosines of an encoder's own sentence embeddings with a
 task's scores.`,
 		Example: "  deeplora eval --run run\n  deeplora eval --run run --data ./glue/STS-B --split validation --json\n" +
-			"  deeplora eval --model ./merged --task rte --data ./glue/RTE\n" +
+			"  deeplora eval --model ./merged --task rte --data ./glue/RTE --errors 10\n" +
 			"  deeplora eval --zero-shot --model ./all-MiniLM-L6-v2 --data ./glue/STS-B",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := e.check(cmd.Flags()); err != nil {
@@ -47,12 +48,11 @@ task's scores.`,
 			if err != nil {
 				return err
 			}
+			found.Worst(e.errors)
 			if e.json {
 				return s.ui.json(found)
 			}
-			return s.ui.table([][]string{
-				{"task", found.Task}, {"evaluated", fmt.Sprintf("%d %s examples", found.Examples, found.Split)}, {"metrics", metricText(found.Metrics)},
-			})
+			return s.ui.report(found)
 		},
 	}
 	f := cmd.Flags()
@@ -61,6 +61,7 @@ task's scores.`,
 	e.bind(f)
 	f.StringVar(&e.split, "split", data.Validation, "split: train, validation or test")
 	f.StringVar(&e.data, "data", "", "directory with the task's files, hub, or builtin (default the run's, or builtin)")
+	f.IntVar(&e.errors, "errors", 0, "show so many examples, those with the highest loss; 0: none")
 	f.BoolVar(&e.json, "json", false, "print JSON")
 	return cmd
 }
@@ -71,6 +72,9 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 	if given := e.run != ""; given == (checkpoint || e.zeroShot) {
 		return usagef("give one of --run, the directory of a finished run, --model, a checkpoint with a head, and --zero-shot, with --model")
 	}
+	if e.errors < 0 {
+		return usagef("--errors: %d is less than 0", e.errors)
+	}
 	for _, only := range []struct {
 		flag string
 		fits bool
@@ -80,6 +84,7 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 		{"task", e.run == "", "--model or --zero-shot: a run has its own"},
 		{"max-length", checkpoint, "--model: a run has its own"},
 		{"overlong", checkpoint, "--model: a run has its own"},
+		{"errors", !e.zeroShot, "--run and --model: --zero-shot compares sentences without a loss"},
 	} {
 		if f.Changed(only.flag) && !only.fits {
 			return usagef("--%s belongs to %s", only.flag, only.of)

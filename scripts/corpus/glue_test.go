@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -38,7 +39,7 @@ func wantPartition(t *testing.T, glue, held string) {
 				from, at = off.Examples, i/task.oneIn
 			}
 			got := from[at]
-			if got.Row = e.Row; got != e {
+			if got.Row = e.Row; !reflect.DeepEqual(got, e) {
 				t.Errorf("%s: row %d became %+v, was %+v", task.name, i, got, e)
 				break
 			}
