@@ -60,7 +60,7 @@ type hubWant struct {
 func modelFiles() hubWant {
 	return hubWant{
 		required: [][]string{{"config.json"}, {"model.safetensors", safetensorsIndex}},
-		optional: []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"},
+		optional: []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "1_Pooling/config.json"},
 	}
 }
 

@@ -47,6 +47,9 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 	if err := o.Architecture.check(config); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
+	if config.Pooling = o.Pooling; !slices.Contains([]Pooling{"", PoolHead, poolCLS, poolMean, poolMax}, o.Pooling) {
+		return nil, fmt.Errorf("pooling %q is unknown; want head, cls, mean or max", o.Pooling)
+	}
 	labels := config.Labels()
 	if len(o.Labels) > 0 {
 		config.SetLabels(o.Labels, o.ProblemType)
@@ -68,7 +71,7 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 			r.Close()
 		}
 	}()
-	if r.found, r.Ignored, err = r.w.canonical(o.Architecture, config.MaxPositionEmbeddings); err != nil {
+	if r.found, r.Ignored, err = r.w.canonical(o.Architecture, config); err != nil {
 		return nil, err
 	}
 	if o.NewHead {

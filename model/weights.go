@@ -171,17 +171,17 @@ func (w *weights) addShards(fsys fs.FS) error {
 
 // canonical maps canonical names to the names in the files, and lists what an architecture ignores: the heads
 // of others and the position_ids buffer.
-func (w *weights) canonical(a Architecture, positions int) (found map[string]string, ignored []string, err error) {
+func (w *weights) canonical(a Architecture, c *Config) (found map[string]string, ignored []string, err error) {
 	prefixed, bare := "", ""
 	found = map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(w.where)) {
 		short, hasPrefix := strings.CutPrefix(name, "bert.")
 		if short == positionIDs {
-			if err := w.checkPositions(name, positions); err != nil {
+			if err := w.checkPositions(name, c.MaxPositionEmbeddings); err != nil {
 				return nil, nil, err
 			}
 		}
-		if a.ignores(name) || short == positionIDs {
+		if a.ignores(name, c.Pooling) || short == positionIDs {
 			ignored = append(ignored, name)
 			continue
 		}
