@@ -71,9 +71,9 @@ func (b *bench) exampleRun(ctx context.Context, j *job, dir string, p *pair) (ou
 	first := filepath.Join(dir, "first")
 	common := []string{
 		"train", "--model", j.model, "--task", j.Task, "--data", j.data, "--batch", strconv.Itoa(batch),
-		"--max-length", strconv.Itoa(maxLength), "--dropout", "0",
+		"--max-length", strconv.Itoa(maxLength), "--dropout", "0", "--train-head=false", // as the peer
 	}
-	moved := append(append(common[:len(common):len(common)], "--rank", strconv.Itoa(rank), "--init-scale", "0.3", "--lr", "5e-3", "--steps", "2", "--out", first), j.adapter()...)
+	moved := append(append(common[:len(common):len(common)], "--rank", strconv.Itoa(rank), "--init-scale", "0.3", "--pooling", "head", "--lr", "5e-3", "--steps", "2", "--out", first), j.adapter()...)
 	if _, err := b.deeplora(ctx, moved...); err != nil {
 		return ours, err
 	}

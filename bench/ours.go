@@ -74,6 +74,7 @@ func (b *bench) train(ctx context.Context, j *job, adapter []string) (p trained,
 	args := []string{
 		"train", "--json", "--model", j.model, "--data", j.data, "--rank", strconv.Itoa(j.rank), "--batch", strconv.Itoa(j.batch),
 		"--max-length", strconv.Itoa(j.length), "--dropout", strconv.FormatFloat(j.Dropout, 'g', -1, 64), "--out", dir,
+		"--train-head=false", "--pooling", "head", // as the peer
 	}
 	switch {
 	case j.Kind == epochKind:

@@ -52,9 +52,9 @@ func (a Architecture) specs(c *Config) []Spec {
 	}
 }
 
-// ignores reports whether a tensor, by its name in a file, belongs to a part that the architecture lacks. The
+// ignores reports whether a tensor, by its name in a file, belongs to a part that the architecture, or its pooling, lacks. The
 // decoder of a masked-LM head is the word embeddings once more, and its bias cls.predictions.bias.
-func (a Architecture) ignores(name string) bool {
+func (a Architecture) ignores(name string, p Pooling) bool {
 	switch {
 	case strings.HasPrefix(name, "cls.predictions.") && !strings.HasPrefix(name, "cls.predictions.decoder."):
 		return a != MaskedLM
@@ -63,6 +63,6 @@ func (a Architecture) ignores(name string) bool {
 	case strings.HasPrefix(name, classifier+"."):
 		return a != SequenceClassification
 	default:
-		return a == Encoder && strings.HasPrefix(strings.TrimPrefix(name, "bert."), "pooler.")
+		return (a == Encoder || !p.HasPooler()) && strings.HasPrefix(strings.TrimPrefix(name, "bert."), "pooler.")
 	}
 }

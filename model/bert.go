@@ -15,10 +15,17 @@ import (
 // Inputs are a batch of texts, Padded or Packed. Ids and types must be the model's: a graph cannot check them, but
 // Config.Check can.
 type Inputs interface {
-	tokens() (ids, types *Node)             // [batch, seq]
-	positions() *Node                       // [batch, seq], or [1, seq]: the same in every row
-	allTokens(dtype dtypes.DType) queries   // of the whole batch
-	firstTokens(dtype dtypes.DType) queries // of the examples, a group each
+	tokens() (ids, types *Node)           // [batch, seq]
+	positions() *Node                     // [batch, seq], or [1, seq]: the same in every row
+	allTokens(dtype dtypes.DType) queries // of the whole batch
+	examples() examples
+}
+
+// examples are the texts of a batch.
+type examples struct {
+	first *Node // [examples] their first tokens, as places in the flat hidden states
+	rows  *Node // [examples] the rows that they lie in; nil: each in that of its own number
+	own   *Node // [examples, seq] which tokens of its row are an example's own
 }
 
 // Padded inputs have a row for each example, short ones filled up. All are [batch, seq], int32.
@@ -34,6 +41,21 @@ type Packed struct {
 	Positions  *Node // a token's place in its text, from 0
 	First      *Node // [examples], int32: where the examples begin, counted through all rows. Only First and Logits use it
 }
+
+// Pooling says what of a text's last hidden states the classifier reads: "head", "cls", "mean" or "max".
+type Pooling string
+
+// PoolHead is the first token's state, through the pooler: what Transformers' class reads. So is "".
+const PoolHead Pooling = "head"
+
+const (
+	poolCLS  Pooling = "cls"  // the first token's, as it is
+	poolMean Pooling = "mean" // the mean over the text's tokens, special ones included: what most sentence encoders are trained with
+	poolMax  Pooling = "max"  // the largest of each column
+)
+
+// HasPooler reports whether the model's pooler is part of it.
+func (p Pooling) HasPooler() bool { return p == PoolHead || p == "" }
 
 // Weights gives the graph's node of a tensor by its Hugging Face name; kernels are [in, out].
 type Weights func(name string) *Node
@@ -54,9 +76,34 @@ type BERT struct {
 
 // Logits is the whole model: inputs [batch, seq] -> logits [examples, labels].
 func (b *BERT) Logits(in Inputs) *Node {
-	pooled := b.Pooled(b.First(in)) // [examples, H]
+	pooled := b.pool(in) // [examples, H]
 	pooled = b.Dropout.apply("classifier", b.classifierDropout(), pooled)
 	return Add(Dot(pooled, b.Weights(HeadWeight)).Product(), row(b.Weights(HeadBias))) // [examples, labels]
+}
+
+// pool is what the classifier reads of each example: [examples, H].
+func (b *BERT) pool(in Inputs) *Node {
+	switch b.Pooling {
+	case poolCLS:
+		return b.First(in)
+	case poolMean, poolMax: // of all tokens, so that the last layer is computed for all
+		return in.examples().pool(b.Pooling, b.Hidden(in))
+	default:
+		return b.Pooled(b.First(in))
+	}
+}
+
+// pool takes the mean or the largest over each example's own tokens: hidden [batch·seq, H] -> [examples, H].
+func (e examples) pool(p Pooling, hidden *Node) *Node {
+	x := Reshape(hidden, -1, e.own.Shape().Dim(1), hidden.Shape().Dim(1)) // [batch, seq, H]
+	if e.rows != nil {
+		x = Gather(x, InsertAxes(e.rows, -1)) // [examples, seq, H]: rows once for each text in them
+	}
+	own := ConvertDType(e.own, hidden.DType()) // [examples, seq]
+	if p == poolMax {
+		return ReduceMax(Add(x, InsertAxes(MulScalar(OneMinus(own), lowest), -1)), 1)
+	}
+	return Div(Einsum("es,esh->eh", own, x), ReduceAndKeep(own, ReduceSum, 1)) // no text is without a token
 }
 
 // Hidden is the last hidden state, flat: [batch·seq, H].
@@ -69,7 +116,7 @@ func (b *BERT) Hidden(in Inputs) *Node {
 func (b *BERT) First(in Inputs) *Node {
 	last := b.NumHiddenLayers - 1
 	hidden := b.layers(in, last)
-	return b.end(b.layer(last, b.begin(hidden), in.firstTokens(hidden.DType())))
+	return b.end(b.layer(last, b.begin(hidden), in.examples().firstTokens(hidden.DType())))
 }
 
 // layers is the hidden state after the first n layers: [batch·seq, H].
@@ -183,11 +230,9 @@ func (in Padded) allTokens(dtype dtypes.DType) queries {
 	return queries{bias: attentionBias(InsertAxes(in.Mask, 1), dtype)}
 }
 
-func (in Padded) firstTokens(dtype dtypes.DType) queries {
+func (in Padded) examples() examples {
 	batch, seq := in.IDs.Shape().Dim(0), in.IDs.Shape().Dim(1)
-	q := in.allTokens(dtype)
-	q.tokens = MulScalar(Iota(in.IDs.Graph(), shape(dtypes.Int32, batch), 0), seq)
-	return q
+	return examples{first: MulScalar(Iota(in.IDs.Graph(), shape(dtypes.Int32, batch), 0), seq), own: in.Mask}
 }
 
 func (in Packed) tokens() (ids, types *Node) { return in.IDs, in.Types }
@@ -199,23 +244,30 @@ func (in Packed) allTokens(dtype dtypes.DType) queries {
 	return queries{bias: attentionBias(same, dtype)}
 }
 
-func (in Packed) firstTokens(dtype dtypes.DType) queries {
+func (in Packed) examples() examples {
 	if in.First == nil {
 		panic(errors.New("model: packed inputs without First; it says where the examples begin"))
 	}
-	rows := DivScalar(in.First, in.IDs.Shape().Dim(1))                            // [examples]
-	own := Gather(Reshape(in.Segments, -1), InsertAxes(in.First, -1))             // [examples]
-	same := Equal(InsertAxes(own, -1), Gather(in.Segments, InsertAxes(rows, -1))) // [examples, seq]
-	return queries{tokens: in.First, rows: rows, bias: attentionBias(InsertAxes(same, 1), dtype)}
+	rows := DivScalar(in.First, in.IDs.Shape().Dim(1))                          // [examples]
+	own := Gather(Reshape(in.Segments, -1), InsertAxes(in.First, -1))           // [examples], their segments
+	own = Equal(InsertAxes(own, -1), Gather(in.Segments, InsertAxes(rows, -1))) // [examples, seq]
+	return examples{first: in.First, rows: rows, own: own}
+}
+
+// firstTokens are the examples' first tokens, a group each, that attends to the example's own tokens.
+func (e examples) firstTokens(dtype dtypes.DType) queries {
+	return queries{tokens: e.first, rows: e.rows, bias: attentionBias(InsertAxes(e.own, 1), dtype)}
 }
 
 // attentionBias is what is added to the scores: 0 on keys that a query may attend to, the most negative finite
 // number elsewhere: [batch, 1 or query, seq] -> [batch, 1, 1 or query, seq]. Padding of packed rows is a segment of
 // its own, so that no query is left without a key.
 func attentionBias(attended *Node, dtype dtypes.DType) *Node {
-	lowest := -math.MaxFloat32 // of float32, also in float64: as masked as the model it is compared with
 	return InsertAxes(MulScalar(OneMinus(ConvertDType(attended, dtype)), lowest), 1)
 }
+
+// lowest is the most negative number of float32, also in float64: as masked as the model that it is compared with.
+const lowest = -math.MaxFloat32
 
 // dense is x·K + b through the hook: [rows, in] -> [rows, out].
 func (b *BERT) dense(name string, x *Node, out int) *Node {

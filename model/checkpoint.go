@@ -48,6 +48,8 @@ type LoadOptions struct {
 	// the files is matched with them by name, since models of one task differ in the order of their classes.
 	Labels      []string
 	ProblemType string // with Labels
+	// Pooling is what the classifier reads. Where that is without the pooler, the files may lack it, and theirs is ignored.
+	Pooling Pooling
 	// DrawHead draws heads, and the pooler of a masked-LM checkpoint, that the files lack; else they are an error.
 	DrawHead bool
 	HeadSeed uint64 // what they are drawn from, together with HeadName

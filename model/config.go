@@ -49,6 +49,9 @@ type Config struct {
 	ProblemType           string     `json:"problem_type"`
 
 	Raw map[string]json.RawMessage `json:"-"`
+
+	// Pooling is not of the file: see LoadOptions. Without the pooler it is neither among Kernels nor among Specs.
+	Pooling Pooling `json:"-"`
 }
 
 // classNames are the names of classes by id. A number in the place of a name is its own name, as in Transformers.
@@ -293,7 +296,7 @@ const (
 )
 
 // Kernels lists every kernel the encoder gives to its hook, in the order the data meets them: three
-// embedding tables, six a layer, the pooler. The classification head is not among them: it is trained
+// embedding tables, six a layer, the pooler if Pooling has it. The classification head is not among them: it is trained
 // or frozen as a whole.
 func (c *Config) Kernels() []Kernel {
 	h, inner := c.HiddenSize, c.IntermediateSize
@@ -311,7 +314,10 @@ func (c *Config) Kernels() []Kernel {
 			Kernel{layer(i, "intermediate.dense"), h, inner, false},
 			Kernel{layer(i, "output.dense"), inner, h, false})
 	}
-	return append(kernels, Kernel{poolerDense, h, h, false})
+	if c.Pooling.HasPooler() {
+		kernels = append(kernels, Kernel{poolerDense, h, h, false})
+	}
+	return kernels
 }
 
 // Spec is one tensor of a checkpoint as the file has it.
@@ -322,7 +328,7 @@ type Spec struct {
 	Head  bool // may be absent: a new one is drawn (the classifier, and the pooler of masked-LM checkpoints)
 }
 
-// Specs lists the 16·layers + 9 tensors of a BertForSequenceClassification checkpoint.
+// Specs lists the 16·layers + 9 tensors of a BertForSequenceClassification checkpoint, two fewer without a pooler.
 func (c *Config) Specs() []Spec {
 	k := c.NumLabels()
 	return append(c.encoderSpecs(), Spec{HeadWeight, []int{k, c.HiddenSize}, true, true}, Spec{HeadBias, []int{k}, false, true})

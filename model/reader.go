@@ -47,6 +47,9 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 	if err := o.Architecture.check(config); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
+	if config.Pooling = o.Pooling; !slices.Contains([]Pooling{"", PoolHead, poolCLS, poolMean, poolMax}, o.Pooling) {
+		return nil, fmt.Errorf("pooling %q is unknown; want head, cls, mean or max", o.Pooling)
+	}
 	own := config.Labels()
 	if len(o.Labels) > 0 {
 		config.SetLabels(o.Labels, o.ProblemType)

@@ -181,7 +181,7 @@ func (w *weights) canonical(a Architecture, c *Config) (found map[string]string,
 				return nil, nil, err
 			}
 		}
-		if a.ignores(name) || short == positionIDs || otherHead(name) {
+		if a.ignores(name, c.Pooling) || short == positionIDs || otherHead(name) {
 			ignored = append(ignored, name)
 			continue
 		}

@@ -38,8 +38,10 @@ type AdapterInfo struct {
 	Labels      []string `json:"labels"` // class names in id order; one for a regression
 	ProblemType string   `json:"problem_type"`
 	HeadTrained bool     `json:"head_trained"`
-	MaxLength   int      `json:"max_length"` // tokens, of the examples it was trained on
-	labelScale           // the head as trained gives scores in it
+	// Pooling is what the head reads; "", of a version before there was a choice: model.PoolHead.
+	Pooling    model.Pooling `json:"pooling,omitempty"`
+	MaxLength  int           `json:"max_length"` // tokens, of the examples it was trained on
+	labelScale               // the head as trained gives scores in it
 
 	Base      string          `json:"base"` // as the run named it
 	BaseFiles []model.FileSum `json:"base_files"`

@@ -41,7 +41,7 @@ func Example() {
 	defer os.RemoveAll(dir)
 
 	c := train.Default() // deep-compressed, rank 8, on attention and feed-forward kernels
-	c.Model, c.Epochs, c.Batch, c.TrainHead = encoder, 20, 8, true
+	c.Model, c.Epochs, c.Batch = encoder, 20, 8
 	examples, err := data.NewSplit(reviews, data.Train, labelled)
 	check(err)
 	held, err := data.NewSplit(reviews, data.Validation, labelled[:4])

@@ -122,7 +122,7 @@ func (f *Finished) sameBase(any bool) error {
 func (f *Finished) loadOptions() model.LoadOptions {
 	_, head := f.Values[model.HeadWeight]
 	return model.LoadOptions{
-		Labels: f.Adapter.Labels, ProblemType: f.Adapter.ProblemType,
+		Labels: f.Adapter.Labels, ProblemType: f.Adapter.ProblemType, Pooling: f.Adapter.Pooling,
 		DrawHead: true, HeadSeed: headSeed(&f.Run.Config), NewHead: f.Run.FreshHead || head && f.Adapter.Imported,
 	}
 }
@@ -295,7 +295,7 @@ func (a *AdapterInfo) onlyKnown(left map[string]*tensors.Tensor, c *model.Config
 	trained := (&Config{Method: a.Method}).trained(c)
 	for _, spec := range c.Specs() {
 		t, ok := left[spec.Name]
-		if !ok || !slices.Contains(trained, spec.Name) && !slices.Contains([]string{model.HeadWeight, model.HeadBias, model.PoolerWeight, model.PoolerBias}, spec.Name) {
+		if !ok || !slices.Contains(trained, spec.Name) && !slices.Contains(slices.Concat(headNames, poolerNames), spec.Name) {
 			continue
 		}
 		want := slices.Clone(spec.Shape)

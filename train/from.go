@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -26,6 +27,7 @@ func (r *run) goOnFrom(ctx context.Context, dir string) error {
 	}
 	c, a := &r.config, f.Adapter
 	c.Method, c.Settings = a.Method, a.Settings
+	c.Pooling = string(cmp.Or(a.Pooling, model.PoolHead))
 	if a.Imported { // where there is no ε or γ
 		c.InitScale, c.Gamma = Default().InitScale, Default().Gamma
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/sums"
-	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train/loop"
 )
 
@@ -86,7 +85,7 @@ func (f *Finished) Write(dir string) error {
 		Depth: f.Adapter.Depth, Scope: f.Run.Scope, Kernels: len(f.Adapter.Kernels), Backend: f.Run.Provenance.Backend, Threads: f.Run.Provenance.Threads,
 	}
 	for name, t := range f.Values {
-		if !slices.Contains(headNames, name) && name != model.PoolerWeight && name != model.PoolerBias {
+		if !slices.Contains(headNames, name) && !slices.Contains(poolerNames, name) {
 			r.Parameters += t.Shape().Size()
 		}
 	}

@@ -22,6 +22,7 @@ type job struct {
 	backend compute.Backend
 	adapted *adaptation
 	ranks   map[string]int // of kernels whose rank is not the adapter's
+	pooler  bool           // comes with the adapter that training goes on with
 
 	order     *data.Order
 	packing   data.Packing // of training batches that are packed
@@ -168,7 +169,7 @@ func (j *job) info() AdapterInfo {
 	c, config := j.config, j.inputs.checkpoint.Config
 	info := AdapterInfo{
 		Method: c.Method, Settings: c.Settings,
-		Task: c.Task, Labels: config.Labels(), ProblemType: config.ProblemType, HeadTrained: c.TrainHead, MaxLength: c.MaxLength,
+		Task: c.Task, Labels: config.Labels(), ProblemType: config.ProblemType, HeadTrained: c.TrainHead, Pooling: config.Pooling, MaxLength: c.MaxLength,
 		Base: c.Model, BaseFiles: j.inputs.checkpoint.Files, labelScale: j.inputs.scale,
 	}
 	for _, k := range j.adapted.kernels() {
@@ -181,12 +182,12 @@ func (j *job) info() AdapterInfo {
 var headNames = []string{model.HeadWeight, model.HeadBias}
 
 // frozenHead are the tensors that travel with the adapter although they are not trained: the head, and whatever else
-// the checkpoint lacked.
+// the checkpoint lacked or the adapter that training goes on with brought.
 func (j *job) frozenHead() (extra []loop.NamedTensor) {
 	checkpoint := j.inputs.checkpoint
 	trained := j.config.trained(checkpoint.Config)
-	for _, name := range append(slices.Clone(headNames), model.PoolerWeight, model.PoolerBias) {
-		fresh := slices.Contains(checkpoint.Fresh, name)
+	for _, name := range slices.Concat(headNames, poolerNames) {
+		fresh := slices.Contains(checkpoint.Fresh, name) || j.pooler
 		if slices.Contains(trained, name) || !fresh && !slices.Contains(headNames, name) {
 			continue
 		}

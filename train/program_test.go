@@ -248,7 +248,7 @@ func rawLogits(t *testing.T, b compute.Backend, c *model.Config, weights []loop.
 func TestT10FrozenUnderWeightDecay(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
 		c := small()
-		c.Gamma, c.WeightDecay, c.Warmup, c.Steps = 0, 0.1, 0, 3
+		c.Gamma, c.WeightDecay, c.Warmup, c.Steps, c.TrainHead = 0, 0.1, 0, 3, false
 		r := created(t, b, c)
 		frozen := r.job.objective().Frozen
 		base := bitsOf(t, frozen)

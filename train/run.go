@@ -55,6 +55,7 @@ func (c RunConfig) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON wrote, or a version before it: settings that came later have their defaults.
 func (c *RunConfig) UnmarshalJSON(text []byte) error {
 	*c = RunConfig{Config: Default(), Format: 1}
+	c.Pooling = string(model.PoolHead) // of runs before there was a choice
 	return Settings().Unmarshal(text, &c.Config, settings.Extra{Name: "format", Value: &c.Format}, settings.Extra{Name: "provenance", Value: &c.Provenance})
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train/loop"
 )
 
@@ -51,11 +52,13 @@ type Config struct {
 	DropLast              bool
 	Dropout               float64
 
-	TrainHead bool
-	FreshHead bool
-	HeadSeed  int64
-	Select    string
-	Reference bool
+	Pooling     string
+	TrainHead   bool
+	TrainPooler bool
+	FreshHead   bool
+	HeadSeed    int64
+	Select      string
+	Reference   bool
 
 	ClassWeights string
 	Threshold    float64
@@ -113,7 +116,9 @@ func Settings() settings.Table[Config] {
 		{Name: "drop-last", Part: partLoop, Default: false, Preset: true, At: func(c *Config) any { return &c.DropLast }, Help: "leave out each epoch's incomplete batch"},
 		{Name: "dropout", Part: partModel, Default: checkpointDropout, Unset: checkpointDropout, Check: settings.Unless(checkpointDropout, settings.Probability), At: func(c *Config) any { return &c.Dropout }, Help: "dropout probability; -1: the checkpoint's"},
 
-		{Name: "train-head", Part: partHead, Default: false, At: func(c *Config) any { return &c.TrainHead }, Help: "train the classification head too"},
+		{Name: "pooling", Part: partAdapter, Default: poolingAuto, Preset: string(model.PoolHead), Unset: poolingAuto, Check: settings.OneOf(poolings...), At: func(c *Config) any { return &c.Pooling }, Help: "what the classifier reads: head (first token through the pooler), cls, mean or max of the last states; auto: what the model declares, else head"},
+		{Name: "train-head", Part: partHead, Default: true, Preset: false, At: func(c *Config) any { return &c.TrainHead }, Help: "train the classification head too, and what of it the checkpoint lacks"},
+		{Name: "train-pooler", Part: partHead, Default: false, Unset: false, At: func(c *Config) any { return &c.TrainPooler }, Help: "train a pooler too that the checkpoint has"},
 		{Name: "fresh-head", Part: partHead, Default: false, At: func(c *Config) any { return &c.FreshHead }, Help: "draw a new head even where the checkpoint has one"},
 		{Name: "head-seed", Part: partHead, Default: int64(seedOfRun), Preset: int64(0), Unset: int64(seedOfRun), Check: settings.AtLeast(seedOfRun), At: func(c *Config) any { return &c.HeadSeed }, Help: "seed of a new head; -1: --seed"},
 		{Name: "class-weights", Part: partHead, Default: weightsNone, Check: checkClassWeights, At: func(c *Config) any { return &c.ClassWeights }, Help: "what classes count in the loss: none (alike), balanced (by how rare each is), or bad=2,good=0.5; others have 1"},
@@ -234,6 +239,7 @@ func (c *Config) Validate() error {
 	if len(c.Target) == 0 {
 		f.Add(prefixed("scope", settings.OneOf(lora.Scopes()...)(c.Scope)))
 	}
+	f.Check(!c.TrainPooler || c.Pooling == poolingAuto || model.Pooling(c.Pooling).HasPooler(), "train-pooler: pooling %s has no pooler; leave it out, or take pooling head", c.Pooling)
 	f.Check(c.Shots == 0 || c.ShotsPerClass == 0, "shots and shots-per-class: give one of them")
 	f.Check(c.Manifest == "" || c.Shots == 0 && c.ShotsPerClass == 0, "manifest: a replayed draw takes no shots or shots-per-class")
 	f.Check(c.ShotsPerClass == 0 || c.Sample == sampleWithout || c.Reference, "sample: shots-per-class draws without replacement")

@@ -148,9 +148,14 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 	}
 	in.hub = info
 	_, in.brought = o.Sources.Models[c.Model]
+	pooled, err := c.ResolvePooling(files)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", c.Model, err)
+	}
 	if in.checkpoint, err = loadCheckpointFor(files, o.Backend, c, in.task); err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
 	}
+	c.trainDrawn(in.checkpoint)
 	tok, err := data.OpenTokenizer(files, "")
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
@@ -160,6 +165,9 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 	}
 	if err := in.read(ctx, c, tok, o); err != nil {
 		return nil, err
+	}
+	if pooled != "" && !in.brought {
+		notice("%s", pooled)
 	}
 	in.notices(c, notice)
 	return in, nil
@@ -180,7 +188,7 @@ func headOf(task data.Task) (labels []string, problem string) {
 func loadCheckpointFor(files fs.FS, backend compute.Backend, c *Config, task data.Task) (*model.Checkpoint, error) {
 	labels, problem := headOf(task)
 	checkpoint, err := model.Load(files, model.LoadOptions{
-		Labels: labels, ProblemType: problem,
+		Labels: labels, ProblemType: problem, Pooling: model.Pooling(c.Pooling),
 		DrawHead: true, HeadSeed: headSeed(c), NewHead: c.FreshHead, Backend: backend,
 	})
 	if err != nil {
@@ -281,13 +289,13 @@ func (in *inputs) draw(c *Config, all *data.Split) (drawn *data.Split, err error
 	return drawn, err
 }
 
-// noticeFresh announces modules that were drawn at random. A drawn pooler stays frozen with the head trained.
+// noticeFresh announces modules that were drawn at random.
 func (in *inputs) noticeFresh(c *Config, notice func(format string, args ...any)) {
 	for _, module := range []struct {
 		names        []string
 		new, trained bool
 	}{
-		{[]string{model.PoolerWeight, model.PoolerBias}, false, false},
+		{poolerNames, false, c.TrainPooler},
 		{headNames, c.FreshHead, c.TrainHead},
 	} {
 		if !slices.Contains(in.checkpoint.Fresh, module.names[0]) {

@@ -98,7 +98,7 @@ func TestNotices(t *testing.T) {
 		t.Errorf("no notice of truncated examples among %q", list)
 	}
 
-	// A masked language model has no pooler either: drawn too, and never trained itself.
+	// A masked language model has no pooler either: drawn too, and trained with the head.
 	masked := filepath.Join(t.TempDir(), "masked")
 	if err := writeModel(masked, map[string]any{"initializer_range": 0.5}); err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func TestNotices(t *testing.T) {
 	c.Model, list = masked, nil
 	out := filepath.Join(t.TempDir(), "masked-run")
 	trainSmall(t, b, c, out, notices(&list))
-	has(list, "bert.pooler.dense.weight, bert.pooler.dense.bias not in the checkpoint: drawn from N(0, 0.5²) with seed 9, frozen")
+	has(list, "bert.pooler.dense.weight, bert.pooler.dense.bias not in the checkpoint: drawn from N(0, 0.5²) with seed 9, trained")
 	_, values, err := readAdapter(filepath.Join(out, adapterDir))
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +119,7 @@ func TestNotices(t *testing.T) {
 	c.TrainHead, c.FreshHead, list = false, true, nil
 	trainSmall(t, b, c, filepath.Join(t.TempDir(), "fresh"), notices(&list))
 	has(list, "classifier.weight, classifier.bias made new: drawn from N(0, 0.5²) with seed 9, frozen")
+	has(list, "bert.pooler.dense.weight, bert.pooler.dense.bias not in the checkpoint: drawn from N(0, 0.5²) with seed 9, frozen")
 }
 
 // Probabilities that differ within a checkpoint are no single --dropout: the resumed run has them all the same.

@@ -20,6 +20,7 @@ import (
 	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/internal/settings"
+	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train/loop"
 )
 
@@ -203,6 +204,7 @@ func (r *run) rebuild(ctx context.Context, then RunConfig, doing string) error {
 	if err := r.read(ctx); err != nil {
 		return err
 	}
+	r.config.TrainPooler = then.TrainPooler // before there was this setting, a pooler that was drawn stayed frozen
 	notice, err := r.options.Provenance.Continues(then.Provenance)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", doing, r.options.Out, err)
@@ -239,7 +241,7 @@ func (r *run) read(ctx context.Context) error {
 	if asked != r.config.Batch {
 		r.Notice("batch lowered from %d to the %d training examples", asked, r.config.Batch)
 	}
-	r.job = &job{inputs: in, config: &r.config, backend: r.options.Backend, ranks: r.fromRanks()}
+	r.job = &job{inputs: in, config: &r.config, backend: r.options.Backend, ranks: r.fromRanks(), pooler: r.from != nil && r.from.Values[model.PoolerWeight] != nil}
 	return nil
 }
 

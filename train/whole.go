@@ -38,12 +38,16 @@ func (c *Config) Whole() bool {
 }
 
 // trained lists the tensors of the model that a run trains themselves, in the order of Specs: those of its method,
-// and the head where that is asked for.
+// and head and pooler where that is asked for.
 func (c *Config) trained(m *model.Config) []string {
 	method, whole := lookupWhole(c.Method)
 	var names []string
 	for _, spec := range m.Specs() {
 		head := slices.Contains(headNames, spec.Name)
+		if c.TrainPooler && slices.Contains(poolerNames, spec.Name) {
+			names = append(names, spec.Name)
+			continue
+		}
 		if head && (whole || c.TrainHead) || whole && !head && method.trains(spec.Name) {
 			names = append(names, spec.Name)
 		}

@@ -40,6 +40,10 @@ norm beside the kernel's, and the angles to the gradient that training began wit
 			if err != nil {
 				return fmt.Errorf("model %s: %w", c.Model, err)
 			}
+			if _, err := c.ResolvePooling(files); err != nil {
+				return fmt.Errorf("model %s: %w", c.Model, err)
+			}
+			config.Pooling = model.Pooling(c.Pooling)
 			report, err := inspect(config, c)
 			if err != nil {
 				return err
@@ -54,7 +58,7 @@ norm beside the kernel's, and the angles to the gradient that training began wit
 		},
 	}
 	f := cmd.Flags()
-	bindSome(f, &c, "model", "scope", "target", "min-dim", "method", "rank", "depth")
+	bindSome(f, &c, "model", "scope", "target", "min-dim", "method", "rank", "depth", "pooling")
 	of.bind(f)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

@@ -38,7 +38,7 @@ func (r *runInspection) bind(f *pflag.FlagSet) {
 func (r *runInspection) check(f *pflag.FlagSet) error {
 	unwanted, want := []string{"svg", "tol", "no-gradient"}, "--run"
 	if r.run != "" {
-		unwanted, want = []string{"model", "scope", "target", "min-dim", "method", "rank", "depth"}, "a model; a run has its own"
+		unwanted, want = []string{"model", "scope", "target", "min-dim", "method", "rank", "depth", "pooling"}, "a model; a run has its own"
 	}
 	for _, name := range unwanted {
 		if f.Changed(name) {

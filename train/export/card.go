@@ -15,6 +15,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -59,6 +60,15 @@ func newCard(s *train.Finished) (*card, error) {
 	return c, nil
 }
 
+// Pooled is in PyTorch what the classifier reads, where Transformers' class reads something else; else "".
+func (c *card) Pooled() string {
+	return map[model.Pooling]string{
+		"cls":  "states[:, 0]",
+		"mean": "(states * mask).sum(1) / mask.sum(1)",
+		"max":  "states.masked_fill(mask == 0, float(\"-inf\")).max(1).values",
+	}[c.Adapter.Pooling]
+}
+
 // What a card tells how to use.
 const (
 	mergedCard = "merged"
@@ -98,6 +108,7 @@ tags:
 | Scope | {{.Run.Scope}} |
 {{- end}}
 | Head | {{if .Adapter.HeadTrained}}trained{{else}}frozen{{end}}, classes {{join .Adapter.Labels}} ({{.Adapter.ProblemType}}) |
+| Pooling | {{with .Adapter.Pooling}}{{.}}{{else}}head{{end}} |
 | Longest example | {{.Adapter.MaxLength}} tokens |
 | Base model | {{code .Run.Model}} |
 {{- range .Adapter.BaseFiles}}
@@ -143,7 +154,16 @@ from transformers import AutoModelForSequenceClassification
 base = AutoModelForSequenceClassification.from_pretrained({{printf "%q" .Run.Model}}, num_labels={{len .Adapter.Labels}}, dtype="float32")
 model = PeftModel.from_pretrained(base, "PATH")
 ` + "```" + `
+{{with .Pooled}}
+Its classifier reads the {{$.Adapter.Pooling}} of the last states, not what the class's pooler gives: call this, not ` + "`model(...)`" + `.
 
+` + "```python" + `
+def logits(attention_mask, **inputs):
+    states = base.bert(attention_mask=attention_mask, **inputs).last_hidden_state
+    mask = attention_mask.unsqueeze(-1).to(states.dtype)
+    return base.classifier({{.}})
+` + "```" + `
+{{end}}
 ` + "`deeplora/`" + ` holds the factors as they were trained: ` + "`deeplora import`" + ` takes them from there.
 {{template "facts" .}}{{end}}
 `))

@@ -86,11 +86,18 @@ func get(t *testing.T, path string) []byte {
 // harder than a short training, which hardly moves them.
 func writeRun(t *testing.T, base, method, scope string) string {
 	t.Helper()
+	return writePooled(t, base, method, scope, model.PoolHead)
+}
+
+// writePooled is writeRun with a head that reads something else.
+func writePooled(t *testing.T, base, method, scope string, pooling model.Pooling) string {
+	t.Helper()
 	files := os.DirFS(base)
 	c, err := model.ReadConfig(files, "config.json")
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.Pooling = pooling
 	settings := lora.Defaults()
 	settings.Rank = 2
 	if method == "vanilla" {
@@ -106,7 +113,7 @@ func writeRun(t *testing.T, base, method, scope string) string {
 	}
 	s := &train.Finished{Base: files, Values: map[string]*tensors.Tensor{}}
 	s.Adapter = train.AdapterInfo{
-		Method: method, Settings: settings, Task: "mnli", Labels: testLabels, ProblemType: model.SingleLabel, HeadTrained: true, MaxLength: 32,
+		Method: method, Settings: settings, Task: "mnli", Labels: testLabels, ProblemType: model.SingleLabel, HeadTrained: true, Pooling: pooling, MaxLength: 32,
 	}
 	for _, k := range kernels {
 		s.Adapter.Kernels = append(s.Adapter.Kernels, train.AdaptedKernel{Name: k.Name, In: k.In, Out: k.Out})
@@ -126,7 +133,7 @@ func writeRun(t *testing.T, base, method, scope string) string {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if r.Has(model.PoolerWeight) {
+	if r.Has(model.PoolerWeight) || !pooling.HasPooler() {
 		delete(s.Values, model.PoolerWeight)
 		delete(s.Values, model.PoolerBias)
 	}

@@ -129,6 +129,9 @@ func (i Import) read(ctx context.Context) (*train.Finished, *adapter, error) {
 	}
 	defer r.Close()
 	for _, name := range []string{model.HeadWeight, model.PoolerWeight} {
+		if name == model.PoolerWeight && !s.Adapter.Pooling.HasPooler() {
+			continue
+		}
 		if !r.Has(name) && s.Values[name] == nil { // PEFT would go on with a random one
 			return nil, nil, fmt.Errorf("tensor %q is neither in the adapter nor in the model %s", name, i.Model)
 		}
@@ -145,7 +148,7 @@ func (i Import) read(ctx context.Context) (*train.Finished, *adapter, error) {
 func (a *adapter) info() train.AdapterInfo {
 	return train.AdapterInfo{
 		Method: "vanilla", Settings: lora.Settings{Rank: a.rank, Depth: 2, Init: lora.InitReference, Alpha: float64(a.rank)}, Kernels: a.kernels,
-		HeadTrained: a.values[model.HeadWeight] != nil, Imported: true,
+		HeadTrained: a.values[model.HeadWeight] != nil, Pooling: cmp.Or(a.pooling, model.PoolHead), Imported: true,
 	}
 }
 
@@ -153,6 +156,7 @@ func (i Import) runConfig(s *train.Finished, config *model.Config) train.RunConf
 	c := train.Default()
 	c.Model, c.Task, c.Method, c.Rank, c.Depth, c.Alpha = i.Model, s.Adapter.Task, s.Adapter.Method, s.Adapter.Rank, s.Adapter.Depth, s.Adapter.Alpha
 	c.Scope, c.HeadSeed, c.TrainHead = "", 0, s.Adapter.HeadTrained
+	c.Pooling, c.TrainPooler = string(s.Adapter.Pooling), s.Values[model.PoolerWeight] != nil
 	c.FreshHead = s.Values[model.HeadWeight] != nil // the base model's own, if any, is not used
 	c.MaxLength = min(c.MaxLength, config.MaxPositionEmbeddings)
 	for _, k := range s.Adapter.Kernels {

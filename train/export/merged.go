@@ -69,6 +69,9 @@ func (e Merged) Write(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p := s.Adapter.Pooling; !p.HasPooler() {
+		return nil, fmt.Errorf("export: the run's head reads the %s of the last states (--pooling %s), and Transformers' BertForSequenceClassification has no such pooling: it would compute something else; --format peft carries it", p, p)
+	}
 	report := &Report{Format: "merged", Out: e.Out, Kernels: len(s.Adapter.Kernels)}
 	err = writeDir(e.Out, func(tmp string) error {
 		if err := e.fill(ctx, tmp, s, report); err != nil {

@@ -144,6 +144,7 @@ func (e PEFT) fill(ctx context.Context, dir string, s *train.Finished, report *R
 		return safetensors.Write(w, f.entries, map[string]string{
 			"format": "pt", "method": s.Adapter.Method, "rank": strconv.Itoa(s.Adapter.Rank), "depth": strconv.Itoa(s.Adapter.Depth),
 			"task": s.Adapter.Task, "labels": strings.Join(s.Adapter.Labels, ","), "seed": strconv.FormatUint(s.Run.Seed, 10),
+			poolingKey: string(cmp.Or(s.Adapter.Pooling, model.PoolHead)),
 		})
 	})
 	if err != nil {
@@ -168,6 +169,10 @@ func (e PEFT) fill(ctx context.Context, dir string, s *train.Finished, report *R
 	}
 	return card.write(filepath.Join(dir, "README.md"), peftCard)
 }
+
+// poolingKey is the field of an adapter's metadata that says what the head reads. PEFT's own adapters have none: what
+// they read is up to Transformers' class.
+const poolingKey = "pooling"
 
 // folder folds the factors of one kernel after another.
 type folder struct {

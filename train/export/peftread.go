@@ -22,6 +22,7 @@ import (
 type adapter struct {
 	kernels []train.AdaptedKernel
 	values  map[string]*tensors.Tensor // W1 and W2 of each kernel, and the head, as a run holds them
+	pooling model.Pooling              // what the head reads
 	rank    int                        // of the config: what most kernels have
 	labels  int                        // outputs of its head; 0: it has none
 	task    string                     // that our own export says it was trained on; else empty
@@ -58,7 +59,10 @@ func readPEFT(dir string, base *model.Config) (*adapter, error) {
 	}
 	defer f.Close()
 	r := &peftReader{File: f, config: config, names: map[string]string{}}
-	a := &adapter{values: map[string]*tensors.Tensor{}, rank: config.rank, task: f.Metadata()["task"], notices: config.notices}
+	a := &adapter{
+		values: map[string]*tensors.Tensor{}, pooling: model.Pooling(f.Metadata()[poolingKey]), rank: config.rank,
+		task: f.Metadata()["task"], notices: config.notices,
+	}
 	if err := r.read(a, kernels, base); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
