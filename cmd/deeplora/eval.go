@@ -80,6 +80,9 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 		{"task", e.run == "", "--model or --zero-shot: a run has its own"},
 		{"max-length", checkpoint, "--model: a run has its own"},
 		{"overlong", checkpoint, "--model: a run has its own"},
+		{"text", checkpoint, "--model: a run has its own"},
+		{"pair", checkpoint, "--model: a run has its own"},
+		{"label", checkpoint, "--model: a run has its own"},
 	} {
 		if f.Changed(only.flag) && !only.fits {
 			return usagef("--%s belongs to %s", only.flag, only.of)

@@ -206,6 +206,9 @@ func (i Import) task(names []string) (task data.Task, known bool, err error) {
 		if task, err = data.LookupTask(i.Task); err != nil {
 			return task, false, err
 		}
+		if task.Own() && !task.Regression() {
+			task.Labels = names
+		}
 		if outputs := max(1, len(task.Labels)); outputs != len(names) {
 			return task, false, fmt.Errorf("task %s takes %d outputs; the adapter's head has %d", task.Name, outputs, len(names))
 		}
