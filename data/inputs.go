@@ -102,17 +102,25 @@ func readInputTable(format string, r io.Reader, name string, t *Task) iter.Seq2[
 // taskInput reads a row that has the texts of a task, under the names of its columns or as "text" and "pair", or ids.
 func taskInput(fields jsonfile.Object, t *Task) (Input, error) {
 	has := func(name string) bool { _, ok := fields.Get(name); return ok }
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.Name
+	}
+	if t.Own() && len(t.Columns) == 0 { // of an imported adapter they are not known
+		found := t.WithColumns("", "", "")
+		found.Columns = findTexts(names, "")
+		t = &found
+	}
 	columns := t.Columns
 	if len(columns) == 0 || !has(columns[0]) {
 		columns = []string{"text", "pair"}
 	}
+	if has(columns[0]) && has("input_ids") {
+		return Input{}, fmt.Errorf(`both %q and "input_ids"; want one of them`, columns[0])
+	}
 	if !has(columns[0]) {
-		if has("input_ids") || !t.Own() {
+		if has("input_ids") || !t.Own() || len(t.Columns) == 0 {
 			return plainInput(fields, t)
-		}
-		var names []string
-		for _, f := range fields {
-			names = append(names, f.Name)
 		}
 		return Input{}, fmt.Errorf("no field %q; nearest: %.60q (it has %s)", t.Columns[0], nearest.Of(t.Columns[0], names), columnList(names))
 	}

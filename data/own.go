@@ -260,7 +260,28 @@ func (s *Split) ownExamples(rows *table.Table, skip bool) error {
 		}
 		s.Examples = append(s.Examples, e)
 	}
+	s.noticeAbsent(rows.Name)
 	return s.countUnlabelled(rows.Name, missing, first, skip)
+}
+
+// noticeAbsent names classes that a training file does not have: those of --labels, or of a task of GLUE.
+func (s *Split) noticeAbsent(file string) {
+	if s.Name != Train || s.Task.Regression() {
+		return
+	}
+	seen := make([]bool, len(s.Task.Labels))
+	for _, e := range s.Examples {
+		seen[int(e.Label)] = true
+	}
+	var absent []string
+	for id, name := range s.Task.Labels {
+		if !seen[id] {
+			absent = append(absent, name)
+		}
+	}
+	if len(absent) > 0 {
+		s.Notices = append(s.Notices, fmt.Sprintf("%s: no row has the label %s", file, columnList(absent)))
+	}
 }
 
 func (s *Split) countUnlabelled(file string, missing int, first string, skip bool) error {

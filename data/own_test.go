@@ -286,6 +286,19 @@ func TestOwnUnlabelled(t *testing.T) {
 	}
 }
 
+// What lies beside the file that was looked for is named, and classes that never occur.
+func TestOwnHints(t *testing.T) {
+	path := ownFile(t, "train.csv", "sentence,label\na,positive\n")
+	_, err := Load(filepath.Dir(path), lookup(t, "sst2"), Train)
+	wantError(t, err, "; "+path+" is there: --text, --pair and --label say its columns")
+	_, err = lookup(t, "classification").LoadFiles(strings.TrimSuffix(path, ".csv")+".tsv", Train, false)
+	wantError(t, err, "; "+path+" is there")
+	s, err := lookup(t, "sst2").WithColumns("", "", "label").LoadFiles(path, Train, false)
+	if err != nil || !strings.Contains(strings.Join(s.Notices, "\n"), "no row has the label negative") {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 func ownSplit(t *testing.T, task, content string) *Split {
 	t.Helper()
 	s, err := lookup(t, task).LoadFiles(ownFile(t, "a.csv", content), Train, false)

@@ -91,9 +91,15 @@ func (a *AdapterInfo) task(c *Config) (data.Task, error) {
 		return t.WithDefaults()
 	case err == nil && own.Own() && own.Name == a.Task:
 		return own.WithDefaults()
-	default:
-		return data.LookupTask(a.Task)
 	}
+	t, err := data.LookupTask(a.Task)
+	if err != nil || !t.Own() {
+		return t, err
+	}
+	if a.ProblemType != model.Regression { // of an imported adapter: its columns are not known
+		t.Labels = a.Labels
+	}
+	return t.WithDefaults()
 }
 
 // sameBase holds the model's files against those that the adapter was trained on.

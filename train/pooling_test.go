@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/model"
 )
@@ -25,17 +26,17 @@ func TestPoolingIsWhatTheModelDeclares(t *testing.T) {
 		{`{"word_embedding_dimension": 384}`, "mean", ""},
 		{`{"embedding_dimension": 384, "pooling_mode": "mean"}`, "mean", ""},
 		{`{"pooling_mode": ["cls"]}`, "cls", ""},
-		{`{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}`, "", "2 poolings are declared (cls_token, mean_tokens), one after the other in a longer vector; one is supported"},
-		{`{"pooling_mode_mean_tokens": false}`, "", "0 poolings are declared (), one after the other in a longer vector; one is supported"},
-		{`{"pooling_mode": "lasttoken"}`, "", `pooling "lasttoken" is declared; cls, mean and max are supported`},
+		{`{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}`, "", "it asks for 2 poolings side by side (cls_token, mean_tokens); one of cls, mean and max is computed"},
+		{`{"pooling_mode_mean_tokens": false}`, "", "it asks for 0 poolings side by side (); one of cls, mean and max is computed"},
+		{`{"pooling_mode": "lasttoken"}`, "", `pooling "lasttoken" is not supported; cls, mean and max are`},
 		{`{"pooling_mode_mean_tokens": 1}`, "", "pooling_mode_mean_tokens is 1; want true or false"},
-		{`{"pooling_mode": 3}`, "", "pooling_mode: 3; want a name"},
-		{`[]`, "", "not a JSON object, {…}"},
+		{`{"pooling_mode": 3}`, "", "pooling_mode is 3; want a name, as mean"},
+		{`[]`, "", "json: cannot unmarshal array into Go value of type map[string]json.RawMessage"},
 	} {
 		c := Default()
-		notice, err := c.ResolvePooling(fstest.MapFS{poolingFile: &fstest.MapFile{Data: []byte(tc.text)}})
+		notice, err := c.ResolvePooling(fstest.MapFS{modelfiles.PoolingConfig: &fstest.MapFile{Data: []byte(tc.text)}})
 		if tc.err != "" {
-			if want := poolingFile + ": " + tc.err + more; errText(err) != want || c.Pooling != poolingAuto {
+			if want := modelfiles.PoolingConfig + ": " + tc.err + more; errText(err) != want || c.Pooling != poolingAuto {
 				t.Errorf("%s:\ngot  %v\nwant %s", tc.text, err, want)
 			}
 			continue
@@ -54,7 +55,7 @@ func TestPoolingIsWhatTheModelDeclares(t *testing.T) {
 		t.Errorf("train-pooler without a pooler: %v", err)
 	}
 	c.Pooling = poolingAuto
-	if _, err := c.ResolvePooling(fstest.MapFS{poolingFile: &fstest.MapFile{Data: []byte(`{"pooling_mode": "cls"}`)}}); errText(err) != "train-pooler: 1_Pooling/config.json declares pooling cls, which has no pooler; --pooling head takes it" {
+	if _, err := c.ResolvePooling(fstest.MapFS{modelfiles.PoolingConfig: &fstest.MapFile{Data: []byte(`{"pooling_mode": "cls"}`)}}); errText(err) != "train-pooler: 1_Pooling/config.json declares pooling cls, which has no pooler; --pooling head takes it" {
 		t.Errorf("train-pooler of a model without one: %v", err)
 	}
 }

@@ -85,6 +85,9 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 		{"max-length", checkpoint, "--model: a run has its own"},
 		{"overlong", checkpoint, "--model: a run has its own"},
 		{"errors", !e.zeroShot, "--run and --model: --zero-shot compares sentences without a loss"},
+		{"text", checkpoint, "--model: a run has its own"},
+		{"pair", checkpoint, "--model: a run has its own"},
+		{"label", checkpoint, "--model: a run has its own"},
 	} {
 		if f.Changed(only.flag) && !only.fits {
 			return usagef("--%s belongs to %s", only.flag, only.of)

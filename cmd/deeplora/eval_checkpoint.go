@@ -20,13 +20,17 @@ import (
 // checkpointFlags are what evaluating without a run takes: what a run knows of itself.
 type checkpointFlags struct {
 	model, task, overlong string
+	text, pair, label     string // columns
 	maxLength             int
 }
 
 func (c *checkpointFlags) bind(f *pflag.FlagSet) {
 	c.model = train.BuiltinModel
 	bindModel(f, &c.model)
-	f.StringVar(&c.task, "task", "stsb", "GLUE task, for --model; of scored pairs for --zero-shot")
+	f.StringVar(&c.task, "task", "stsb", "task, for --model: classification, regression, or one of GLUE; of scored pairs for --zero-shot")
+	f.StringVar(&c.text, "text", "", "column of the text, or of the first, for --model; empty: found by name")
+	f.StringVar(&c.pair, "pair", "", "column of the second text, likewise")
+	f.StringVar(&c.label, "label", "", "column of the label, likewise")
 	f.IntVar(&c.maxLength, "max-length", 0, "longest example, in tokens, for --model (default 128, or the model's positions)")
 	f.StringVar(&c.overlong, "overlong", "truncate", "examples beyond that: truncate or drop")
 }
@@ -45,6 +49,9 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	if err != nil {
 		return nil, err
 	}
+	if task, err = e.columns(task, files); err != nil {
+		return nil, fmt.Errorf("model %s: %w", e.model, err)
+	}
 	checkpoint, err := loadFor(files, backend, task)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
@@ -54,7 +61,7 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	if positions := checkpoint.Config.MaxPositionEmbeddings; config.MaxLength < 3 || config.MaxLength > positions {
 		return nil, usagef("--max-length: %d is not between 3 and the model's %d positions", config.MaxLength, positions)
 	}
-	examples, err := s.sources().Split(cmd.Context(), cmp.Or(e.data, train.BuiltinData), task, e.split)
+	examples, err := s.checkpointSplit(cmd, e, task)
 	if err != nil {
 		return nil, err
 	}
@@ -67,8 +74,43 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 		return nil, err
 	}
 	defer p.Close()
-	p.Run.Config, p.Task, p.Tokenizer = config, task, tok // as of a run
+	p.Run.Config, p.Task, p.Tokenizer = config, examples.Task, tok // as of a run
 	return p.Evaluate(cmd.Context(), examples, s.ui.phaseFunc("evaluate"))
+}
+
+// columns is the task with the columns of the flags and, of one's own, with the classes of the checkpoint.
+func (c *checkpointFlags) columns(task data.Task, files fs.FS) (data.Task, error) {
+	if !task.Own() && c.text == "" && c.pair == "" && c.label == "" {
+		return task, nil
+	}
+	task = task.WithColumns(c.text, c.pair, c.label)
+	if task.Labels != nil || task.Regression() {
+		return task, nil
+	}
+	r, err := model.OpenReader(files, model.LoadOptions{})
+	if err != nil {
+		return task, err
+	}
+	defer r.Close()
+	task.Labels = r.Config.Labels()
+	return task, nil
+}
+
+// checkpointSplit reads what a checkpoint is evaluated on.
+func (s *shared) checkpointSplit(cmd *cobra.Command, e evalFlags, task data.Task) (*data.Split, error) {
+	if !task.Own() {
+		return s.sources().Split(cmd.Context(), cmp.Or(e.data, train.BuiltinData), task, e.split)
+	}
+	if e.data == "" {
+		return nil, usagef("--task %s is of files of your own: give --data a file or a folder", task.Name)
+	}
+	split, err := task.LoadFiles(e.data, e.split, false)
+	if err == nil {
+		for _, n := range split.Notices { // which columns were found
+			s.notice("%s", n)
+		}
+	}
+	return split, err
 }
 
 // loadFor reads a checkpoint whose head is one of the task's, its outputs in the task's order.

@@ -211,6 +211,9 @@ func (i Import) label(s *train.Finished, a *adapter, config *model.Config) error
 func (i Import) noticeUnknown(names []string) {
 	var like []string
 	for _, t := range data.Tasks() {
+		if t.Own() {
+			continue
+		}
 		if t.Regression() && len(names) == 1 {
 			like = append(like, t.Name)
 		} else if _, err := labels.Match(names, t.Labels); err == nil && len(names) > 1 {
@@ -229,6 +232,9 @@ func (i Import) noticeUnknown(names []string) {
 func (i Import) task(name string, names []string) (task data.Task, order []int, err error) {
 	if task, err = data.LookupTask(name); err != nil {
 		return task, nil, err
+	}
+	if task.Own() && !task.Regression() { // its classes are those that the model names
+		task.Labels = names
 	}
 	if outputs := max(1, len(task.Labels)); outputs != len(names) {
 		return task, nil, fmt.Errorf("task %s takes %d outputs; the adapter's head has %d", task.Name, outputs, len(names))
