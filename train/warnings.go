@@ -142,7 +142,7 @@ func (m *measurement) interval(primary string, values loop.Metrics) string {
 	if m.n >= fewExamples || m.n == 0 {
 		return ""
 	}
-	const format = "%s %.4f is %.2f to %.2f with a probability of 95%%"
+	const format = "%s %.4f, 95%% interval %.2f to %.2f"
 	if v := values[primary]; primary == "pearson" && m.n > 3 && !math.IsNaN(v) {
 		// Fisher's z: atanh of a correlation is nearly normal with the variance 1/(n-3).
 		z, half := math.Atanh(v), normal95/math.Sqrt(float64(m.n-3))

@@ -92,17 +92,17 @@ func TestWarningsOfResults(t *testing.T) {
 	}{
 		{"one class", films, slices.Repeat([][]float32{{1, 0}}, 10), []float64{0, 0, 0, 0, 1, 1, 0, 0, 1, math.NaN()}, []string{
 			`every prediction is of class "class 0": an accuracy of 0.6667 is that of reading no text; train longer, with another --lr, or see whether the classes are balanced (--class-weights)`,
-			"9 validation examples tell little: accuracy 0.6667 is 0.35 to 0.88 with a probability of 95%",
+			"9 validation examples tell little: accuracy 0.6667, 95% interval 0.35 to 0.88",
 		}},
 		{"no class", tags, slices.Repeat([][]float32{{-1, -3}}, 4), []float64{0, 0, 1, 0, 0, 1, 0, 0}, []string{
 			"no class was predicted for any of 4 examples; train longer, with another --lr, or see whether the classes are balanced, or lower --threshold",
-			"4 validation examples tell little: subset_accuracy 0.5000 is 0.15 to 0.85 with a probability of 95%",
+			"4 validation examples tell little: subset_accuracy 0.5000, 95% interval 0.15 to 0.85",
 		}},
 		{"one score", scores, slices.Repeat([][]float32{{2.5}}, 4), []float64{0, 1, 2, 3}, []string{
 			"every prediction is 2.5: nothing was learned of the texts; train longer, or with another --lr",
 		}},
 		{"scores", scores, [][]float32{{1}, {2}, {3}, {5}, {4}}, []float64{1, 2, 3, 4, 5}, []string{
-			"5 validation examples tell little: pearson 0.9000 is 0.09 to 0.99 with a probability of 95%",
+			"5 validation examples tell little: pearson 0.9000, 95% interval 0.09 to 0.99",
 		}},
 		{"many examples", films, slices.Repeat([][]float32{{1, 0}, {0, 1}}, 100), slices.Repeat([]float64{0, 1}, 100), nil},
 	} {
