@@ -196,7 +196,7 @@ func TestOpenErrors(t *testing.T) {
 		},
 		{
 			"settings damaged", func(t *testing.T, dir, _ string) { edit(t, filepath.Join(dir, configJSON), replace(`{`, ``)) }, loop.ErrCorrupt,
-			`DIR/config.json: file is damaged: not a JSON object`,
+			`DIR/config.json: file is damaged: not a JSON object, {…}`,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

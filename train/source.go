@@ -45,11 +45,11 @@ func (s Sources) Model(ctx context.Context, ref string) (fs.FS, data.HubInfo, er
 func (s Sources) Split(ctx context.Context, from string, task data.Task, split string) (*data.Split, error) {
 	switch from {
 	case BuiltinData:
-		if s.Data == nil {
-			return nil, settings.Error(errors.New("data builtin: this program brings none; give --data a directory, or hub"))
-		}
 		if task.Name != "stsb" {
 			return nil, settings.Error(fmt.Errorf("data builtin holds stsb only, not %s; give --data a directory, or hub", task.Name))
+		}
+		if s.Data == nil {
+			return nil, settings.Error(errors.New("data builtin: this program brings none; give --data a directory, or hub"))
 		}
 		loaded, err := data.LoadFS(s.Data, task, split)
 		if err != nil {
