@@ -91,16 +91,7 @@ func (c *tokenizerConfig) read(in folder, name string) error {
 	if err := c.addExtra(); err != nil {
 		return fmt.Errorf("%s: %w", in.path(name), err)
 	}
-	return json.Unmarshal(compact(content), &c.fields)
-}
-
-// compact drops white space, so that a field's value can be compared.
-func compact(content []byte) []byte {
-	var b bytes.Buffer
-	if json.Compact(&b, content) != nil {
-		return content
-	}
-	return b.Bytes()
+	return json.Unmarshal(content, &c.fields)
 }
 
 // addExtra takes extra_special_tokens in, as additional_special_tokens are.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/internal/readfile"
 )
@@ -25,69 +26,61 @@ var bertClasses = []string{
 // fileClasses take tokenizer.json as it stands, whatever it holds; it is held to be BERT's where it is read.
 var fileClasses = []string{"PreTrainedTokenizerFast", "TokenizersBackend"}
 
-// tokenizerField is what becomes of a field of tokenizer_config.json. Exactly one of honoured, harmless and only is there.
-type tokenizerField struct {
-	name     string
-	honoured bool
-	harmless string   // why it changes no id
-	only     []string // the values, as JSON, that ask for nothing else than what is done; any other is refused
-}
-
 // tokenizerFields are the fields that Transformers 4 and 5 and their users write for BERT's tokenizers. Of a field that
 // is not here Transformers' own BertTokenizer takes no notice.
-var tokenizerFields = []tokenizerField{
-	{name: "tokenizer_class", honoured: true},
-	{name: "do_lower_case", honoured: true},
-	{name: "tokenize_chinese_chars", honoured: true},
-	{name: "strip_accents", honoured: true},
-	{name: "do_basic_tokenize", honoured: true},
-	{name: "never_split", honoured: true},
-	{name: "cls_token", honoured: true},
-	{name: "sep_token", honoured: true},
-	{name: "pad_token", honoured: true},
-	{name: "unk_token", honoured: true},
-	{name: "mask_token", honoured: true},
-	{name: "additional_special_tokens", honoured: true},
-	{name: "extra_special_tokens", honoured: true},
-	{name: "added_tokens_decoder", honoured: true},
+var tokenizerFields = jsonfile.Fates{
+	{Name: "tokenizer_class", Honoured: true},
+	{Name: "do_lower_case", Honoured: true},
+	{Name: "tokenize_chinese_chars", Honoured: true},
+	{Name: "strip_accents", Honoured: true},
+	{Name: "do_basic_tokenize", Honoured: true},
+	{Name: "never_split", Honoured: true},
+	{Name: "cls_token", Honoured: true},
+	{Name: "sep_token", Honoured: true},
+	{Name: "pad_token", Honoured: true},
+	{Name: "unk_token", Honoured: true},
+	{Name: "mask_token", Honoured: true},
+	{Name: "additional_special_tokens", Honoured: true},
+	{Name: "extra_special_tokens", Honoured: true},
+	{Name: "added_tokens_decoder", Honoured: true},
 
-	{name: "word_tokenizer_type", only: []string{"null", `"basic"`}},
-	{name: "subword_tokenizer_type", only: []string{"null", `"wordpiece"`}},
-	{name: "do_word_tokenize", only: []string{"null", "true"}},
-	{name: "do_subword_tokenize", only: []string{"null", "true"}},
-	{name: "mecab_kwargs", only: []string{"null", "{}"}},
-	{name: "sudachi_kwargs", only: []string{"null", "{}"}},
-	{name: "jumanpp_kwargs", only: []string{"null", "{}"}},
-	{name: "spm_file", only: []string{"null"}},
-	{name: "clean_text", only: []string{"null", "true"}},
-	{name: "split_special_tokens", only: []string{"null", "false"}},
-	{name: "truncation_side", only: []string{"null", `"right"`}},
-	{name: "padding_side", only: []string{"null", `"right"`}}, // to the left, positions would depend on the batch
+	{Name: "word_tokenizer_type", Only: []string{"null", `"basic"`}},
+	{Name: "subword_tokenizer_type", Only: []string{"null", `"wordpiece"`}},
+	{Name: "do_word_tokenize", Only: []string{"null", "true"}},
+	{Name: "do_subword_tokenize", Only: []string{"null", "true"}},
+	{Name: "mecab_kwargs", Only: []string{"null", "{}"}},
+	{Name: "sudachi_kwargs", Only: []string{"null", "{}"}},
+	{Name: "jumanpp_kwargs", Only: []string{"null", "{}"}},
+	{Name: "spm_file", Only: []string{"null"}},
+	{Name: "clean_text", Only: []string{"null", "true"}},
+	{Name: "split_special_tokens", Only: []string{"null", "false"}},
+	{Name: "truncation_side", Only: []string{"null", `"right"`}},
+	{Name: "padding_side", Only: []string{"null", `"right"`}}, // to the left, positions would depend on the batch
 
-	{name: "model_max_length", harmless: "lengths are the caller's, --max-length"},
-	{name: "max_len", harmless: "as model_max_length"},
-	{name: "max_length", harmless: "as model_max_length"},
-	{name: "truncation_strategy", harmless: "the longer text is cut first, always"},
-	{name: "stride", harmless: "one part of a text is read"},
-	{name: "pad_to_multiple_of", harmless: "padding is masked"},
-	{name: "pad_token_type_id", harmless: "padding is masked"},
-	{name: "model_input_names", harmless: "the encoder takes ids, types and mask"},
-	{name: "clean_up_tokenization_spaces", harmless: "of decoding"},
-	{name: "wordpieces_prefix", harmless: "of decoding"},
-	{name: "bos_token", harmless: "in no template of BERT"},
-	{name: "eos_token", harmless: "in no template of BERT"},
-	{name: "chat_template", harmless: "of conversations"},
-	{name: "name_or_path", harmless: "where it lay"},
-	{name: "special_tokens_map_file", harmless: "where it lay"},
-	{name: "tokenizer_file", harmless: "where it lay"},
-	{name: "vocab_file", harmless: "where it lay"},
-	{name: "from_slow", harmless: "how it was made"},
-	{name: "use_fast", harmless: "which of two equal programs reads it"},
-	{name: "backend", harmless: "which of two equal programs reads it"},
-	{name: "is_local", harmless: "where it lay"},
-	{name: "local_files_only", harmless: "where it lay"},
-	{name: "processor_class", harmless: "of images and sound"},
-	{name: "auto_map", harmless: "Transformers takes its own class too unless it is told to trust the model's code"},
+	{Name: "model_max_length", Harmless: "lengths are the caller's, --max-length"},
+	{Name: "max_len", Harmless: "as model_max_length"},
+	{Name: "max_length", Harmless: "as model_max_length"},
+	{Name: "truncation_strategy", Harmless: "the longer text is cut first, always"},
+	{Name: "stride", Harmless: "one part of a text is read"},
+	{Name: "pad_to_multiple_of", Harmless: "padding is masked"},
+	{Name: "pad_token_type_id", Harmless: "padding is masked"},
+	{Name: "model_input_names", Harmless: "the encoder takes ids, types and mask"},
+	{Name: "clean_up_tokenization_spaces", Harmless: "of decoding"},
+	{Name: "wordpieces_prefix", Harmless: "of decoding"},
+	{Name: "bos_token", Harmless: "in no template of BERT"},
+	{Name: "eos_token", Harmless: "in no template of BERT"},
+	{Name: "chat_template", Harmless: "of conversations"},
+	{Name: "name_or_path", Harmless: "where it lay"},
+	{Name: "special_tokens_map_file", Harmless: "where it lay"},
+	{Name: "tokenizer_file", Harmless: "where it lay"},
+	{Name: "vocab_file", Harmless: "where it lay"},
+	{Name: "from_slow", Harmless: "how it was made"},
+	{Name: "use_fast", Harmless: "which of two equal programs reads it"},
+	{Name: "backend", Harmless: "which of two equal programs reads it"},
+	{Name: "is_local", Harmless: "where it lay"},
+	{Name: "local_files_only", Harmless: "where it lay"},
+	{Name: "processor_class", Harmless: "of images and sound"},
+	{Name: "auto_map", Harmless: "Transformers takes its own class too unless it is told to trust the model's code"},
 }
 
 // check refuses what the files ask for that is not done.
@@ -111,11 +104,8 @@ func (c *tokenizerConfig) check(in folder, fromJSON bool) error {
 		}
 		return fmt.Errorf("%s: tokenizer_class is %.40s, which is not supported; want BertTokenizer%s", in.path(file), class, hint)
 	}
-	for _, f := range tokenizerFields {
-		value, there := c.fields[f.name]
-		if there && f.only != nil && !slices.Contains(f.only, string(value)) {
-			return fmt.Errorf("%s: %s is %.40s, which is not supported; want %s", in.path(configFile), f.name, value, strings.Join(f.only, " or "))
-		}
+	if faults := tokenizerFields.Refused(c.fields); faults != nil {
+		return fmt.Errorf("%s: %w", in.path(configFile), faults[0])
 	}
 	return nil
 }

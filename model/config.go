@@ -179,7 +179,7 @@ func (c *Config) check() error {
 		fault("pad_token_id %d is outside the vocabulary of %d", c.PadTokenID, c.VocabSize)
 	}
 	faults = append(faults, c.checkLabels()...)
-	faults = append(faults, c.checkRaw()...)
+	faults = append(faults, configFields.Refused(c.Raw)...)
 	return errors.Join(faults...)
 }
 
