@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,8 @@ type Finished struct {
 // OpenOptions say how a finished run is opened.
 type OpenOptions struct {
 	Sources Sources
-	AnyBase bool // take another base model than the adapter was trained on, with a notice
+	Model   string // where the base model is now: a directory or hub id; empty: where the run says
+	AnyBase bool   // take another base model than the adapter was trained on, with a notice
 }
 
 // ReadFinished reads a finished run. Its base model must be the one that the adapter was trained on to the bit
@@ -54,7 +56,11 @@ func ReadFinished(ctx context.Context, dir string, o OpenOptions) (*Finished, er
 	if slices.Contains(f.Task.Metrics, f.Run.Metric) {
 		f.Task.Primary = f.Run.Metric
 	}
+	f.Run.Model = cmp.Or(o.Model, f.Run.Model)
 	if f.Base, _, err = o.Sources.Model(ctx, f.Run.Model); err != nil {
+		if o.Model == "" {
+			err = fmt.Errorf("%w; if the base model of %s lies elsewhere now, say where with --model", err, dir)
+		}
 		return nil, err
 	}
 	return f, f.sameBase(o.AnyBase)

@@ -18,7 +18,7 @@ import (
 
 // goOnFrom takes the method and the kernels of a finished run whose adapter training goes on with.
 func (r *run) goOnFrom(ctx context.Context, dir string) error {
-	f, err := ReadFinished(ctx, dir, OpenOptions{Sources: r.options.Sources})
+	f, err := ReadFinished(ctx, dir, OpenOptions{Sources: r.options.Sources, Model: r.config.Model, AnyBase: true}) // matchFrom compares
 	if err != nil {
 		return fmt.Errorf("from: %w", err)
 	}

@@ -26,8 +26,8 @@ func evalCommand(s *shared) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "eval",
 		Short: "Evaluate a finished run, a checkpoint, or an encoder without any training",
-		Long: `Evaluate a finished run on a labelled split of its task, with the adapter merged into the model;
-or, with --model, a checkpoint with a classification head of its own, as export --format merged
+		Long: `Evaluate a finished run on a labelled split of its task, with the adapter merged into the model
+(--model says where that is now, if it was moved); or, with --model, a checkpoint with a classification head of its own, as export --format merged
 writes it. With --zero-shot, correlate the cosines of an encoder's own sentence embeddings with a
 task's scores.`,
 		Example: "  deeplora eval --run run\n  deeplora eval --run run --data ./glue/STS-B --split validation --json\n" +
@@ -68,7 +68,7 @@ task's scores.`,
 
 // check refuses what cannot be meant, before a file is read.
 func (e *evalFlags) check(f *pflag.FlagSet) error {
-	checkpoint := f.Changed("model") && !e.zeroShot
+	checkpoint := e.run == "" && f.Changed("model") && !e.zeroShot
 	if given := e.run != ""; given == (checkpoint || e.zeroShot) {
 		return usagef("give one of --run, the directory of a finished run, --model, a checkpoint with a head, and --zero-shot, with --model")
 	}
@@ -80,7 +80,6 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 		fits bool
 		of   string
 	}{
-		{"model", e.run == "", "--model or --zero-shot"},
 		{"task", e.run == "", "--model or --zero-shot: a run has its own"},
 		{"max-length", checkpoint, "--model: a run has its own"},
 		{"overlong", checkpoint, "--model: a run has its own"},
@@ -100,7 +99,11 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 }
 
 func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, error) {
-	saved, err := s.openRun(cmd, e.run)
+	base := ""
+	if cmd.Flags().Changed("model") {
+		base = e.model
+	}
+	saved, err := s.openRun(cmd, e.run, base)
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +118,9 @@ func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, e
 	return saved.Evaluate(cmd.Context(), examples, s.ui.phaseFunc("evaluate"))
 }
 
-// openRun opens a finished run on the backend that the flags ask for.
-func (s *shared) openRun(cmd *cobra.Command, run string) (*train.Predictor, error) {
+// openRun opens a finished run on the backend that the flags ask for, whose base model is now at base or, if that is
+// empty, where the run says.
+func (s *shared) openRun(cmd *cobra.Command, run, base string) (*train.Predictor, error) {
 	if _, err := train.ReadRunConfig(run); err != nil { // before an engine is started for nothing
 		return nil, err
 	}
@@ -124,7 +128,7 @@ func (s *shared) openRun(cmd *cobra.Command, run string) (*train.Predictor, erro
 	if err != nil {
 		return nil, err
 	}
-	return train.Open(cmd.Context(), run, backend, train.OpenOptions{Sources: s.sources()})
+	return train.Open(cmd.Context(), run, backend, train.OpenOptions{Sources: s.sources(), Model: base})
 }
 
 // phaseFunc shows progress of a part that is not training.

@@ -17,6 +17,9 @@ import (
 	"github.com/deeplora/deeplora/train"
 )
 
+// baseNow is the help of --model beside --run.
+const baseNow = "where the base model of the run is now, if it was moved"
+
 // checkpointFlags are what evaluating without a run takes: what a run knows of itself.
 type checkpointFlags struct {
 	model, task, overlong string

@@ -17,9 +17,9 @@ import (
 
 // exportFlags are the export command's own.
 type exportFlags struct {
-	run, out, format, rank, dtype, shardSize string
-	tolerance                                float64
-	noVerify, force, json                    bool
+	run, model, out, format, rank, dtype, shardSize string
+	tolerance                                       float64
+	noVerify, force, json                           bool
 }
 
 func exportCommand(s *shared) *cobra.Command {
@@ -44,6 +44,7 @@ adapter that PEFT loads. What is written is read again and compared with the run
 	}
 	f := cmd.Flags()
 	f.StringVar(&e.run, "run", "", "directory of a finished run")
+	f.StringVar(&e.model, "model", "", baseNow)
 	f.StringVarP(&e.out, "out", "o", "", "directory to make")
 	f.StringVar(&e.format, "format", "", "what to write: merged or peft")
 	f.StringVar(&e.dtype, "dtype", "float32", "type of merged weights: float32, float16 or bfloat16")
@@ -64,7 +65,7 @@ func (s *shared) export(cmd *cobra.Command, e exportFlags) (*export.Report, erro
 		return nil, err
 	}
 	o := export.Options{
-		Run: e.run, Out: e.out, Sources: s.sources(), AnyBase: e.force, Verify: !e.noVerify, Notice: s.notice,
+		Run: e.run, Model: e.model, Out: e.out, Sources: s.sources(), AnyBase: e.force, Verify: !e.noVerify, Notice: s.notice,
 	}
 	if o.Backend, _, err = s.open(); err != nil {
 		return nil, err

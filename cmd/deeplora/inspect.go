@@ -30,7 +30,11 @@ norm beside the kernel's, and the angles to the gradient that training began wit
 				return err
 			}
 			if of.run != "" {
-				return s.inspectRun(cmd, of, asJSON)
+				base := ""
+				if cmd.Flags().Changed("model") {
+					base = c.Model
+				}
+				return s.inspectRun(cmd, of, base, asJSON)
 			}
 			files, _, err := s.sources().Model(cmd.Context(), c.Model)
 			if err != nil {

@@ -38,7 +38,7 @@ func (r *runInspection) bind(f *pflag.FlagSet) {
 func (r *runInspection) check(f *pflag.FlagSet) error {
 	unwanted, want := []string{"svg", "tol", "no-gradient"}, "--run"
 	if r.run != "" {
-		unwanted, want = []string{"model", "scope", "target", "min-dim", "method", "rank", "depth", "pooling"}, "a model; a run has its own"
+		unwanted, want = []string{"scope", "target", "min-dim", "method", "rank", "depth", "pooling"}, "a model; a run has its own"
 	}
 	for _, name := range unwanted {
 		if f.Changed(name) {
@@ -62,8 +62,8 @@ type runReport struct {
 	Kernels   []train.KernelDelta `json:"kernels"`
 }
 
-func (s *shared) inspectRun(cmd *cobra.Command, of runInspection, asJSON bool) error {
-	stored, err := train.ReadFinished(cmd.Context(), of.run, train.OpenOptions{Sources: s.sources()})
+func (s *shared) inspectRun(cmd *cobra.Command, of runInspection, base string, asJSON bool) error {
+	stored, err := train.ReadFinished(cmd.Context(), of.run, train.OpenOptions{Sources: s.sources(), Model: base})
 	if err != nil {
 		return err
 	}

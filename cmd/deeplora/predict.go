@@ -30,8 +30,8 @@ the input pauses, what has come is answered. Rows computed in other company may 
 the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 		Example: `  echo '{"text": "A man is playing a flute.", "pair": "Someone plays."}' | deeplora predict --run run`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if (p.run == "") == (p.model == "") {
-				return usagef("give one of --run, a finished run, and --model, a checkpoint with a classifier")
+			if p.run == "" && p.model == "" {
+				return usagef("give --run, a finished run, or --model, a checkpoint with a classifier")
 			}
 			if p.batch < 1 {
 				return usagef("--eval-batch: %d is less than 1", p.batch)
@@ -47,7 +47,7 @@ the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&p.run, "run", "", "directory of a finished run")
-	f.StringVar(&p.model, "model", "", "checkpoint with a classifier: a directory or hub id")
+	f.StringVar(&p.model, "model", "", "checkpoint with a classifier, a directory or hub id; beside --run: "+baseNow)
 	f.StringVar(&p.input, "input", "-", "file to read, - for standard input")
 	f.StringVar(&p.format, "input-format", "", "jsonl, csv, tsv, json or parquet (default by the file's ending, else jsonl)")
 	f.StringVar(&p.output, "output", "-", "file to write, - for standard output")
@@ -145,7 +145,7 @@ func (p *predictor) open(cmd *cobra.Command) error {
 		return err
 	}
 	if p.run != "" {
-		saved, err := p.openRun(cmd, p.run)
+		saved, err := p.openRun(cmd, p.run, p.model)
 		if err != nil {
 			return err
 		}

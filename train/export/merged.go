@@ -25,6 +25,7 @@ type Options struct {
 	Out     string // directory to make; absent, or empty
 	Backend compute.Backend
 	Sources train.Sources
+	Model   string // where the base model is now; empty: where the run says
 	AnyBase bool                             // take another base model than the run was trained on
 	Verify  bool                             // read what was written and compare logits before it gets its name
 	Notice  func(format string, args ...any) // may be nil
@@ -102,7 +103,7 @@ func (e Merged) Write(ctx context.Context) (*Report, error) {
 
 // open reads the run and, to verify with, computes what it says of some inputs.
 func (o Options) open(ctx context.Context) (*train.Finished, *reference, error) {
-	s, err := train.ReadFinished(ctx, o.Run, train.OpenOptions{Sources: o.Sources, AnyBase: o.AnyBase})
+	s, err := train.ReadFinished(ctx, o.Run, train.OpenOptions{Sources: o.Sources, Model: o.Model, AnyBase: o.AnyBase})
 	if err != nil {
 		return nil, nil, err
 	}
