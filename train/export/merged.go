@@ -25,7 +25,7 @@ type Options struct {
 	Out     string // directory to make; absent, or empty
 	Backend compute.Backend
 	Sources train.Sources
-	Model   string // where the base model is now; empty: where the run says
+	Model   string                           // where the base model is now; empty: where the run says
 	AnyBase bool                             // take another base model than the run was trained on
 	Verify  bool                             // read what was written and compare logits before it gets its name
 	Notice  func(format string, args ...any) // may be nil
