@@ -27,9 +27,9 @@ func evalCommand(s *shared) *cobra.Command {
 		Use:   "eval",
 		Short: "Evaluate a finished run, a checkpoint, or an encoder without any training",
 		Long: `Evaluate a finished run on a labelled split of its task, with the adapter merged into the model
-(--model says where that is now, if it was moved); or, with --model, a checkpoint with a classification head of its own, as export --format merged
-writes it. With --zero-shot, correlate the cosines of an encoder's own sentence embeddings with a
-task's scores.`,
+(beside --run, --model says where that is now, if it was moved); or, with --model alone, a
+checkpoint with a classification head of its own, as export --format merged writes it. With
+--zero-shot, correlate the cosines of an encoder's own sentence embeddings with a task's scores.`,
 		Example: "  deeplora eval --run run\n  deeplora eval --run run --data ./glue/STS-B --split validation --json\n" +
 			"  deeplora eval --model ./merged --task rte --data ./glue/RTE --errors 10\n" +
 			"  deeplora eval --zero-shot --model ./all-MiniLM-L6-v2 --data ./glue/STS-B",
@@ -59,6 +59,7 @@ task's scores.`,
 	f.StringVar(&e.run, "run", "", "directory of a finished run")
 	f.BoolVar(&e.zeroShot, "zero-shot", false, "evaluate an encoder's own sentence embeddings, without a run or a head")
 	e.bind(f)
+	f.Lookup("model").Usage += "; beside --run: " + baseNow
 	f.StringVar(&e.split, "split", data.Validation, "split: train, validation or test")
 	f.StringVar(&e.data, "data", "", "directory with the task's files, hub, or builtin (default the run's, or builtin)")
 	f.IntVar(&e.errors, "errors", 0, "show so many examples, those with the highest loss; 0: none")

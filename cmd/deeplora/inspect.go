@@ -64,6 +64,7 @@ norm beside the kernel's, and the angles to the gradient that training began wit
 	f := cmd.Flags()
 	bindSome(f, &c, "model", "scope", "target", "min-dim", "method", "rank", "depth", "pooling")
 	of.bind(f)
+	f.Lookup("model").Usage += "; beside --run: " + baseNow
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

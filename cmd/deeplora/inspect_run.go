@@ -28,7 +28,7 @@ type runInspection struct {
 }
 
 func (r *runInspection) bind(f *pflag.FlagSet) {
-	f.StringVar(&r.run, "run", "", "directory of a finished run, instead of a model")
+	f.StringVar(&r.run, "run", "", "directory of a finished run, to show what its adapter has learned")
 	f.StringVar(&r.svg, "svg", "", "file for a picture of the run's singular values, a panel a kernel")
 	f.Float64Var(&r.tolerance, "tol", defaultTolerance, "of a run's numerical ranks: singular values above this times the largest")
 	f.BoolVar(&r.noGradient, "no-gradient", false, "leave out the angles to the first gradient, which need the run's data")
