@@ -1,8 +1,6 @@
 package data
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/deeplora/deeplora/internal/table"
 )
 
 // maxParquetText bounds the text of a parquet file. A column that repeats one long value is a few bytes
@@ -34,13 +34,9 @@ func (s *Split) readParquet(content []byte, name string) (err error) {
 			err = fmt.Errorf("%s: corrupt parquet file: %v", name, fault)
 		}
 	}()
-	if err := checkFooter(content); err != nil {
-		return fmt.Errorf("%s: not a parquet file: %w", name, err)
-	}
-	// All rows are read, so the file's indices and filters are not needed.
-	file, err := parquet.OpenFile(bytes.NewReader(content), int64(len(content)), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	file, err := table.OpenParquet(content)
 	if err != nil {
-		return fmt.Errorf("%s: not a parquet file: %w", name, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	r := &parquetReader{split: s, limit: max(1<<20, len(content))}
 	if err := r.open(file.Schema()); err != nil {
@@ -50,19 +46,6 @@ func (s *Split) readParquet(content []byte, name string) (err error) {
 		if err := r.read(group); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-	}
-	return nil
-}
-
-// checkFooter compares the length of the file's metadata, its last number, with the size of the file:
-// the library allocates as much as that number says, up to 4 GiB.
-func checkFooter(content []byte) error {
-	const magic, tail = 4, 8 // "PAR1" in front; length and "PAR1" behind
-	if len(content) < magic+tail {
-		return fmt.Errorf("%d bytes", len(content))
-	}
-	if n := binary.LittleEndian.Uint32(content[len(content)-tail:]); int64(n) > int64(len(content)-magic-tail) {
-		return errors.New("its footer is longer than the file; is it cut off?")
 	}
 	return nil
 }

@@ -100,11 +100,7 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 }
 
 func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, error) {
-	base := ""
-	if cmd.Flags().Changed("model") {
-		base = e.model
-	}
-	saved, err := s.openRun(cmd, e.run, base)
+	saved, err := s.openRun(cmd, e.run, movedBase(cmd, e.model))
 	if err != nil {
 		return nil, err
 	}

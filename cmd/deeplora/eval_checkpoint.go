@@ -20,6 +20,14 @@ import (
 // baseNow is the help of --model beside --run.
 const baseNow = "where the base model of the run is now, if it was moved"
 
+// movedBase is --model as it stands beside --run: empty unless it was given, as the flag has a default for other uses.
+func movedBase(cmd *cobra.Command, model string) string {
+	if cmd.Flags().Changed("model") {
+		return model
+	}
+	return ""
+}
+
 // checkpointFlags are what evaluating without a run takes: what a run knows of itself.
 type checkpointFlags struct {
 	model, task, overlong string

@@ -30,11 +30,7 @@ norm beside the kernel's, and the angles to the gradient that training began wit
 				return err
 			}
 			if of.run != "" {
-				base := ""
-				if cmd.Flags().Changed("model") {
-					base = c.Model
-				}
-				return s.inspectRun(cmd, of, base, asJSON)
+				return s.inspectRun(cmd, of, movedBase(cmd, c.Model), asJSON)
 			}
 			files, _, err := s.sources().Model(cmd.Context(), c.Model)
 			if err != nil {

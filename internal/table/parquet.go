@@ -26,12 +26,9 @@ func (t *Table) readParquet(content []byte) (err error) {
 			err = fmt.Errorf("%s: corrupt parquet file: %v", t.Name, fault)
 		}
 	}()
-	if err := checkFooter(content); err != nil {
-		return fmt.Errorf("%s: not a parquet file: %w", t.Name, err)
-	}
-	file, err := parquet.OpenFile(bytes.NewReader(content), int64(len(content)), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	file, err := OpenParquet(content)
 	if err != nil {
-		return fmt.Errorf("%s: not a parquet file: %w", t.Name, err)
+		return fmt.Errorf("%s: %w", t.Name, err)
 	}
 	repeated := map[int]bool{}
 	for i, path := range file.Schema().Columns() {
@@ -52,6 +49,19 @@ func (t *Table) readParquet(content []byte) (err error) {
 		return fmt.Errorf("%s: no data rows", t.Name)
 	}
 	return nil
+}
+
+// OpenParquet opens a file whose rows are all read, so that its indices and filters are not needed. The library panics
+// where some of a file's numbers are wrong, here or while it is read: the caller makes errors of that.
+func OpenParquet(content []byte) (*parquet.File, error) {
+	if err := checkFooter(content); err != nil {
+		return nil, fmt.Errorf("not a parquet file: %w", err)
+	}
+	file, err := parquet.OpenFile(bytes.NewReader(content), int64(len(content)), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return nil, fmt.Errorf("not a parquet file: %w", err)
+	}
+	return file, nil
 }
 
 // columnName joins a path. The levels that parquet puts into a list ("list", "element") are no names of the user's.

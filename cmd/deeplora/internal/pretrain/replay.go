@@ -2,7 +2,6 @@ package pretrain
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/deeplora/deeplora/train/loop"
@@ -20,18 +19,8 @@ func Replay(ctx context.Context, o Options) (*loop.Replayed, error) {
 	}
 	r := &run{config: then.Config, options: o, started: time.Now(), Reporter: loop.Reporter{On: o.OnEvent}, replay: true}
 	defer r.close()
-	if err := then.resumable(o.Out); err != nil {
+	if err := r.readAgain(ctx, then, "replay"); err != nil {
 		return nil, err
-	}
-	if err := r.read(ctx); err != nil {
-		return nil, err
-	}
-	notice, err := r.options.Provenance.Continues(then.Provenance)
-	if err != nil {
-		return nil, fmt.Errorf("replay %s: %w", o.Out, err)
-	}
-	if notice != "" {
-		r.Notice("%s", notice)
 	}
 	if err := r.prepare(ctx); err != nil {
 		return nil, err

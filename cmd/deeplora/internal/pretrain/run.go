@@ -167,18 +167,8 @@ func (r *run) reopen(ctx context.Context) (*Result, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	if err := then.resumable(r.options.Out); err != nil {
+	if err := r.readAgain(ctx, then, "resume"); err != nil {
 		return nil, err
-	}
-	if err := r.read(ctx); err != nil {
-		return nil, err
-	}
-	notice, err := r.options.Provenance.Continues(then.Provenance)
-	if err != nil {
-		return nil, fmt.Errorf("resume %s: %w", r.options.Out, err)
-	}
-	if notice != "" {
-		r.Notice("%s", notice)
 	}
 	if !r.lacksVocabulary() {
 		return nil, nil
@@ -188,6 +178,25 @@ func (r *run) reopen(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	return nil, r.writeVocabulary(vocabulary)
+}
+
+// readAgain reads what a run that was begun is made of, and holds it against what it began with. doing is resume or
+// replay, for errors.
+func (r *run) readAgain(ctx context.Context, then RunConfig, doing string) error {
+	if err := then.resumable(r.options.Out); err != nil {
+		return err
+	}
+	if err := r.read(ctx); err != nil {
+		return err
+	}
+	notice, err := r.options.Provenance.Continues(then.Provenance)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", doing, r.options.Out, err)
+	}
+	if notice != "" {
+		r.Notice("%s", notice)
+	}
+	return nil
 }
 
 // lacksVocabulary reports whether the run died before it had written its tokenizer.
