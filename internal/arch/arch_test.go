@@ -42,7 +42,9 @@ func oneOf(dirs ...string) func(string) bool {
 
 // beside are the imports within a floor.
 var beside = map[string][]string{
-	"cmd/deeplora/internal/pretrain": {"cmd/deeplora/internal/wordpiece"},
+	"cmd/deeplora/internal/pretrain":  {"cmd/deeplora/internal/wordpiece"},
+	"cmd/deeplora/internal/study":     {"cmd/deeplora/internal/page"},
+	"cmd/deeplora/internal/runreport": {"cmd/deeplora/internal/page"},
 }
 
 // inTests is what the tests of a package above the ground may import besides; the example of a whole program also exports.

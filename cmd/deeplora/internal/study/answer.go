@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/page"
 )
 
 // answer is what the study found, in sentences: who is ahead, by how much, and how sure that is.
@@ -36,9 +38,9 @@ func (s *Summary) verdict(o Overall) string {
 		unit = " of " + metric
 	}
 	if o.Low.There() {
-		sure = fmt.Sprintf(" (95\u00a0%% interval %s to %s, %s)", signed(o.Low), signed(o.High), count(o.Seeds, "seed"))
+		sure = fmt.Sprintf(" (95\u00a0%% interval %s to %s, %s)", signed(o.Low), signed(o.High), page.Count(o.Seeds, "seed"))
 	}
-	pairs := fmt.Sprintf("%d of %s", o.Wins, count(o.Wins+o.Losses+o.Ties, "pair of runs", "pairs of runs"))
+	pairs := fmt.Sprintf("%d of %s", o.Wins, page.Count(o.Wins+o.Losses+o.Ties, "pair of runs", "pairs of runs"))
 	conditions := func(of int) string {
 		if o.Conditions == 1 {
 			return ""
@@ -80,29 +82,18 @@ func (s *Summary) significance() string {
 	reach := float64(m.SmallestP) * float64(m.Comparisons)
 	if below > 0 || reach < significant {
 		return fmt.Sprintf("Taken one by one, and corrected for their number, %d of %s %s significant (p < 0.05).",
-			below, count(m.Comparisons, "difference"), map[bool]string{true: "is", false: "are"}[below == 1])
+			below, page.Count(m.Comparisons, "difference"), map[bool]string{true: "is", false: "are"}[below == 1])
 	}
 	most := 0
 	for _, d := range s.Differences {
 		most = max(most, d.N)
 	}
 	text := fmt.Sprintf("There are not enough seeds to call a difference significant: with %s the test's p is %s at the least",
-		count(most, "pair"), probability(m.SmallestP))
+		page.Count(most, "pair"), probability(m.SmallestP))
 	if m.Comparisons > 1 {
 		text += fmt.Sprintf(", and %d comparisons are corrected for", m.Comparisons)
 	}
 	return text + fmt.Sprintf("; it takes %d seeds.", m.SeedsNeeded)
-}
-
-// count is a number and its noun, in the plural where it is not one.
-func count(n int, noun ...string) string {
-	if n == 1 {
-		return "1 " + noun[0]
-	}
-	if len(noun) > 1 {
-		return strconv.Itoa(n) + " " + noun[1]
-	}
-	return strconv.Itoa(n) + " " + noun[0] + "s"
 }
 
 // modelText says whether published numbers can be held against the study's.

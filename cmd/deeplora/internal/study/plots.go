@@ -1,15 +1,13 @@
 package study
 
 import (
-	"bytes"
 	"fmt"
-	"html/template"
-	"io"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/page"
 	"github.com/deeplora/deeplora/internal/picture"
 )
 
@@ -21,21 +19,6 @@ const (
 	curvePoints = 80  // of a learning curve: of more steps, neighbours are averaged
 	labelRunes  = 34  // of a row's name
 )
-
-// figure is a picture of the report and what it shows.
-type figure struct {
-	Caption string
-	SVG     template.HTML // drawn by internal/picture, which escapes names
-}
-
-// inline is a chart that can be put into a page.
-type inline interface{ WriteInline(w io.Writer) error }
-
-func draw(c inline, caption string) (figure, error) {
-	var svg bytes.Buffer
-	err := c.WriteInline(&svg)
-	return figure{Caption: caption, SVG: template.HTML(svg.String())}, err
-}
 
 // conditions are the conditions of the study, in its order.
 func (s *Summary) conditions() [][]Setting {
@@ -60,7 +43,7 @@ func label(condition []Setting) string {
 }
 
 // scoreFigure shows every score: a row a condition, a mark an arm.
-func (s *Summary) scoreFigure() ([]figure, error) {
+func (s *Summary) scoreFigure() ([]page.Figure, error) {
 	conditions := s.conditions()
 	conditions = conditions[:min(len(conditions), mostRows)]
 	chart := picture.Intervals{Title: "Scores of each arm in each condition", XLabel: s.metricText(), Width: chartWidth}
@@ -89,11 +72,11 @@ func (s *Summary) scoreFigure() ([]figure, error) {
 	if !any {
 		return nil, nil
 	}
-	return only(draw(chart, "Mean and one standard deviation to either side; a ring is a run."+s.firstOf(len(conditions))))
+	return only(page.Draw(chart, "Mean and one standard deviation to either side; a ring is a run."+s.firstOf(len(conditions))))
 }
 
 // differenceFigure is the forest plot: the mean difference to the baseline and its interval.
-func (s *Summary) differenceFigure() ([]figure, error) {
+func (s *Summary) differenceFigure() ([]page.Figure, error) {
 	conditions := s.conditions()
 	conditions = conditions[:min(len(conditions), mostRows)]
 	zero := 0.0
@@ -124,7 +107,7 @@ func (s *Summary) differenceFigure() ([]figure, error) {
 		return nil, nil
 	}
 	caption := fmt.Sprintf("Mean of the paired differences with its 95\u00a0%% interval. Right of the dashed line an arm is ahead of %s.%s", s.Baseline, s.firstOf(len(conditions)))
-	return only(draw(chart, caption))
+	return only(page.Draw(chart, caption))
 }
 
 // emptySeries is an arm's series before its numbers are known.
@@ -147,7 +130,7 @@ func (s *Summary) firstOf(shown int) string {
 	return ""
 }
 
-func only(f figure, err error) ([]figure, error) { return []figure{f}, err }
+func only(f page.Figure, err error) ([]page.Figure, error) { return []page.Figure{f}, err }
 
 // metricText names the metrics that runs score by.
 func (s *Summary) metricText() string {
@@ -183,8 +166,8 @@ func (s *Summary) numericSettings() []string {
 }
 
 // settingFigures show the score against each numeric setting, a picture for each combination of the others.
-func (s *Summary) settingFigures() ([]figure, error) {
-	var figures []figure
+func (s *Summary) settingFigures() ([]page.Figure, error) {
+	var figures []page.Figure
 	for _, name := range s.numericSettings() {
 		rows := map[string][]ScoreRow{} // of the other settings
 		var others []string
@@ -206,7 +189,7 @@ func (s *Summary) settingFigures() ([]figure, error) {
 				where = ": " + at
 			}
 			chart.Title = "Score against " + name + where
-			f, err := draw(chart, chart.Title+".")
+			f, err := page.Draw(chart, chart.Title+".")
 			if err != nil {
 				return nil, err
 			}
@@ -263,8 +246,8 @@ func sortByX(s picture.Series) picture.Series {
 }
 
 // costFigures show what runs cost, over all conditions.
-func (s *Summary) costFigures() ([]figure, error) {
-	var figures []figure
+func (s *Summary) costFigures() ([]page.Figure, error) {
+	var figures []page.Figure
 	for _, c := range []struct {
 		title, unit string
 		of          func(RunRow) float64
@@ -287,7 +270,7 @@ func (s *Summary) costFigures() ([]figure, error) {
 			}
 			chart.Series = append(chart.Series, series)
 		}
-		f, err := draw(chart, c.title+": median, and from least to most over runs of all conditions.")
+		f, err := page.Draw(chart, c.title+": median, and from least to most over runs of all conditions.")
 		if err != nil {
 			return nil, err
 		}

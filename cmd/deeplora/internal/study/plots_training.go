@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/page"
 	"github.com/deeplora/deeplora/internal/picture"
 	"github.com/deeplora/deeplora/train"
 )
@@ -26,8 +27,8 @@ func sortMeasured(measured []Measured) byCondition {
 }
 
 // conditionFigures draws a picture a condition with chart, which returns nothing to see where there is nothing.
-func (s *Summary) conditionFigures(runs byCondition, chart func(arms map[string][]*Measured) (c picture.Lines, note string)) ([]figure, error) {
-	var figures []figure
+func (s *Summary) conditionFigures(runs byCondition, chart func(arms map[string][]*Measured) (c picture.Lines, note string)) ([]page.Figure, error) {
+	var figures []page.Figure
 	for _, condition := range s.conditions() {
 		text := ConditionText(condition)
 		c, note := chart(runs[text])
@@ -40,7 +41,7 @@ func (s *Summary) conditionFigures(runs byCondition, chart func(arms map[string]
 		if c.Title += ": " + text; len(condition) > 0 {
 			note = strings.ToUpper(text[:1]) + text[1:] + ". " + note
 		}
-		f, err := draw(c, note)
+		f, err := page.Draw(c, note)
 		if err != nil {
 			return nil, err
 		}
@@ -152,8 +153,8 @@ func meanSpectrum(updates []train.KernelDelta) []float64 {
 }
 
 // angleFigures show how far updates turned away from the first gradient, by kind of kernel.
-func (s *Summary) angleFigures(measured []Measured) ([]figure, error) {
-	var figures []figure
+func (s *Summary) angleFigures(measured []Measured) ([]page.Figure, error) {
+	var figures []page.Figure
 	for _, side := range []struct {
 		name string
 		of   func(*train.GradientAngles) []float64
@@ -175,7 +176,7 @@ func (s *Summary) angleFigures(measured []Measured) ([]figure, error) {
 			}
 			chart.Series = append(chart.Series, series)
 		}
-		f, err := draw(chart, strings.ToUpper(side.name[:1])+side.name[1:]+" side: mean angle of a kernel's directions, its mean and range over layers and conditions.")
+		f, err := page.Draw(chart, strings.ToUpper(side.name[:1])+side.name[1:]+" side: mean angle of a kernel's directions, its mean and range over layers and conditions.")
 		if err != nil {
 			return nil, err
 		}

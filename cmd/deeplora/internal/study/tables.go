@@ -5,49 +5,12 @@ import (
 	"math"
 	"slices"
 	"strconv"
+
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/page"
 )
 
-// table is a table of the report.
-type table struct {
-	Label   string // to those who cannot see it
-	Columns []column
-	Rows    [][]entry
-}
-
-// column is a column's head.
-type column struct {
-	Name    string
-	Numeric bool
-}
-
-// entry is what stands in a table: Sort, where it is not empty, is what it is sorted by.
-type entry struct {
-	Text, Sort, Class, Link string
-}
-
-func words(names ...string) (columns []column) {
-	for _, name := range names {
-		columns = append(columns, column{Name: name})
-	}
-	return columns
-}
-
-func numbers(names ...string) (columns []column) {
-	for _, name := range names {
-		columns = append(columns, column{name, true})
-	}
-	return columns
-}
-
 // figureOf is an entry for a number, shown as text.
-func figureOf(n Number, text string) entry {
-	if !n.There() {
-		return entry{Text: "–", Sort: "-Infinity"}
-	}
-	return entry{Text: text, Sort: strconv.FormatFloat(float64(n), 'g', -1, 64)}
-}
-
-func whole(n int) entry { return figureOf(Number(n), strconv.Itoa(n)) }
+func figureOf(n Number, text string) page.Entry { return page.Number(float64(n), text) }
 
 // settings are the names of what varies, and the values of one condition.
 func (s *Summary) settings() (names []string) {
@@ -61,10 +24,10 @@ func (s *Summary) settings() (names []string) {
 	return names
 }
 
-func values(names []string, condition []Setting) (entries []entry) {
+func values(names []string, condition []Setting) (entries []page.Entry) {
 	for _, name := range names {
 		value := RunName{Condition: condition}.value(name)
-		entries = append(entries, entry{Text: value})
+		entries = append(entries, page.Entry{Text: value})
 		if _, err := strconv.ParseFloat(value, 64); err == nil {
 			entries[len(entries)-1].Sort = value
 		}
@@ -73,16 +36,16 @@ func values(names []string, condition []Setting) (entries []entry) {
 }
 
 // scoreTable has a row a condition and a column an arm, with what was published beside it.
-func (s *Summary) scoreTable() table {
+func (s *Summary) scoreTable() page.Table {
 	names := s.settings()
-	t := table{Label: "Scores of each arm in each condition", Columns: append(words(names...), column{Name: "metric"})}
+	t := page.Table{Label: "Scores of each arm in each condition", Columns: append(page.Words(names...), page.Column{Name: "metric"})}
 	published := map[string]bool{}
 	for _, row := range s.Scores {
 		published[row.Arm] = published[row.Arm] || len(row.Published) > 0
 	}
 	for _, arm := range s.Arms {
-		if t.Columns = append(t.Columns, column{arm, true}); published[arm] {
-			t.Columns = append(t.Columns, column{arm + ", published", true})
+		if t.Columns = append(t.Columns, page.Column{Name: arm, Numeric: true}); published[arm] {
+			t.Columns = append(t.Columns, page.Column{Name: arm + ", published", Numeric: true})
 		}
 	}
 	for _, condition := range s.conditions() {
@@ -98,7 +61,7 @@ func (s *Summary) scoreTable() table {
 			}
 			rows = append(rows, row)
 		}
-		line := append(values(names, condition), entry{Text: metric})
+		line := append(values(names, condition), page.Entry{Text: metric})
 		for _, row := range rows {
 			e := figureOf(row.Mean, meanText(row))
 			if row.Mean == best {
@@ -132,8 +95,8 @@ func meanText(row ScoreRow) string {
 }
 
 // publishedEntry is the published values of a cell; those of other metrics than the score name theirs.
-func publishedEntry(row ScoreRow) entry {
-	var e entry
+func publishedEntry(row ScoreRow) page.Entry {
+	var e page.Entry
 	for i, p := range row.Published {
 		text := score(p.Value)
 		if p.Metric != row.Metric {
@@ -155,11 +118,11 @@ func publishedEntry(row ScoreRow) entry {
 }
 
 // detailTable has a row an arm in a condition, with everything.
-func (s *Summary) detailTable() table {
+func (s *Summary) detailTable() page.Table {
 	names := s.settings()
-	t := table{Label: "Everything measured of each arm in each condition", Columns: append(words(names...), words("arm", "metric")...)}
-	t.Columns = append(t.Columns, numbers("runs", "undefined", "missing", "mean", "sd", "least", "most", "parameters", "train s", "tokens/s", "peak MiB")...)
-	t.Columns = append(t.Columns, words("other metrics")...)
+	t := page.Table{Label: "Everything measured of each arm in each condition", Columns: append(page.Words(names...), page.Words("arm", "metric")...)}
+	t.Columns = append(t.Columns, page.Numbers("runs", "undefined", "missing", "mean", "sd", "least", "most", "parameters", "train s", "tokens/s", "peak MiB")...)
+	t.Columns = append(t.Columns, page.Words("other metrics")...)
 	for _, r := range s.Scores {
 		others := ""
 		for i, o := range r.Others {
@@ -171,35 +134,35 @@ func (s *Summary) detailTable() table {
 				others += " ± " + score(o.SD)
 			}
 		}
-		line := append(values(names, r.Condition), entry{Text: r.Arm}, entry{Text: r.Metric}, whole(r.N), whole(r.Undefined), whole(r.Missing))
+		line := append(values(names, r.Condition), page.Entry{Text: r.Arm}, page.Entry{Text: r.Metric}, page.Whole(r.N), page.Whole(r.Undefined), page.Whole(r.Missing))
 		for _, n := range []Number{r.Mean, r.SD, r.Min, r.Max} {
 			line = append(line, figureOf(n, score(n)))
 		}
-		t.Rows = append(t.Rows, append(append(line, costs(r.Parameters, r.TrainSeconds, r.TokensPerSecond, r.PeakRSS)...), entry{Text: others}))
+		t.Rows = append(t.Rows, append(append(line, costs(r.Parameters, r.TrainSeconds, r.TokensPerSecond, r.PeakRSS)...), page.Entry{Text: others}))
 	}
 	return t
 }
 
 // costs are parameters, seconds, tokens/s and memory.
-func costs(parameters, seconds, speed, rss Number) []entry {
-	fixed := func(n Number, decimals int) entry {
+func costs(parameters, seconds, speed, rss Number) []page.Entry {
+	fixed := func(n Number, decimals int) page.Entry {
 		return figureOf(n, strconv.FormatFloat(float64(n), 'f', decimals, 64))
 	}
-	return []entry{fixed(parameters, 0), fixed(seconds, 1), fixed(speed, 0), fixed(rss/(1<<20), 0)}
+	return []page.Entry{fixed(parameters, 0), fixed(seconds, 1), fixed(speed, 0), fixed(rss/(1<<20), 0)}
 }
 
 // differenceTable has a row a comparison.
-func (s *Summary) differenceTable() table {
+func (s *Summary) differenceTable() page.Table {
 	names := s.settings()
-	t := table{Label: "Paired differences to " + s.Baseline, Columns: append(words(names...), column{Name: "arm"})}
-	t.Columns = append(t.Columns, numbers("pairs", "mean difference", "95\u00a0% from", "to", "wins", "losses", "ties", "p", "p corrected", "smallest p")...)
+	t := page.Table{Label: "Paired differences to " + s.Baseline, Columns: append(page.Words(names...), page.Column{Name: "arm"})}
+	t.Columns = append(t.Columns, page.Numbers("pairs", "mean difference", "95\u00a0% from", "to", "wins", "losses", "ties", "p", "p corrected", "smallest p")...)
 	published := slices.ContainsFunc(s.Differences, func(d Difference) bool { return d.Published.There() })
 	if published {
-		t.Columns = append(t.Columns, column{"published difference", true})
+		t.Columns = append(t.Columns, page.Column{Name: "published difference", Numeric: true})
 	}
 	for _, d := range s.Differences {
-		line := append(values(names, d.Condition), entry{Text: d.Arm}, whole(d.N), marked(d.Mean))
-		line = append(line, figureOf(d.Low, signed(d.Low)), figureOf(d.High, signed(d.High)), whole(d.Wins), whole(d.Losses), whole(d.Ties))
+		line := append(values(names, d.Condition), page.Entry{Text: d.Arm}, page.Whole(d.N), marked(d.Mean))
+		line = append(line, figureOf(d.Low, signed(d.Low)), figureOf(d.High, signed(d.High)), page.Whole(d.Wins), page.Whole(d.Losses), page.Whole(d.Ties))
 		for _, p := range []Number{d.P, d.HolmP, d.SmallestP} {
 			line = append(line, figureOf(p, probability(p)))
 		}
@@ -212,7 +175,7 @@ func (s *Summary) differenceTable() table {
 }
 
 // marked is a difference, in the class of its sign.
-func marked(n Number) entry {
+func marked(n Number) page.Entry {
 	e := figureOf(n, signed(n))
 	switch {
 	case e.Text == "0.000":
@@ -225,23 +188,23 @@ func marked(n Number) entry {
 }
 
 // overallTable has a row an arm.
-func (s *Summary) overallTable() table {
-	t := table{Label: "Each arm against " + s.Baseline + " over all conditions", Columns: words("arm")}
-	t.Columns = append(t.Columns, numbers("conditions", "ahead", "behind", "mean gain", "95\u00a0% from", "to", "seeds", "wins", "losses", "ties")...)
+func (s *Summary) overallTable() page.Table {
+	t := page.Table{Label: "Each arm against " + s.Baseline + " over all conditions", Columns: page.Words("arm")}
+	t.Columns = append(t.Columns, page.Numbers("conditions", "ahead", "behind", "mean gain", "95\u00a0% from", "to", "seeds", "wins", "losses", "ties")...)
 	for _, o := range s.Overall {
-		t.Rows = append(t.Rows, []entry{
+		t.Rows = append(t.Rows, []page.Entry{
 			{Text: o.Arm},
-			whole(o.Conditions), whole(o.Ahead), whole(o.Behind), marked(o.Mean),
-			figureOf(o.Low, signed(o.Low)), figureOf(o.High, signed(o.High)), whole(o.Seeds), whole(o.Wins), whole(o.Losses), whole(o.Ties),
+			page.Whole(o.Conditions), page.Whole(o.Ahead), page.Whole(o.Behind), marked(o.Mean),
+			figureOf(o.Low, signed(o.Low)), figureOf(o.High, signed(o.High)), page.Whole(o.Seeds), page.Whole(o.Wins), page.Whole(o.Losses), page.Whole(o.Ties),
 		})
 	}
 	return t
 }
 
 // costTable has a row an arm: medians over all its runs.
-func (s *Summary) costTable() table {
-	t := table{Label: "What runs of each arm cost", Columns: words("arm")}
-	t.Columns = append(t.Columns, numbers("runs", "parameters", "train s", "tokens/s", "peak MiB")...)
+func (s *Summary) costTable() page.Table {
+	t := page.Table{Label: "What runs of each arm cost", Columns: page.Words("arm")}
+	t.Columns = append(t.Columns, page.Numbers("runs", "parameters", "train s", "tokens/s", "peak MiB")...)
 	for _, arm := range s.Arms {
 		var parameters, seconds, speed, rss []float64
 		for _, r := range s.Rows {
@@ -250,7 +213,7 @@ func (s *Summary) costTable() table {
 				speed, rss = append(speed, r.TokensPerSecond), append(rss, float64(r.PeakRSS))
 			}
 		}
-		line := append([]entry{{Text: arm}, whole(len(seconds))}, costs(Number(median(parameters)), Number(median(seconds)), Number(median(speed)), Number(median(rss)))...)
+		line := append([]page.Entry{{Text: arm}, page.Whole(len(seconds))}, costs(Number(median(parameters)), Number(median(seconds)), Number(median(speed)), Number(median(rss)))...)
 		if len(parameters) > 0 && slices.Min(parameters) < slices.Max(parameters) { // as with several ranks
 			line[2].Text = fmt.Sprintf("%.0f to %.0f", slices.Min(parameters), slices.Max(parameters))
 		}
@@ -260,12 +223,12 @@ func (s *Summary) costTable() table {
 }
 
 // runTable has a row a finished run, with a link to its directory.
-func (s *Summary) runTable() table {
+func (s *Summary) runTable() page.Table {
 	names := s.settings()
-	t := table{Label: "Finished runs", Columns: append(words("run", "arm"), words(names...)...)}
-	t.Columns = append(t.Columns, numbers("seed", "score", "train s", "tokens/s", "peak MiB", "final loss")...)
+	t := page.Table{Label: "Finished runs", Columns: append(page.Words("run", "arm"), page.Words(names...)...)}
+	t.Columns = append(t.Columns, page.Numbers("seed", "score", "train s", "tokens/s", "peak MiB", "final loss")...)
 	for _, r := range s.Rows {
-		line := append([]entry{{Text: r.Key, Link: runsDir + "/" + r.Key}, {Text: r.Arm}}, values(names, r.Condition)...)
+		line := append([]page.Entry{{Text: r.Key, Link: runsDir + "/" + r.Key}, {Text: r.Arm}}, values(names, r.Condition)...)
 		line = append(line, figureOf(Number(r.Seed), strconv.FormatUint(r.Seed, 10)), figureOf(r.Score, score(r.Score)))
 		if math.IsNaN(float64(r.Score)) {
 			line[len(line)-1].Text = "undefined"
