@@ -45,12 +45,18 @@ func TestInlineFollowsThePage(t *testing.T) {
 	for name, write := range map[string]func(io.Writer) error{
 		"lines":     sample().WriteInline,
 		"intervals": someIntervals().WriteInline,
+		"histogram": someValues().WriteInline,
+		"matrix":    someCounts().WriteInline,
+		"grid":      Grid{Title: sample().Title, Panels: [][]*Panel{{{Title: "p", Values: []float64{1, 0.5}}}}}.WriteInline,
 	} {
 		svg, is := read(t, write)
 		for _, fixed := range []string{"#FFFFFF", "#000000", "<?xml", "http"} {
 			if bytes.Contains(svg, []byte(fixed)) {
 				t.Errorf("%s: %s in an element of a page", name, fixed)
 			}
+		}
+		if name == "lines" && !bytes.Contains(svg, []byte("fill:var(--series-1,#1F5FA8);fill-opacity:0.18")) {
+			t.Errorf("the band is in a colour of its own")
 		}
 		for _, follows := range []string{"currentColor", "Arial,Helvetica", "var(--series-1,#1F5FA8)", "var(--faint,"} {
 			if !bytes.Contains(svg, []byte(follows)) {

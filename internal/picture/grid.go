@@ -47,16 +47,35 @@ const (
 // WriteSVG draws the grid. The bytes follow from the grid alone. It is an error if there is no panel, or if
 // rows differ in length.
 func (g Grid) WriteSVG(w io.Writer) error {
+	plots, err := g.plots()
+	if err != nil {
+		return err
+	}
+	return writeFile(w, g.draw(plots, true))
+}
+
+// WriteInline is WriteSVG as an element of an HTML page, in the page's colours, without its title, which becomes
+// the element's label, and what the axes are, which belongs into its caption.
+func (g Grid) WriteInline(w io.Writer) error {
+	plots, err := g.plots()
+	if err != nil {
+		return err
+	}
+	return writeInline(w, g.draw(plots, false), g.Title)
+}
+
+// plots are the panels, each as a plot.
+func (g Grid) plots() ([][]*plot.Plot, error) {
 	rows := len(g.Panels)
 	if rows == 0 || len(g.Panels[0]) == 0 {
-		return errors.New("picture: no panels")
+		return nil, errors.New("picture: no panels")
 	}
 	columns := len(g.Panels[0])
 	axes := g.axes()
 	plots := make([][]*plot.Plot, rows)
 	for i, row := range g.Panels {
 		if len(row) != columns {
-			return errors.New("picture: rows of panels differ in length")
+			return nil, errors.New("picture: rows of panels differ in length")
 		}
 		plots[i] = make([]*plot.Plot, columns)
 		labelled := false
@@ -66,27 +85,33 @@ func (g Grid) WriteSVG(w io.Writer) error {
 			}
 			p, err := panel.plot(axes, !labelled)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			plots[i][j], labelled = p, true
 		}
 	}
-	return writeFile(w, g.draw(plots))
+	return plots, nil
 }
 
-// draw puts the plots and the heading on a canvas.
-func (g Grid) draw(plots [][]*plot.Plot) *vgsvg.Canvas {
+// draw puts the plots on a canvas: a white one with the heading for a file, and a clear one without for a page.
+func (g Grid) draw(plots [][]*plot.Plot, file bool) *vgsvg.Canvas {
 	rows, columns := len(plots), len(plots[0])
 	width := vg.Length(columns*panelWidth + 2*margin)
-	height := vg.Length(rows*panelHeight + heading + margin)
+	top := vg.Length(margin)
+	if file {
+		top = heading
+	}
+	height := vg.Length(rows*panelHeight+margin) + top
 	svg := vgsvg.New(width, height)
 	canvas := draw.New(svg)
-	canvas.SetColor(color.White)
-	canvas.Fill(canvas.Rectangle.Path())
-	canvas.FillText(style(titleSize), vg.Point{X: margin, Y: height - 20}, g.Title)
-	canvas.FillText(style(textSize), vg.Point{X: margin, Y: height - 34}, g.Axes)
+	if file {
+		canvas.SetColor(color.White)
+		canvas.Fill(canvas.Rectangle.Path())
+		canvas.FillText(style(titleSize), vg.Point{X: margin, Y: height - 20}, g.Title)
+		canvas.FillText(style(textSize), vg.Point{X: margin, Y: height - 34}, g.Axes)
+	}
 	tiles := draw.Tiles{
-		Rows: rows, Cols: columns, PadTop: heading, PadLeft: margin, PadRight: margin, PadBottom: margin, PadX: margin, PadY: margin,
+		Rows: rows, Cols: columns, PadTop: top, PadLeft: margin, PadRight: margin, PadBottom: margin, PadX: margin, PadY: margin,
 	}
 	for i, row := range plot.Align(plots, tiles, canvas) {
 		for j, at := range row {

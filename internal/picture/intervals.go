@@ -135,8 +135,8 @@ var _ plot.Plotter = bars{}
 // Plot draws the bars, what they are made of, and the estimates on top.
 func (b bars) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
-	faded := b.color
-	faded.A = 0xb0
+	ring := faded{b.color}
+	ring.A = 0xb0
 	for _, m := range b.marks {
 		at := y(m.y)
 		if m.high > m.low {
@@ -146,7 +146,7 @@ func (b bars) Plot(c draw.Canvas, p *plot.Plot) {
 			c.StrokeLine2(line, x(m.high), at-2, x(m.high), at+2)
 		}
 		for _, point := range m.points {
-			c.DrawGlyph(draw.GlyphStyle{Color: faded, Radius: 1.6, Shape: draw.RingGlyph{}}, vg.Point{X: x(point), Y: at})
+			c.DrawGlyph(draw.GlyphStyle{Color: ring, Radius: 1.6, Shape: draw.RingGlyph{}}, vg.Point{X: x(point), Y: at})
 		}
 		c.DrawGlyph(draw.GlyphStyle{Color: b.color, Radius: 3, Shape: b.glyph}, vg.Point{X: x(m.mid), Y: at})
 	}

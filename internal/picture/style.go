@@ -38,10 +38,21 @@ var dashes = [][]vg.Length{nil, {5, 2}, {1.5, 1.5}}
 // Dashed is the Color of a series beside that of another: the same, dashed.
 func Dashed(color int) int { return color + len(palette) }
 
-func colorOf(i int) color.NRGBA      { return palette[i%len(palette)] }
-func dashesOf(i int) []vg.Length     { return dashes[i/len(palette)%len(dashes)] }
-func hex(c color.NRGBA) string       { return fmt.Sprintf("#%02X%02X%02X", c.R, c.G, c.B) }
-func thin(c color.NRGBA) color.NRGBA { c.A = 0x2e; return c } // of a band behind a line
+func colorOf(i int) color.NRGBA  { return palette[i%len(palette)] }
+func dashesOf(i int) []vg.Length { return dashes[i/len(palette)%len(dashes)] }
+func hex(c color.NRGBA) string   { return fmt.Sprintf("#%02X%02X%02X", c.R, c.G, c.B) }
+func thin(c color.NRGBA) faded   { c.A = 0x2e; return faded{c} } // of a band behind a line
+
+// faded is a colour that lets others through. The drawing library divides what RGBA gives by the alpha and cuts the rest
+// off: of color.NRGBA it makes a neighbour, which is none of the palette and would not follow a page's colours.
+type faded struct{ color.NRGBA }
+
+// RGBA gives the least parts from which the library comes back to the colour.
+func (c faded) RGBA() (r, g, b, a uint32) {
+	a = uint32(c.A) * 0x101
+	part := func(v uint8) uint32 { return uint32(v)*a/0xff + 1 }
+	return part(c.R), part(c.G), part(c.B), a
+}
 
 // fontName is what the drawing library calls its font; viewers rarely have it, and pick one with serifs.
 const (
