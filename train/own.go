@@ -126,7 +126,7 @@ func (c *Config) ownSplits(task data.Task) (train, validation *data.Split, err e
 
 // heldOut is the part of a finished run's training file that was kept for validation or, of split train, the rest.
 func (f *Finished) heldOut(split string) (*data.Split, error) {
-	m, err := data.ReadManifest(f.Dir + "/" + manifestJSON)
+	m, err := f.Manifest()
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package train
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -307,28 +306,6 @@ func (p *Predictor) compute(b data.Batch) (flat []float32, err error) {
 	return flat, err
 }
 
-// Split reads a split to evaluate the run on. from is a directory, or what else Config.Data may be; empty: what the run was
-// trained and validated with.
-func (p *Predictor) Split(ctx context.Context, sources Sources, from, split string) (*data.Split, error) {
-	c := &p.Run.Config
-	switch {
-	case !p.Task.Own() || p.from == nil:
-		return sources.Split(ctx, cmp.Or(from, c.Data), p.Task, split)
-	case from != "":
-		return p.Task.LoadFiles(from, split, c.SkipUnlabelled)
-	case split == data.Train:
-		return p.from.heldOut(split)
-	}
-	s, err := c.ownFile(p.Task, split)
-	switch {
-	case err == nil && s == nil && split == data.Validation:
-		return p.from.heldOut(split)
-	case err == nil && s == nil:
-		return nil, fmt.Errorf("the run has no %s file; give --data", split)
-	}
-	return s, err
-}
-
 // Evaluation is what an evaluation found.
 type Evaluation struct {
 	Task          string       `json:"task"`
@@ -341,7 +318,10 @@ type Evaluation struct {
 	byLabel
 	Errors []judged `json:"errors,omitempty"` // what Worst keeps
 
-	judge func(worst int) []judged
+	judge    func(worst int) []judged
+	task     data.Task
+	measured *measurement
+	outcomes func() outcomes
 }
 
 // Evaluate measures the run on a labelled split of its Task, treating overlong examples as the run did. progress may be
@@ -370,6 +350,7 @@ func (p *Predictor) Evaluate(ctx context.Context, split *data.Split, progress fu
 		Task: p.Task.Name, Split: split.Name, Metrics: values, PrimaryMetric: p.Task.Primary, Examples: len(e.rows),
 		Seconds: time.Since(began).Seconds(), Dropped: e.dropped, byLabel: m.byLabel(p.Task),
 		judge: func(worst int) []judged { return p.worst(e, logits, worst) },
+		task:  p.Task, measured: m, outcomes: func() outcomes { return outcomesOf(p.Task, logits, e.labels, p.Run.Threshold) },
 	}, nil
 }
 

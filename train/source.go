@@ -68,7 +68,7 @@ func (s Sources) Split(ctx context.Context, from string, task data.Task, split s
 		loaded.Notices = append(loaded.Notices, info.Notices...)
 		return loaded, nil
 	case memoryData:
-		return nil, errors.New("the run was trained on examples in memory; give data to evaluate it on")
+		return nil, errors.New("the run was trained on examples in memory; give the data to evaluate it on, a file or a folder (--data)")
 	}
 	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("data: there is no directory %s; give --data one with the files of %s, or hub", from, task.Name)

@@ -13,19 +13,34 @@ import (
 
 // warn announces what of the data makes a training useless, or its figures: before it is trained on.
 func (in *inputs) warn(notice func(format string, args ...any)) {
-	in.warnOfClasses(notice)
-	if n := repeated(in.train.split, in.validation.split); n > 0 {
-		notice("validation: %s: the figures say less of new texts than they seem to", shareOf(n, len(in.validation.rows), "examples have a text that is trained on too"))
+	warn(in.task, in.train.split, in.validation.split, notice)
+}
+
+// Warnings are what of the examples makes a run's training useless, or the figures of those that it is evaluated on: a
+// line each, as training gives them. trained may be nil, where it is not known.
+func (p *Predictor) Warnings(trained, evaluated *data.Split) (lines []string) {
+	warn(p.Task, trained, evaluated, func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) })
+	return lines
+}
+
+func warn(task data.Task, train, evaluated *data.Split, notice func(format string, args ...any)) {
+	splits := []*data.Split{evaluated}
+	if train != nil {
+		warnOfClasses(task, train, notice)
+		if n := repeated(train, evaluated); n > 0 && evaluated.Name != data.Train {
+			notice("%s: %s: the figures say less of new texts than they seem to", evaluated.Name, shareOf(n, len(evaluated.Examples), "examples have a text that is trained on too"))
+		}
+		splits = []*data.Split{train, evaluated}
 	}
-	for _, e := range []*examples{in.train, in.validation} {
+	for _, s := range splits {
 		unlabelled := 0
-		for _, x := range e.split.Examples {
+		for _, x := range s.Examples {
 			if math.IsNaN(x.Label) {
 				unlabelled++
 			}
 		}
 		if unlabelled > 0 {
-			notice("%s: %s and do not count", e.split.Name, shareOf(unlabelled, len(e.rows), "examples have no label"))
+			notice("%s: %s and do not count", s.Name, shareOf(unlabelled, len(s.Examples), "examples have no label"))
 		}
 	}
 }
@@ -41,15 +56,15 @@ func shareOf(n, of int, what string) string {
 }
 
 // warnOfClasses announces classes that cannot be learned, as no training example has them.
-func (in *inputs) warnOfClasses(notice func(format string, args ...any)) {
-	if in.task.Regression() {
+func warnOfClasses(task data.Task, train *data.Split, notice func(format string, args ...any)) {
+	if task.Regression() {
 		return
 	}
-	seen := make([]int, len(in.task.Labels))
-	for _, x := range in.train.split.Examples {
+	seen := make([]int, len(task.Labels))
+	for _, x := range train.Examples {
 		switch {
 		case math.IsNaN(x.Label):
-		case in.task.Multi:
+		case task.Multi:
 			for _, class := range x.Classes {
 				seen[class]++
 			}
@@ -60,13 +75,13 @@ func (in *inputs) warnOfClasses(notice func(format string, args ...any)) {
 	var never, occur []string
 	for i, n := range seen {
 		if n == 0 {
-			never = append(never, in.task.Labels[i])
+			never = append(never, task.Labels[i])
 		} else {
-			occur = append(occur, in.task.Labels[i])
+			occur = append(occur, task.Labels[i])
 		}
 	}
 	switch {
-	case len(occur) == 1 && !in.task.Multi:
+	case len(occur) == 1 && !task.Multi:
 		notice("train: every example is of class %q: there is nothing to tell it from, and it will always be predicted", occur[0])
 	case len(never) > 0:
 		notice("train: %s: %s: they will hardly ever be predicted", shareOf(len(never), len(seen), "classes have no example"), quoted(never, 5))
@@ -104,20 +119,29 @@ func repeated(a, b *data.Split) (n int) {
 // warnOfResult announces figures that do not mean what they seem to: of predictions that are all the same, and of few
 // examples.
 func (r *run) warnOfResult(values loop.Metrics) {
-	m, task := r.job.measured, r.job.inputs.task
+	r.job.measured.warn(r.job.inputs.task, data.Validation, values, r.Notice)
+}
+
+// Warnings are what makes the figures of an evaluation mean less than they seem to: a line each, as training gives them.
+func (e *Evaluation) Warnings() (lines []string) {
+	e.measured.warn(e.task, e.Split, e.Metrics, func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) })
+	return lines
+}
+
+func (m *measurement) warn(task data.Task, split string, values loop.Metrics, notice func(format string, args ...any)) {
 	remedy := "; train longer, with another --lr, or see whether the classes are balanced (--class-weights)"
 	switch said := m.said(); {
 	case m.n < 2:
 	case task.Regression() && constant(m.predicted):
-		r.Notice("every prediction is %.4g: nothing was learned of the texts; train longer, or with another --lr", m.predicted[0])
+		notice("every prediction is %.4g: nothing was learned of the texts; train longer, or with another --lr", m.predicted[0])
 	case task.Multi && len(said) == 0:
-		r.Notice("no class was predicted for any of %d examples%s", m.n, strings.TrimSuffix(remedy, " (--class-weights)")+", or lower --threshold")
+		notice("no class was predicted for any of %d examples%s", m.n, strings.TrimSuffix(remedy, " (--class-weights)")+", or lower --threshold")
 	case !task.Multi && len(said) == 1:
 		share := float64(m.counts[said[0]].is) / float64(m.n)
-		r.Notice("every prediction is of class %q: an accuracy of %.4f is that of reading no text%s", task.Labels[said[0]], share, remedy)
+		notice("every prediction is of class %q: an accuracy of %.4f is that of reading no text%s", task.Labels[said[0]], share, remedy)
 	}
 	if text := m.interval(task.Primary, values); text != "" {
-		r.Notice("%d %s examples tell little: %s", m.n, data.Validation, text)
+		notice("%d %s examples tell little: %s", m.n, split, text)
 	}
 }
 
@@ -131,10 +155,7 @@ func (m *measurement) said() (classes []int) {
 	return classes
 }
 
-const (
-	fewExamples = 200         // below that a figure's 95% interval is wider than ±5 points
-	normal95    = 1.959963985 // quantile of the normal distribution: 95% lie within ± that
-)
+const fewExamples = 200 // below that a figure's 95% interval is wider than ±5 points
 
 // interval says how far off the primary metric of few examples may be, or, where no formula gives that, the share of
 // examples that are right. It is "" where there are many examples.
@@ -144,30 +165,20 @@ func (m *measurement) interval(primary string, values loop.Metrics) string {
 	}
 	const format = "%s %.4f, 95%% interval %.2f to %.2f"
 	if v := values[primary]; primary == "pearson" && m.n > 3 && !math.IsNaN(v) {
-		// Fisher's z: atanh of a correlation is nearly normal with the variance 1/(n-3).
-		z, half := math.Atanh(v), normal95/math.Sqrt(float64(m.n-3))
-		return fmt.Sprintf(format, primary, v, math.Tanh(z-half), math.Tanh(z+half))
+		b := fisher(v, m.n, 1)
+		return fmt.Sprintf(format, primary, v, b.Low, b.High)
 	}
 	if m.counts == nil {
 		return ""
 	}
-	low, high := wilson(m.exact, m.n)
+	b := wilson(m.exact, m.n)
 	name := "accuracy"
 	if m.confusion == nil {
 		name = "subset_accuracy"
 	} else if primary == "micro_f1" {
 		name = primary // the same number
 	}
-	return fmt.Sprintf(format, name, m.accuracy(), low, high)
-}
-
-// wilson is Wilson's 95% interval of a share (1927), which stays within 0 and 1.
-func wilson(right, n int) (low, high float64) {
-	p, z, count := float64(right)/float64(n), normal95, float64(n)
-	center := p + z*z/(2*count)
-	half := z * math.Sqrt(p*(1-p)/count+z*z/(4*count*count))
-	scale := 1 + z*z/count
-	return max(0, (center-half)/scale), min(1, (center+half)/scale)
+	return fmt.Sprintf(format, name, m.accuracy(), b.Low, b.High)
 }
 
 // labelled are the logits and labels of the examples that have labels.

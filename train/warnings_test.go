@@ -127,8 +127,8 @@ func TestWilson(t *testing.T) {
 		right, n  int
 		low, high float64
 	}{{0, 10, 0, 0.2775}, {10, 10, 0.7225, 1}, {6, 9, 0.3542, 0.8794}, {90, 100, 0.8256, 0.9448}} {
-		if low, high := wilson(c.right, c.n); math.Abs(low-c.low) > 5e-5 || math.Abs(high-c.high) > 5e-5 {
-			t.Errorf("%d of %d: %.4f to %.4f, want %.4f to %.4f", c.right, c.n, low, high, c.low, c.high)
+		if got := wilson(c.right, c.n); math.Abs(got.Low-c.low) > 5e-5 || math.Abs(got.High-c.high) > 5e-5 {
+			t.Errorf("%d of %d: %.4f to %.4f, want %.4f to %.4f", c.right, c.n, got.Low, got.High, c.low, c.high)
 		}
 	}
 }

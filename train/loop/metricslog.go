@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,12 +10,76 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/deeplora/deeplora/internal/rundir"
 )
 
 // LogFile is a run's log: a line a step, and a line an evaluation.
 const LogFile = "metrics.jsonl"
+
+const evaluationPrefix = "eval/" // of the metrics of an evaluation
+
+// ReadLog reads a run's log: its steps, but for those that were skipped, and its evaluations, in order. What the events
+// have and the log has not, Steps and Best, is zero. Without a log the error is fs.ErrNotExist.
+func ReadLog(dir string) (steps []Step, evaluations []Evaluated, err error) {
+	path := filepath.Join(dir, LogFile)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for n := 1; lines.Scan(); n++ {
+		var line logLine
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+			return nil, nil, fmt.Errorf("%s:%d: %w", path, n, err)
+		}
+		switch metrics := line.metrics(); {
+		case line.Loss != nil:
+			steps = append(steps, Step{Step: line.Step, Loss: *line.Loss, LR: line.LR, TokensPerSecond: line.Tokens})
+		case len(metrics) > 0:
+			evaluations = append(evaluations, Evaluated{Step: line.Step, Metrics: metrics})
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return steps, evaluations, nil
+}
+
+// logLine is a line of the log, of a step or of an evaluation.
+type logLine struct {
+	Step   int      `json:"step"`
+	Loss   *float64 `json:"loss"`
+	LR     float64  `json:"lr"`
+	Tokens float64  `json:"tokens_per_s"`
+	fields map[string]any
+}
+
+// UnmarshalJSON keeps all fields too: the names of an evaluation's are those of its metrics.
+func (l *logLine) UnmarshalJSON(text []byte) error {
+	type plain logLine
+	if err := json.Unmarshal(text, (*plain)(l)); err != nil {
+		return err
+	}
+	return json.Unmarshal(text, &l.fields)
+}
+
+// metrics are those of an evaluation's line: NaN where undefined.
+func (l *logLine) metrics() Metrics {
+	m := Metrics{}
+	for name, v := range l.fields {
+		if metric, ok := strings.CutPrefix(name, evaluationPrefix); ok {
+			m[metric] = math.NaN()
+			if number, ok := v.(float64); ok {
+				m[metric] = number
+			}
+		}
+	}
+	return m
+}
 
 // metricsLog appends to a run's metrics.jsonl: a line a step, and a line an evaluation.
 type metricsLog struct {
@@ -70,9 +135,9 @@ func (l *metricsLog) step(step int, loss, lr, norm float64, tokens int, seconds 
 func (l *metricsLog) evaluation(step int, m Metrics) error {
 	line := map[string]any{"step": step}
 	for name, v := range m {
-		line["eval/"+name] = nil
+		line[evaluationPrefix+name] = nil
 		if !math.IsNaN(v) {
-			line["eval/"+name] = v
+			line[evaluationPrefix+name] = v
 		}
 	}
 	return l.line(line)

@@ -71,7 +71,7 @@ func measurement(r Run) Measured {
 	}}
 	for step := 1; step <= r.Config.Steps; step++ {
 		loss := (2-0.4*deep)*math.Exp(-float64(step)/60) + 0.3 + 0.1*math.Abs(stream.Normal())
-		m.Curve = append(m.Curve, Point{Step: step, Loss: loss, Seconds: 0.17})
+		m.Curve = append(m.Curve, loop.Step{Step: step, Loss: loss})
 	}
 	return m
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // Files and directories of a study.
@@ -185,7 +186,7 @@ func (s *Study) measure(r Run, dir string, sources map[string]source) (Measured,
 	if m.Result, err = train.ReadResult(dir); err != nil {
 		return m, err
 	}
-	m.Curve, err = readCurve(dir)
+	m.Curve, _, err = loop.ReadLog(dir)
 	return m, err
 }
 
