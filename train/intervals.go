@@ -24,7 +24,8 @@ type bounds struct {
 //
 //   - Wilson's, of shares of examples: accuracy, subset_accuracy, and micro_f1 where each example has one class;
 //   - Fisher's z, of pearson, and of spearman with the variance of Bonett and Wright (2000);
-//   - of others the 2.5 and 97.5 percentiles of 1,000 resamples of the examples, always the same ones.
+//   - of others the 2.5 and 97.5 percentiles of 1,000 resamples of the examples, always the same ones. Where each has one
+//     class, as many of each class are drawn as there are: a mean over classes would rise where rare ones are lost.
 //
 // They are of the examples' choice alone: another training would differ as well. Metrics that are undefined have none, and so
 // have those of fewer than two examples.
@@ -131,14 +132,36 @@ func outcomesOf(task data.Task, logits [][]float32, labels []float64, threshold 
 	return o
 }
 
+// groups are the places of examples that are drawn from by themselves: those of each class, or all.
+func (o outcomes) groups() [][]int {
+	var groups [][]int
+	if o.task.Regression() || o.task.Multi {
+		groups = make([][]int, 1)
+	} else {
+		groups = make([][]int, o.task.NumLabels())
+	}
+	for i := range max(len(o.sets), len(o.truth)) {
+		at := 0
+		if len(groups) > 1 {
+			at = o.sets[i].is[0]
+		}
+		groups[at] = append(groups[at], i)
+	}
+	return groups
+}
+
 // resample computes metrics of examples drawn with replacement, as many as there are.
 func (o outcomes) resample(names []string) map[string][]float64 {
 	stream := rng.New(bootstrapSeed, "bootstrap", "examples")
 	values := map[string][]float64{}
-	pick := make([]int, max(len(o.sets), len(o.truth)))
+	groups := o.groups()
+	var pick []int
 	for range bootstrapDraws {
-		for i := range pick {
-			pick[i] = stream.IntN(len(pick))
+		pick = pick[:0]
+		for _, group := range groups {
+			for range group {
+				pick = append(pick, group[stream.IntN(len(group))])
+			}
 		}
 		m := o.measure(pick)
 		for _, name := range names {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/runreport"
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/study"
 	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/train"
@@ -319,7 +320,7 @@ func (c *comparison) updates(ctx context.Context, backend compute.Backend, run s
 		return nil, err
 	}
 	return stored.Deltas(ctx, train.DeltaOptions{
-		Backend: backend, Sources: c.sources(), Tolerance: defaultTolerance, Gradient: true, Progress: func(int, int) {},
+		Backend: backend, Sources: c.sources(), Tolerance: runreport.Tolerance, Gradient: true, Progress: func(int, int) {},
 	})
 }
 

@@ -2,14 +2,11 @@ package main
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -93,10 +90,14 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 			return usagef("--%s belongs to %s", only.flag, only.of)
 		}
 	}
-	if splits := []string{data.Train, data.Validation, data.Test}; !slices.Contains(splits, e.split) {
-		return usagef("--split: %q is unknown; nearest: %s (known: %s)", e.split, nearest.Of(e.split, splits), strings.Join(splits, " "))
+	if err := checkSplit(e.split); err != nil {
+		return err
 	}
 	return oneOf("--overlong", e.overlong, "truncate", "drop")
+}
+
+func checkSplit(split string) error {
+	return oneOf("--split", split, data.Train, data.Validation, data.Test)
 }
 
 func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, error) {

@@ -71,7 +71,7 @@ to a small rank, that beat plain LoRA where labelled data is scarce.`,
 	root.SetHelpCommand(helpCommand())
 	s.bind(root.PersistentFlags())
 	for _, command := range []func(*shared) *cobra.Command{
-		trainCommand, evalCommand, predictCommand, tokenizeCommand, inspectCommand, exportCommand, importCommand, glueSubmitCommand, compareCommand, pretrainCommand, replayCommand, matrixCompletionCommand, engineCommand, doctorCommand, demoCommand,
+		trainCommand, evalCommand, predictCommand, reportCommand, tokenizeCommand, inspectCommand, exportCommand, importCommand, glueSubmitCommand, compareCommand, pretrainCommand, replayCommand, matrixCompletionCommand, engineCommand, doctorCommand, demoCommand,
 	} {
 		c := command(s)
 		switch {
@@ -165,5 +165,5 @@ func explain(err error) string {
 
 // saysWhatIsLeft reports whether the error of something that was interrupted says what becomes of it.
 func saysWhatIsLeft(err error) bool {
-	return errors.Is(err, loop.ErrInterrupted) || errors.Is(err, study.ErrStopped) || errors.Is(err, study.ErrGoesOn)
+	return errors.Is(err, loop.ErrInterrupted) || errors.Is(err, study.ErrStopped) || errors.Is(err, study.ErrGoesOn) || errors.Is(err, errNoReport)
 }

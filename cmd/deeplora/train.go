@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/gomlx/compute"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -30,20 +31,28 @@ was stopped, by whatever, goes on with --resume and ends with the same adapter t
 			"  deeplora train --task stsb --shots 256 --steps 200 --out run\n" +
 			"  deeplora train --model ./bert-base-uncased --task rte --data ./glue/RTE --method deep-compressed --rank 8 --out rte",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.estimate && o.report {
+				return usagef("--report: --estimate trains nothing to report on")
+			}
 			if o.estimate {
 				return s.estimate(cmd, c, o)
 			}
 			if o.out == "" {
 				return usagef("--out is required: the run directory")
 			}
-			result, err := s.train(cmd, c, o)
+			result, backend, err := s.train(cmd, c, o)
 			if err != nil {
 				return hintResume(err, resumeCommand(cmd.Flags(), o.out))
 			}
 			if o.json {
-				return s.ui.json(result)
+				err = s.ui.json(result)
+			} else {
+				err = s.ui.table(resultRows(*result))
 			}
-			return s.ui.table(resultRows(*result))
+			if err == nil && o.report {
+				err = s.reportTrained(cmd.Context(), o.out, backend)
+			}
+			return err
 		},
 	}
 	bindSettings(cmd.Flags(), train.Settings(), &c)
@@ -53,6 +62,7 @@ was stopped, by whatever, goes on with --resume and ends with the same adapter t
 	f.BoolVar(&o.estimate, "estimate", false, "print what memory the run would take, and train nothing")
 	f.Float64Var(&o.memory, "memory", 0, "memory the run may take, in GB (10⁹ bytes); 0: what is free, where that is known")
 	f.BoolVar(&o.json, "json", false, "print result.json, or the estimate as JSON")
+	f.BoolVar(&o.report, "report", false, "write report.html into the run directory at the end, as deeplora report does")
 	return cmd
 }
 
@@ -60,6 +70,7 @@ was stopped, by whatever, goes on with --resume and ends with the same adapter t
 type trainFlags struct {
 	out                    string
 	resume, estimate, json bool
+	report                 bool
 	memory                 float64 // GB
 }
 
@@ -83,30 +94,31 @@ func trainSettings(cmd *cobra.Command, parsed train.Config, o trainFlags) (train
 	return c, nil
 }
 
-// train runs one training into o.out.
-func (s *shared) train(cmd *cobra.Command, parsed train.Config, o trainFlags) (*train.Result, error) {
+// train runs one training into o.out, and returns what computed it too.
+func (s *shared) train(cmd *cobra.Command, parsed train.Config, o trainFlags) (*train.Result, compute.Backend, error) {
 	c, err := trainSettings(cmd, parsed, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if o.resume {
 		if err := s.resume(cmd.Flags(), c, o.out); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	backend, provenance, err := s.open()
 	if err != nil && o.resume && !cmd.Flags().Changed("backend") && exitCode(err) == exitFailed {
-		return nil, fmt.Errorf("the run computes on %s: %w; --backend takes another engine", s.backend, err)
+		return nil, nil, fmt.Errorf("the run computes on %s: %w; --backend takes another engine", s.backend, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer s.ui.clear() // a bar, where there is an error
 	defer s.onInterrupt(cmd.Context())()
-	return train.Train(cmd.Context(), c, train.Options{
+	result, err := train.Train(cmd.Context(), c, train.Options{
 		Backend: backend, Out: o.out, Resume: o.resume, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event,
 		Memory: memoryFor(provenance.Backend, o.memory),
 	})
+	return result, backend, err
 }
 
 // onInterrupt answers an interrupt at once, until the returned function is called.
@@ -182,7 +194,11 @@ func hintResume(err error, command string) error {
 
 // resumeCommand goes on with the run in out.
 func resumeCommand(parsed *pflag.FlagSet, out string) string {
-	return "deeplora train --resume --out " + shellQuote(out) + machineFlags(parsed)
+	report := ""
+	if f := parsed.Lookup("report"); f != nil && f.Changed { // no setting of the run, which it would know
+		report = " --report=" + f.Value.String()
+	}
+	return "deeplora train --resume --out " + shellQuote(out) + strings.TrimSuffix(report, "=true") + machineFlags(parsed)
 }
 
 // machineFlags are what a line says of this machine: no settings of a run, so that they come along when it goes on.

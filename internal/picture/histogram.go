@@ -18,6 +18,7 @@ type Histogram struct {
 	XLabel, YLabel string
 	Values         []float64
 	Whole          bool     // values are whole numbers: no bin is narrower than 1
+	Zero           bool     // the axis begins at 0
 	Most           *float64 // larger values count in the last bin, so that a few of them do not set the axis
 	At             *float64 // where to draw a vertical line, such as a limit
 	Color          int      // of the palette, from 1; 0: the first
@@ -61,6 +62,9 @@ func (h Histogram) chart() (*chart, error) {
 	}
 	b := h.bins()
 	x := span{b.from, b.from + float64(len(b.counts))*b.width}
+	if h.Zero {
+		x.include(0)
+	}
 	if h.At != nil {
 		x.include(*h.At)
 		p.Add(upright{*h.At})

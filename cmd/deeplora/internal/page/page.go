@@ -51,7 +51,7 @@ func Write(w io.Writer, body string, data any, funcs template.FuncMap) error {
 	if err := t.Execute(&text, data); err != nil {
 		return err
 	}
-	_, err := w.Write(bytes.Map(shown, text.Bytes()))
+	_, err := w.Write(append(bytes.TrimSpace(bytes.Map(shown, text.Bytes())), '\n')) // definitions leave lines behind
 	return err
 }
 
@@ -69,7 +69,19 @@ func Count(n int, noun ...string) string {
 		return "1 " + noun[0]
 	}
 	if len(noun) > 1 {
-		return strconv.Itoa(n) + " " + noun[1]
+		return Grouped(n) + " " + noun[1]
 	}
-	return strconv.Itoa(n) + " " + noun[0] + "s"
+	return Grouped(n) + " " + noun[0] + "s"
+}
+
+// Grouped is a whole number with commas between thousands.
+func Grouped(n int) string {
+	text, sign := strconv.Itoa(n), ""
+	if n < 0 {
+		text, sign = text[1:], "-"
+	}
+	for at := len(text) - 3; at > 0; at -= 3 {
+		text = text[:at] + "," + text[at:]
+	}
+	return sign + text
 }

@@ -66,6 +66,9 @@ func TestCount(t *testing.T) {
 		{Count(1, "run"), "1 run"},
 		{Count(0, "run"), "0 runs"},
 		{Count(2, "pair of runs", "pairs of runs"), "2 pairs of runs"},
+		{Count(1234567, "run"), "1,234,567 runs"},
+		{Grouped(-1234), "-1,234"},
+		{Grouped(999), "999"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%q, want %q", c.got, c.want)
