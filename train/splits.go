@@ -17,6 +17,8 @@ import (
 func (p *Predictor) Split(ctx context.Context, sources Sources, from, split string) (*data.Split, error) {
 	c := &p.Run.Config
 	switch {
+	case c.Data == memoryData && from != "" && p.Task.Multi:
+		return nil, fmt.Errorf("%s has several labels an example, which are not read from files; measure it with Predictor.Evaluate on examples in memory", p.Task.Name)
 	case c.Data == memoryData && from != "": // whose task says no columns
 		return p.Task.LoadFiles(from, split, c.SkipUnlabelled)
 	case !p.Task.Own() || p.from == nil:

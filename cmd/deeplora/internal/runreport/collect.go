@@ -117,11 +117,11 @@ func (f *Facts) evaluate(ctx context.Context, of *train.Finished, o Options) err
 		return err
 	}
 	trained := f.trained(ctx, p, o)
-	if f.Evaluated, err = measureLengths(p.Tokenizer, evaluated); err != nil {
+	if f.Evaluated, err = measureLengths(ctx, p.Tokenizer, evaluated); err != nil {
 		return err
 	}
 	if trained != nil {
-		if f.Trained, err = measureLengths(p.Tokenizer, trained); err != nil {
+		if f.Trained, err = measureLengths(ctx, p.Tokenizer, trained); err != nil {
 			return err
 		}
 		f.notice(trained.Notices...)
@@ -189,9 +189,12 @@ func (f *Facts) trained(ctx context.Context, p *train.Predictor, o Options) *dat
 }
 
 // measureLengths tokenizes a split without cutting anything.
-func measureLengths(tok data.Tokenizer, s *data.Split) (*Examples, error) {
+func measureLengths(ctx context.Context, tok data.Tokenizer, s *data.Split) (*Examples, error) {
 	e := &Examples{Split: s}
 	for _, x := range s.Examples {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		row, _, err := data.EncodePair(tok, x.Text, x.Pair, x.HasPair, 0)
 		if err != nil {
 			return nil, fmt.Errorf("%s: data row %d: %w", s.Source.File, x.Row, err)

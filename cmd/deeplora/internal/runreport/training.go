@@ -154,16 +154,16 @@ func (f *Facts) adapter(c *contents) error {
 // rankText says how many directions the updates have.
 func (f *Facts) rankText() string {
 	var ranks []float64
-	largest, where := 0.0, ""
+	allowed, largest, where := 0, 0.0, ""
 	for _, u := range f.Deltas {
-		ranks = append(ranks, u.EffectiveRank)
+		ranks, allowed = append(ranks, u.EffectiveRank), max(allowed, len(u.Values))
 		if u.RelativeNorm != nil && *u.RelativeNorm > largest {
 			largest, where = *u.RelativeNorm, u.Kernel
 		}
 	}
 	slices.Sort(ranks)
 	text := fmt.Sprintf("ΔK of %s: the effective rank, exp of the entropy of the singular values, is %.2f to %.2f, its median %.2f; the factors allow %d.",
-		page.Count(len(ranks), "kernel"), ranks[0], ranks[len(ranks)-1], quantile(ranks, 0.5), f.Adapter.Rank)
+		page.Count(len(ranks), "kernel"), ranks[0], ranks[len(ranks)-1], quantile(ranks, 0.5), allowed)
 	if where != "" {
 		text += fmt.Sprintf(" The largest update is %s of its kernel's norm (%s).", short3(largest), strings.TrimPrefix(where, "bert."))
 	}
