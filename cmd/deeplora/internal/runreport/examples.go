@@ -76,7 +76,8 @@ func (f *Facts) splitRow(e *Examples) []page.Entry {
 	cut := page.Whole(long)
 	cut.Text += fmt.Sprintf(" (%.1f\u00a0%%)", 100*float64(long)/float64(len(tokens)))
 	return []page.Entry{
-		{Text: fmt.Sprintf("%s (%s)", f.name(e), e.Name)}, page.Whole(len(tokens)),
+		{Text: fmt.Sprintf("%s (%s)", f.name(e), e.Name)},
+		page.Whole(len(tokens)),
 		at(tokens, 0.5), at(tokens, 0.95), at(tokens, 1), cut, at(characters, 0.5), at(characters, 1),
 	}
 }

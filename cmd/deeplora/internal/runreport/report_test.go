@@ -158,13 +158,22 @@ func TestPageOfLittle(t *testing.T) {
 			}
 			f.Evaluations = []loop.Evaluated{{Step: 1, Metrics: f.Evaluation.Metrics}, {Step: 2, Metrics: f.Evaluation.Metrics}}
 		}, []string{"accuracy undefined", ">undefined<"}, nil},
-		{"training data that are gone", func(f *Facts) { f.Trained, f.Missing = nil, "there is no file or folder x.csv" },
-			[]string{"are not shown: there is no file or folder x.csv."}, []string{">training <"}},
+		{
+			"training data that are gone", func(f *Facts) { f.Trained, f.Missing = nil, "there is no file or folder x.csv" },
+			[]string{"are not shown: there is no file or folder x.csv."},
+			[]string{">training <"},
+		},
 		{"no log", func(f *Facts) { f.Steps = nil }, []string{"The run has no log of its training."}, nil},
-		{"no adapter", func(f *Facts) { f.Adapter.Method, f.Adapter.Kernels, f.Deltas = "bitfit", nil, nil },
-			[]string{"Method bitfit trains 12,345 parameters of the model itself: there is no adapter whose ΔK could be taken apart."}, []string{"effective rank"}},
-		{"imported", func(f *Facts) { f.Adapter.Imported, f.Result = true, train.Result{}; f.Steps, f.Trained = nil, nil },
-			[]string{"The adapter was imported"}, []string{"when trained", `id="cost"`}},
+		{
+			"no adapter", func(f *Facts) { f.Adapter.Method, f.Adapter.Kernels, f.Deltas = "bitfit", nil, nil },
+			[]string{"Method bitfit trains 12,345 parameters of the model itself: there is no adapter whose ΔK could be taken apart."},
+			[]string{"effective rank"},
+		},
+		{
+			"imported", func(f *Facts) { f.Adapter.Imported, f.Result = true, train.Result{}; f.Steps, f.Trained = nil, nil },
+			[]string{"The adapter was imported"},
+			[]string{"when trained", `id="cost"`},
+		},
 		{"no examples are asked for", func(f *Facts) { f.Shown = 0 }, nil, []string{`id="errors"`, "film number"}},
 		{"all is right", func(f *Facts) { f.Evaluation.Confusion = [][]int{{10, 0, 0}, {0, 10, 0}, {0, 0, 10}} }, []string{"None: every example is right."}, nil},
 		{"steps that were skipped", func(f *Facts) { f.Result.Skipped = 1 }, []string{"1 of 3 steps were skipped"}, nil},
