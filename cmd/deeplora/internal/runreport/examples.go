@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/page"
 	"github.com/deeplora/deeplora/data"
@@ -59,7 +60,7 @@ func drawText(m *data.Manifest) string {
 	case "list":
 		text += ", listed by someone else"
 	default:
-		text += fmt.Sprintf(", drawn %s with seed %d", m.Rule, m.Seed)
+		text += fmt.Sprintf(", drawn %s with seed %d", strings.ReplaceAll(m.Rule, "-", " "), m.Seed)
 	}
 	if m.Held != nil {
 		text += fmt.Sprintf("; %s are kept for validation, of each class or part of the scores the same share (%g)", page.Grouped(len(m.Held.Indices)), m.Held.Share)
