@@ -21,13 +21,16 @@ import (
 // defaultShare is the part of a training file that is kept for validation where there is no file for it.
 const defaultShare = 0.1
 
+// defaultSeparator stands between the classes of a cell.
+const defaultSeparator = "|"
+
 // task is what the settings say is learned. Columns and classes that they leave open are found in the training file.
 func (c *Config) task() (data.Task, error) {
 	t, err := data.LookupTask(c.Task)
 	if err != nil || !t.Own() && !c.ownFiles() {
 		return t, err
 	}
-	t = t.WithColumns(c.Text, c.Pair, c.Label)
+	t = t.WithColumns(c.Text, c.Pair, c.Label).WithSeparator(c.LabelSeparator)
 	if c.Labels != "" {
 		t, err = t.ParseLabels(c.Labels)
 	}
@@ -39,6 +42,9 @@ func (c *Config) ownFiles() bool {
 	return c.Text != "" || c.Pair != "" || c.Label != "" || c.Validation != "" || c.Test != ""
 }
 
+// classes reports whether the classes are those of one's own files.
+func (c *Config) classes() bool { return c.Task == "classification" || c.Task == "multilabel" }
+
 // checkTask adds the faults of the settings that say what is learned.
 func (c *Config) checkTask(f *settings.Faults) {
 	if c.Data == memoryData {
@@ -49,13 +55,14 @@ func (c *Config) checkTask(f *settings.Faults) {
 		f.Add(err)
 		return
 	}
-	f.Check(c.Labels == "" || c.Task == "classification", "labels: those of %s are known; the setting belongs to task classification", c.Task)
+	f.Check(c.Labels == "" || c.classes(), "labels: those of %s are known; the setting belongs to tasks classification and multilabel", c.Task)
+	f.Check(c.LabelSeparator == defaultSeparator || t.Multi, "label-separator: an example of %s has one label; the setting belongs to task multilabel", c.Task)
 	if t.Own() {
 		f.Check(c.Data != BuiltinData && c.Data != HubData, "data: task %s reads files of your own; give --data a file or a folder", c.Task)
 		return
 	}
 	f.Check(c.ValidationShare == defaultShare, "validation-share: task %s comes with its validation file", c.Task)
-	f.Check(!c.SkipUnlabelled, "skip-unlabelled: belongs to files of your own: tasks classification and regression, or columns that are given")
+	f.Check(!c.SkipUnlabelled, "skip-unlabelled: belongs to files of your own: tasks classification, regression and multilabel, or columns that are given")
 }
 
 // noteTask makes what was found in the training file settings of the run.
@@ -64,7 +71,7 @@ func (c *Config) noteTask(t data.Task) {
 	if t.Pair() {
 		c.Pair = t.Columns[1]
 	}
-	if c.Task == "classification" {
+	if c.classes() {
 		c.Labels = t.FormatLabels()
 	}
 }

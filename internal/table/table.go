@@ -65,6 +65,25 @@ func (c Cell) String() string {
 	return fmt.Sprintf("%.60s", c.JSON())
 }
 
+// List reads the items of a cell that holds a list of single values, none of them null.
+func List(c Cell) ([]Cell, error) {
+	var values []json.RawMessage
+	if err := json.Unmarshal([]byte(c.Text), &values); err != nil || c.Kind != Other || values == nil {
+		return nil, errors.New("no list")
+	}
+	items := make([]Cell, len(values))
+	for i, v := range values {
+		var err error
+		if items[i], err = jsonCell(v); err != nil {
+			return nil, fmt.Errorf("item %d: %w", i+1, err)
+		}
+		if items[i].Kind == Null || items[i].Kind == Other {
+			return nil, fmt.Errorf("item %d is %v", i+1, items[i])
+		}
+	}
+	return items, nil
+}
+
 // Row is one row: cells, and their columns' names in the same order.
 type Row struct {
 	Line    int      // in the file, from 1; of parquet the row, from 1
