@@ -3,6 +3,7 @@ package data
 import (
 	"encoding/csv"
 	"fmt"
+	"io/fs"
 	"math"
 	"path/filepath"
 	"slices"
@@ -88,11 +89,26 @@ func (t Task) LoadFiles(path, split string, skip bool) (*Split, error) {
 			return nil, fmt.Errorf("data: no %s file: %w", split, err)
 		}
 	}
+	s, err := t.LoadShards(paths, split, skip)
+	if err == nil {
+		s.Notices = append(notices, s.Notices...)
+	}
+	return s, err
+}
+
+// LoadShards reads a split as LoadFiles does, from files of which one continues the other.
+func (t Task) LoadShards(paths []string, split string, skip bool) (*Split, error) {
+	if err := checkSplitName(split); err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("data: no %s file: %w", split, fs.ErrNotExist)
+	}
 	rows, sum, err := table.Read(paths...)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
-	s := &Split{Name: split, Notices: append(notices, rows.Notices...)}
+	s := &Split{Name: split, Notices: rows.Notices}
 	s.Source = Source{File: filepath.Base(paths[0]), SHA256: sum, Rows: len(rows.Rows)}
 	if s.Task, err = t.found(rows, split == Test); err == nil {
 		if len(t.Columns) != len(s.Task.Columns) || slices.Contains(t.Columns, "") || t.files.label == "" {
@@ -416,6 +432,9 @@ func (t Task) classes(rows *table.Table) ([]string, error) {
 			whole = whole && err == nil
 		}
 	}
+	if of := rows.Classes[t.files.label]; t.declared(of, names) {
+		return of, nil
+	}
 	switch {
 	case numbers && !whole && len(names) > 0:
 		i := slices.IndexFunc(names, func(n string) bool { _, err := strconv.ParseInt(wholeNumber(n), 10, 64); return err != nil })
@@ -444,6 +463,14 @@ func (t Task) classes(rows *table.Table) ([]string, error) {
 			rows.Name, t.files.label, len(names), names[0], maxClasses)
 	}
 	return names, nil
+}
+
+// declared reports whether classes that the file itself names, in the order of their ids, are the task's.
+func (t Task) declared(classes, found []string) bool {
+	if len(classes) < 2 || len(classes) > maxClasses || slices.Contains(classes, "") {
+		return false
+	}
+	return !slices.ContainsFunc(found, func(name string) bool { return !slices.Contains(classes, name) })
 }
 
 func byValue(a, b string) int {

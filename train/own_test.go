@@ -86,7 +86,7 @@ func TestManifestRepeatsTheValidationRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if train, validation, err = c.ownSplits(task); err != nil {
+		if train, validation, err = (Sources{}).ownSplits(t.Context(), &c, task); err != nil {
 			t.Fatal(err)
 		}
 		in := &inputs{}

@@ -315,14 +315,14 @@ func (p *Predictor) Split(ctx context.Context, sources Sources, from, split stri
 	case !p.Task.Own() || p.from == nil:
 		return sources.Split(ctx, cmp.Or(from, c.Data), p.Task, split)
 	case from != "":
-		return p.Task.LoadFiles(from, split, c.SkipUnlabelled)
+		return sources.Files(ctx, *c, from, p.Task, split)
 	case split == data.Train:
-		return p.from.heldOut(split)
+		return p.from.heldOut(ctx, sources, split)
 	}
-	s, err := c.ownFile(p.Task, split)
+	s, err := sources.ownFile(ctx, c, p.Task, split)
 	switch {
 	case err == nil && s == nil && split == data.Validation:
-		return p.from.heldOut(split)
+		return p.from.heldOut(ctx, sources, split)
 	case err == nil && s == nil:
 		return nil, fmt.Errorf("the run has no %s file; give --data", split)
 	}

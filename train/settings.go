@@ -20,6 +20,8 @@ type Config struct {
 	Task  string
 	Data  string
 
+	DataConfig      string
+	DataRevision    string
 	Validation      string
 	Test            string
 	Text            string
@@ -108,7 +110,7 @@ func Settings() settings.Table[Config] {
 	table := slices.Concat(settings.Table[Config]{
 		{Name: "model", Part: partModel, Default: BuiltinModel, Path: true, Words: []string{BuiltinModel}, At: func(c *Config) any { return &c.Model }, Help: "checkpoint: a directory, a hub id org/name[@revision], or " + BuiltinModel},
 		{Name: "task", Part: partData, Default: "stsb", At: func(c *Config) any { return &c.Task }, Help: "classification, regression or multilabel of files of your own, or a task of GLUE: " + strings.Join(taskNames(), " ")},
-		{Name: "data", Part: partData, Default: BuiltinData, Path: true, Words: []string{BuiltinData, HubData}, At: func(c *Config) any { return &c.Data }, Help: "file or directory with the task's files, hub, or builtin"},
+		{Name: "data", Part: partData, Default: BuiltinData, Path: true, Words: []string{BuiltinData, HubData}, At: func(c *Config) any { return &c.Data }, Help: "file or directory with the task's files, a data set of the hub org/name, hub (GLUE), or builtin"},
 	}, ownRows(), adapterRows(), dataRows(), plan, settings.Table[Config]{
 		{Name: "batch", Part: partLoop, Default: 16, Check: settings.AtLeast(1), At: func(c *Config) any { return &c.Batch }, Help: "examples a batch"},
 		{Name: "auto-batch", Part: partLoop, Default: false, At: func(c *Config) any { return &c.AutoBatch }, Help: "split a batch that does not fit into memory into accumulated ones"},
@@ -134,6 +136,8 @@ func Settings() settings.Table[Config] {
 // ownRows are the settings of files of one's own.
 func ownRows() settings.Table[Config] {
 	return settings.Table[Config]{
+		{Name: "data-config", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.DataConfig }, Help: "configuration of a data set of the hub; empty: its default"},
+		{Name: "data-revision", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.DataRevision }, Help: "branch, tag or commit of a data set of the hub; empty: main, noted as the commit it is"},
 		{Name: "validation", Part: partData, Default: "", Path: true, At: func(c *Config) any { return &c.Validation }, Help: "validation file, where the folder of --data has none"},
 		{Name: "test", Part: partData, Default: "", Path: true, At: func(c *Config) any { return &c.Test }, Help: "test file, for eval --split test"},
 		{Name: "text", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.Text }, Help: "column of the text, or of the first; empty: found by name"},

@@ -118,9 +118,11 @@ func (s *shared) checkpointSplit(cmd *cobra.Command, e evalFlags, task data.Task
 		return s.sources().Split(cmd.Context(), cmp.Or(e.data, train.BuiltinData), task, e.split)
 	}
 	if e.data == "" {
-		return nil, usagef("--task %s is of files of your own: give --data a file or a folder", task.Name)
+		return nil, usagef("--task %s is of files of your own: give --data a file, a folder or a data set of the hub", task.Name)
 	}
-	split, err := task.LoadFiles(e.data, e.split, false)
+	c := train.Default()
+	c.DataConfig, c.DataRevision = e.dataConfig, e.dataRevision
+	split, err := s.sources().Files(cmd.Context(), c, e.data, task, e.split)
 	if err == nil {
 		for _, n := range split.Notices { // which columns were found
 			s.notice("%s", n)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,7 @@ func (t *Table) readParquet(content []byte) (err error) {
 	if err := checkNames(t.Columns); err != nil {
 		return fmt.Errorf("%s: %w", t.Name, err)
 	}
+	t.Classes = declaredClasses(file)
 	r := &parquetRows{table: t, lists: lists, limit: max(1<<20, len(content))}
 	for _, group := range file.RowGroups() {
 		if err := r.read(group); err != nil {
@@ -108,7 +110,7 @@ func checkFooter(content []byte) error {
 }
 
 type parquetRows struct {
-	table    *Table
+	table *Table
 	lists map[int]int // columns that are lists: listLevel
 	limit int         // more rows than this cannot be in a file of this size
 	text  int
@@ -147,6 +149,11 @@ func (r *parquetRows) add(row parquet.Row) error {
 		if err != nil {
 			return fmt.Errorf("column %s: %w", t.Columns[v.Column()], err)
 		}
+		if names := t.Classes[t.Columns[v.Column()]]; names != nil {
+			if c, err = named(c, names); err != nil {
+				return fmt.Errorf("column %s: %w", t.Columns[v.Column()], err)
+			}
+		}
 		if r.text += len(c.Text); r.text > maxParquetText {
 			return fmt.Errorf("more than %d bytes of text", maxParquetText)
 		}
@@ -166,6 +173,68 @@ func (r *parquetRows) add(row parquet.Row) error {
 	}
 	t.Rows = append(t.Rows, Row{Line: len(t.Rows) + 1, Names: t.Columns, Cells: cells})
 	return nil
+}
+
+// declaredClasses are the class names that Hugging Face's programs write into a parquet file, where the cells are ids.
+func declaredClasses(file *parquet.File) map[string][]string {
+	text, ok := file.Lookup("huggingface")
+	if !ok {
+		return nil
+	}
+	var about struct {
+		Info struct {
+			Features map[string]json.RawMessage `json:"features"`
+		} `json:"info"`
+	}
+	if json.Unmarshal([]byte(text), &about) != nil {
+		return nil
+	}
+	classes := map[string][]string{}
+	for column, feature := range about.Info.Features {
+		if names := classNames(feature); names != nil {
+			classes[column] = names
+		}
+	}
+	return classes
+}
+
+// classNames are those of a feature that is a class, or a list of them in either of the two ways they are written.
+func classNames(feature json.RawMessage) []string {
+	var list []json.RawMessage
+	if json.Unmarshal(feature, &list) == nil && len(list) == 1 {
+		feature = list[0]
+	}
+	var f struct {
+		Type    string          `json:"_type"`
+		Names   []string        `json:"names"`
+		Feature json.RawMessage `json:"feature"`
+	}
+	if json.Unmarshal(feature, &f) != nil {
+		return nil
+	}
+	if f.Type != "ClassLabel" && len(f.Feature) > 0 {
+		return classNames(f.Feature)
+	}
+	if f.Type != "ClassLabel" {
+		return nil
+	}
+	return f.Names
+}
+
+// named is the cell of a class id with the class's name. Ids of -1 are those of rows without a label.
+func named(c Cell, names []string) (Cell, error) {
+	if c.Kind != Number {
+		return c, nil
+	}
+	id, err := strconv.Atoi(c.Text)
+	switch {
+	case err == nil && id == -1:
+		return Cell{}, nil
+	case err != nil || id < 0 || id >= len(names):
+		return c, fmt.Errorf("class id %s; the file names %d classes", c.Text, len(names))
+	default:
+		return Cell{String, names[id]}, nil
+	}
 }
 
 func parquetCell(v parquet.Value) (Cell, error) {

@@ -108,8 +108,9 @@ type Table struct {
 	Name    string   // as errors give it
 	Columns []string // in the order in which they appear
 	Rows    []Row
-	Notices []string // what the user should know of how the file was read
-	unit    string   // what Row.Line counts: "" for lines, else "row "
+	Notices []string            // what the user should know of how the file was read
+	Classes map[string][]string // names of a column's classes in the order of their ids, where the file has them; cells have names
+	unit    string              // what Row.Line counts: "" for lines, else "row "
 }
 
 // At is the place of a cell: file:line:column, as far as it is known.
