@@ -63,7 +63,7 @@ func (c *Config) checkTask(f *settings.Faults) {
 		f.Check(t.Own() && c.hubSet(), "data-config, data-revision: belong to a data set of the hub, --data org/name with task classification, regression or multilabel or with columns; data is %s", c.Data)
 	}
 	if t.Own() {
-		f.Check(c.Data != BuiltinData && c.Data != HubData, "data: task %s reads files of your own; give --data a file or a folder", c.Task)
+		f.Check(c.Data != BuiltinData && c.Data != HubData, "data: task %s reads files of your own; give --data a file, a folder or a data set of the hub", c.Task)
 		return
 	}
 	f.Check(c.ValidationShare == defaultShare, "validation-share: task %s comes with its validation file", c.Task)
