@@ -1,9 +1,11 @@
 package data
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/deeplora/deeplora/internal/rng"
 )
@@ -25,7 +27,8 @@ type DrawOptions struct {
 // (examples that are too long, as in the reference) is not. Draws per class repeat
 // Gao et al.'s published splits (LM-BFF; their seeds are 13, 21, 42, 87 and 100, k 16) bit for bit if s
 // is a whole train.tsv: their rule, and NumPy's legacy shuffle. For STS-B the two classes are scores
-// below 2.5 and the others.
+// below 2.5 and the others; of scores of any range, the lower half and the upper, spread over both. Of a multilabel
+// task each class has k examples at least.
 //
 // It is an error to draw more than there is without replacement, or more of a class than it has.
 func (s *Split) Sample(opt DrawOptions) (*Split, *Manifest, error) {
@@ -57,6 +60,12 @@ func draw(s *Split, opt DrawOptions) (index []int, rule string, err error) {
 		return nil, "", errors.New("shots and shots per class exclude each other")
 	case opt.Replace && opt.PerClass > 0:
 		return nil, "", errors.New("a draw per class is without replacement")
+	case opt.PerClass > 0 && opt.Seed > math.MaxUint32:
+		return nil, "", fmt.Errorf("seed %d: draws per class use NumPy's generator, whose seeds end at %d", opt.Seed, uint32(math.MaxUint32))
+	case opt.PerClass > 0 && s.Task.Multi:
+		return drawPerLabel(s, opt)
+	case opt.PerClass > 0 && s.Task.Regression() && s.Task.files.most == 0:
+		return drawPerQuantile(s, opt)
 	case opt.PerClass > 0:
 		return drawPerClass(s, opt)
 	case opt.Shots == 0:
@@ -80,9 +89,6 @@ func draw(s *Split, opt DrawOptions) (index []int, rule string, err error) {
 // drawPerClass is LM-BFF's rule (formats.md 4.1): shuffle, group by class in the order in which
 // classes appear, and take k of each group: the first k, or the k after them.
 func drawPerClass(s *Split, opt DrawOptions) (index []int, rule string, err error) {
-	if opt.Seed > math.MaxUint32 {
-		return nil, "", fmt.Errorf("seed %d: draws per class use NumPy's generator, whose seeds end at %d", opt.Seed, uint32(math.MaxUint32))
-	}
 	classes, err := s.classes()
 	if err != nil {
 		return nil, "", err
@@ -120,8 +126,118 @@ func groupByClass(classes, order []int) [][]int {
 	return groups
 }
 
-// classes are the class ids of the examples; for scores, which half each lies in: of the task's range or, where that is
-// not known, of the examples in their order by score.
+// drawPerLabel draws sets of labels until each label has k examples: the rarest label first, of its examples the first in
+// the shuffled order that are not drawn yet. A frequent label may come to more, with rarer ones. The half that is held
+// repeats that with the examples that are left.
+func drawPerLabel(s *Split, opt DrawOptions) (index []int, rule string, err error) {
+	of, err := s.byLabel()
+	if err != nil {
+		return nil, "", err
+	}
+	order, taken := numpyShuffle(uint32(opt.Seed), len(s.Examples)), make([]bool, len(s.Examples))
+	index, rule = s.drawEach(of, order, taken, opt.PerClass), rulePerLabel
+	need := opt.PerClass
+	if opt.Held {
+		index, rule = s.drawEach(of, order, taken, opt.PerClass), rulePerLabelHeld
+		need *= 2
+	}
+	for label, members := range of {
+		if have := s.countLabel(index, label); have < opt.PerClass {
+			return nil, "", fmt.Errorf("class %s has %d examples, of which %d are drawn; want %d", s.Task.Labels[label], len(members), have, need)
+		}
+	}
+	return index, rule, nil
+}
+
+// drawEach takes examples of each label, rarest first, until k have it.
+func (s *Split) drawEach(of [][]int, order []int, taken []bool, k int) (index []int) {
+	have := make([]int, len(of))
+	for _, label := range rarest(of) {
+		for _, i := range order {
+			if have[label] >= k {
+				break
+			}
+			if taken[i] || !slices.Contains(s.Examples[i].Classes, label) {
+				continue
+			}
+			taken[i], index = true, append(index, i)
+			for _, c := range s.Examples[i].Classes {
+				have[c]++
+			}
+		}
+	}
+	return index
+}
+
+// byLabel are the examples that have each class of a multilabel task.
+func (s *Split) byLabel() ([][]int, error) {
+	of := make([][]int, len(s.Task.Labels))
+	for i, e := range s.Examples {
+		if math.IsNaN(e.Label) {
+			return nil, fmt.Errorf("row %d has no labels to draw by", e.Row)
+		}
+		for _, c := range e.Classes {
+			of[c] = append(of[c], i)
+		}
+	}
+	return of, nil
+}
+
+// rarest are the places of groups in order of size, the first of equals first.
+func rarest(groups [][]int) []int {
+	order := make([]int, len(groups))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(len(groups[a]), len(groups[b])) })
+	return order
+}
+
+func (s *Split) countLabel(index []int, label int) (n int) {
+	for _, i := range index {
+		if slices.Contains(s.Examples[i].Classes, label) {
+			n++
+		}
+	}
+	return n
+}
+
+// drawPerQuantile draws scores of any range: the examples in order of their scores are cut into 2k equal parts, and each
+// gives one, the first in the shuffled order; the half that is held, the second. Those are k of the lower half of the
+// scores and k of the upper, as LM-BFF draws STS-B, and spread over both.
+func drawPerQuantile(s *Split, opt DrawOptions) (index []int, rule string, err error) {
+	parts, at, rule := 2*opt.PerClass, 0, rulePerQuantile
+	if opt.Held {
+		at, rule = 1, rulePerQuantileHeld
+	}
+	if slices.ContainsFunc(s.Examples, func(e Example) bool { return math.IsNaN(e.Label) }) {
+		return nil, "", errors.New("there are rows without a score to draw by")
+	}
+	if n := len(s.Examples); n < parts*(at+1) {
+		return nil, "", fmt.Errorf("%d examples; want %d, for %d of the lower half of the scores and as many of the upper", n, parts*(at+1), opt.PerClass)
+	}
+	place := make([]int, len(s.Examples)) // in the shuffled order
+	for p, i := range numpyShuffle(uint32(opt.Seed), len(s.Examples)) {
+		place[i] = p
+	}
+	for _, part := range cut(s.byScore(), parts) {
+		slices.SortFunc(part, func(a, b int) int { return cmp.Compare(place[a], place[b]) })
+		index = append(index, part[at])
+	}
+	return index, rule, nil
+}
+
+// cut divides a list into so many parts of equal length, give or take one.
+func cut(list []int, parts int) [][]int {
+	groups := make([][]int, parts)
+	for at, i := range list {
+		g := at * parts / len(list)
+		groups[g] = append(groups[g], i)
+	}
+	return groups
+}
+
+// classes are the class ids of the examples; for scores, which half of the task's range each lies in.
 func (s *Split) classes() ([]int, error) {
 	classes := make([]int, len(s.Examples))
 	for i, e := range s.Examples {
@@ -134,23 +250,14 @@ func (s *Split) classes() ([]int, error) {
 			classes[i] = 1
 		}
 	}
-	if s.Task.Regression() && s.Task.files.most == 0 {
-		for at, i := range s.byScore() {
-			classes[i] = 2 * at / len(classes)
-		}
-	}
 	return classes, nil
 }
 
 func (s *Split) className(class int) string {
-	switch {
-	case !s.Task.Regression():
-		return s.Task.Labels[class]
-	case s.Task.files.most == 0:
-		return []string{"lower half of the scores", "upper half of the scores"}[class]
-	default:
+	if s.Task.Regression() {
 		return []string{"score < 2.5", "score >= 2.5"}[class]
 	}
+	return s.Task.Labels[class]
 }
 
 // numpyShuffle returns 0 … n-1 in the order that numpy.random.seed(seed); numpy.random.shuffle leaves

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -9,8 +10,11 @@ import (
 	"github.com/deeplora/deeplora/internal/rng"
 )
 
-// ruleShare is the rule by which HoldOut chooses: of each class the same share.
-const ruleShare = "share-per-class"
+// The rules by which HoldOut chooses: of each class the same share.
+const (
+	ruleShare         = "share-per-class"
+	ruleSharePerLabel = "share-per-label" // of a multilabel task
+)
 
 // held are the rows of a training file that are kept for validation.
 type held struct {
@@ -21,18 +25,36 @@ type held struct {
 }
 
 // HoldOut splits examples off for validation where there is no file of them: of each class the given share, rounded, and
-// at least one of those that have two; of scores, one of each of as many parts of their order as the share has examples.
+// at least one of those that have two; of scores, one of each of as many parts of their order as the share has examples;
+// of a multilabel task, close to the share of each class.
 // Which ones the stream "hold-out" of internal/rng says. Sample notes them in the manifest.
 func (s *Split) HoldOut(share float64, seed uint64) (train, validation *Split, err error) {
 	if !(share > 0 && share < 1) {
 		return nil, nil, fmt.Errorf("validation-share: %g is not between 0 and 1", share)
 	}
-	groups, err := s.strata(share)
+	stream, rule, choose := rng.New(seed, "hold-out"), ruleShare, s.shareOfEach
+	if s.Task.Multi {
+		rule, choose = ruleSharePerLabel, s.shareOfSets
+	}
+	kept, err := choose(share, stream)
 	if err != nil {
 		return nil, nil, err
 	}
-	stream := rng.New(seed, "hold-out")
-	var kept []int
+	slices.Sort(kept)
+	h := &held{Rule: rule, Share: share, Seed: seed}
+	for _, i := range kept {
+		h.Indices = append(h.Indices, s.Examples[i].Row)
+	}
+	train, validation = s.parted(h)
+	return train, validation, nil
+}
+
+// shareOfEach are the examples that are kept: a share of each stratum.
+func (s *Split) shareOfEach(share float64, stream *rng.Stream) (kept []int, err error) {
+	groups, err := s.strata(share)
+	if err != nil {
+		return nil, err
+	}
 	for _, group := range groups {
 		n := 0
 		if len(group) > 1 {
@@ -43,15 +65,92 @@ func (s *Split) HoldOut(share float64, seed uint64) (train, validation *Split, e
 		}
 	}
 	if len(kept) == 0 {
-		return nil, nil, errors.New("no class has two examples, so that none can be kept for validation; give --validation")
+		return nil, errors.New("no class has two examples, so that none can be kept for validation; give --validation")
 	}
-	slices.Sort(kept)
-	h := &held{Rule: ruleShare, Share: share, Seed: seed}
-	for _, i := range kept {
-		h.Indices = append(h.Indices, s.Examples[i].Row)
+	return kept, nil
+}
+
+// shareOfSets are the examples of a multilabel task that are kept, by iterative stratification (Sechidis, Tsoumakas and
+// Vlahavas 2011): the label with the fewest examples left gives each of them to the part that lacks most of the label.
+func (s *Split) shareOfSets(share float64, stream *rng.Stream) (kept []int, err error) {
+	of, err := s.byLabel()
+	if err != nil {
+		return nil, err
 	}
-	train, validation = s.parted(h)
-	return train, validation, nil
+	shares := [2]float64{1 - share, share} // of training, of validation
+	var lacks [2][]float64                 // by label
+	var room [2]float64                    // of all examples
+	for part, share := range shares {
+		room[part] = share * float64(len(s.Examples))
+		for _, members := range of {
+			lacks[part] = append(lacks[part], share*float64(len(members)))
+		}
+	}
+	placed := make([]bool, len(s.Examples))
+	place := func(i, by int) {
+		part := 0
+		if more := cmp.Compare(lack(lacks[1], by), lack(lacks[0], by)); more > 0 || more == 0 && room[1] > room[0] {
+			part, kept = 1, append(kept, i)
+		}
+		placed[i] = true
+		room[part]--
+		for _, c := range s.Examples[i].Classes {
+			lacks[part][c]--
+		}
+	}
+	order := stream.Perm(len(s.Examples))
+	for {
+		left := s.leftOf(order, placed)
+		label := fewest(left)
+		if label < 0 {
+			break
+		}
+		for _, i := range left[label] {
+			place(i, label)
+		}
+	}
+	for _, i := range order { // those without any class
+		if !placed[i] {
+			place(i, -1)
+		}
+	}
+	if len(kept) == 0 || len(kept) == len(s.Examples) {
+		return nil, fmt.Errorf("validation-share: %g of %d examples are %d; give --validation, or another share", share, len(s.Examples), len(kept))
+	}
+	return kept, nil
+}
+
+// lack is what a part lacks of a label; of none, nothing.
+func lack(lacks []float64, label int) float64 {
+	if label < 0 {
+		return 0
+	}
+	return lacks[label]
+}
+
+// leftOf are the examples of each label that are not placed, in the order given.
+func (s *Split) leftOf(order []int, placed []bool) [][]int {
+	left := make([][]int, len(s.Task.Labels))
+	for _, i := range order {
+		if placed[i] {
+			continue
+		}
+		for _, c := range s.Examples[i].Classes {
+			left[c] = append(left[c], i)
+		}
+	}
+	return left
+}
+
+// fewest is the place of the smallest group that is not empty, the first of equals; -1 where all are.
+func fewest(groups [][]int) int {
+	least := -1
+	for i, g := range groups {
+		if len(g) > 0 && (least < 0 || len(g) < len(groups[least])) {
+			least = i
+		}
+	}
+	return least
 }
 
 // parted are the examples that are not held, and those that are.
@@ -69,11 +168,7 @@ func (s *Split) strata(share float64) ([][]int, error) {
 	if s.Task.Regression() {
 		order := s.byScore()
 		parts := max(1, min(int(math.Round(share*float64(len(order)))), len(order)/2))
-		groups := make([][]int, parts)
-		for at, i := range order {
-			groups[at*parts/len(order)] = append(groups[at*parts/len(order)], i)
-		}
-		return groups, nil
+		return cut(order, parts), nil
 	}
 	groups := make([][]int, len(s.Task.Labels))
 	for i, e := range s.Examples {

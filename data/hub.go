@@ -3,6 +3,8 @@ package data
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,6 +46,7 @@ type HubInfo struct {
 	Repo       string   // org/name
 	Revision   string   // as asked for: a branch, a tag or a commit
 	Commit     string   // what it stands for
+	Config     string   // of a data set: the configuration that was taken
 	Files      []string // in the directory returned, with forward slashes
 	Downloaded int64    // bytes that came over the network
 	Notices    []string // what the user should know, such as a hub out of reach
@@ -55,6 +58,13 @@ type hubWant struct {
 	dataset  bool       // a data set's repository, not a model's
 	required [][]string // of each list, the first pattern that some file matches
 	optional []string
+
+	// more, if not nil, are files that the chosen ones name, out of all there are.
+	more func(chosen, all []string, read func(name string) ([]byte, error)) ([]string, error)
+
+	// whole says that which files there are follows from nothing in the cache: a list of them is kept there, of part.
+	whole bool
+	part  string
 }
 
 // modelFiles are a model's: config.json, safetensors in one file or, by their index, in shards, and those that exist of
@@ -63,6 +73,7 @@ func modelFiles() hubWant {
 	return hubWant{
 		required: [][]string{{"config.json"}, {"model.safetensors", safetensorsIndex}},
 		optional: slices.Concat(modelfiles.OfTokenizer, modelfiles.OfEmbedding),
+		more:     shards,
 	}
 }
 
@@ -273,22 +284,57 @@ func (r *hubRepo) fromCache() (string, error) {
 		}
 	}
 	r.info.Commit = commit
-	files := filesBelow(r.snapshot())
+	files, err := r.cached()
+	if err != nil {
+		return "", err
+	}
 	chosen, err := r.want.choose(files)
 	if err != nil {
 		return "", err
 	}
-	shards, err := r.shards(chosen)
+	more, err := r.more(chosen, files)
 	if err != nil {
 		return "", err
 	}
-	for _, shard := range shards {
-		if !slices.Contains(files, shard) {
-			return "", fmt.Errorf("no %s", shard)
+	for _, name := range more {
+		if !slices.Contains(files, name) {
+			return "", fmt.Errorf("no %s", name)
 		}
 	}
-	r.info.Files = append(chosen, shards...)
+	r.info.Files = append(chosen, more...)
 	return r.snapshot(), nil
+}
+
+// cached are the files in the snapshot: of what is kept whole, those that were there when all of it had come.
+func (r *hubRepo) cached() ([]string, error) {
+	there := filesBelow(r.snapshot())
+	if !r.want.whole {
+		return there, nil
+	}
+	content, err := readfile.Path(r.wholePath(), maxListing)
+	if errors.Is(err, fs.ErrNotExist) { // another program's, which does not say what is all of it
+		r.info.Notices = append(r.info.Notices, fmt.Sprintf("%s at %.12s is taken as it lies in the cache: nothing says whether all of its files are there", r.info.Repo, r.info.Commit))
+		return there, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	if err := json.Unmarshal(content, &files); err != nil {
+		return nil, fmt.Errorf("%s: %w; remove it", r.wholePath(), err)
+	}
+	for _, name := range files {
+		if !slices.Contains(there, name) {
+			return nil, fmt.Errorf("no %s", name)
+		}
+	}
+	return files, nil
+}
+
+// wholePath is the list of the files that are all of a part of the repository.
+func (r *hubRepo) wholePath() string {
+	part := sha256.Sum256([]byte(r.want.part))
+	return filepath.Join(r.dir, "deeplora", r.info.Commit+"-"+hex.EncodeToString(part[:8])+".json")
 }
 
 const maxRef = 1 << 10 // bytes of a reference, which is one commit
@@ -316,13 +362,22 @@ func filesBelow(dir string) []string {
 	return files
 }
 
-// shards returns the files that the index among the chosen ones names, sorted. The index must be in
-// the snapshot already.
-func (r *hubRepo) shards(chosen []string) ([]string, error) {
+// more are the files that the chosen ones name, which must be in the snapshot already.
+func (r *hubRepo) more(chosen, all []string) ([]string, error) {
+	if r.want.more == nil {
+		return nil, nil
+	}
+	return r.want.more(chosen, all, func(name string) ([]byte, error) {
+		return readfile.Path(filepath.Join(r.snapshot(), filepath.FromSlash(name)), r.want.mostOf(name))
+	})
+}
+
+// shards returns the files that the index among the chosen ones names, sorted.
+func shards(chosen, _ []string, read func(name string) ([]byte, error)) ([]string, error) {
 	if !slices.Contains(chosen, safetensorsIndex) {
 		return nil, nil
 	}
-	content, err := readfile.Path(filepath.Join(r.snapshot(), safetensorsIndex), mostOf(safetensorsIndex))
+	content, err := read(safetensorsIndex)
 	if err != nil {
 		return nil, err
 	}
@@ -363,21 +418,41 @@ func (r *hubRepo) fromHub(ctx context.Context) (string, error) {
 	if err := c.fetchAll(ctx, listing, chosen); err != nil {
 		return "", err
 	}
-	shards, err := r.shards(chosen)
+	more, err := r.more(chosen, names)
 	if err != nil {
 		return "", err
 	}
-	if err := c.fetchAll(ctx, listing, shards); err != nil {
+	if err := c.fetchAll(ctx, listing, more); err != nil {
 		return "", err
 	}
-	r.info.Files = append(chosen, shards...)
+	r.info.Files = append(chosen, more...)
 	r.remember()
 	return r.snapshot(), nil
+}
+
+// rememberWhole writes down which files are all of the part. Without it a later call asks the hub.
+func (r *hubRepo) rememberWhole() {
+	if old, err := readfile.Path(r.wholePath(), maxListing); err == nil {
+		var files []string
+		if json.Unmarshal(old, &files) == nil && slices.Equal(files, r.info.Files) {
+			return
+		}
+	}
+	err := os.MkdirAll(filepath.Dir(r.wholePath()), 0o755)
+	if err == nil {
+		err = atomicfile.Write(r.wholePath(), func(w io.Writer) error { return json.NewEncoder(w).Encode(r.info.Files) })
+	}
+	if err != nil { // as in remember
+		r.info.Notices = append(r.info.Notices, fmt.Sprintf("the cache does not take note of the data set's files: %v", err))
+	}
 }
 
 // remember writes down which commit the revision is. It is called last, so that a reference in the cache always
 // points to complete files.
 func (r *hubRepo) remember() {
+	if r.want.whole {
+		r.rememberWhole()
+	}
 	if commitPattern.MatchString(r.info.Revision) {
 		return
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/deeplora/deeplora/internal/fetch"
+	"github.com/deeplora/deeplora/internal/table"
 )
 
 // This file is the hub's network side; the transfers are internal/fetch's (docs/decisions/0010-hub.md).
@@ -32,11 +33,11 @@ const maxListing = 64 << 20 // bytes of a repository's listing
 
 // mostOf is how many bytes a file of this name may have, whatever the hub states: beyond any of its kind, and a
 // bound on what one that lies can make of a disk.
-func mostOf(name string) int64 {
-	switch path.Ext(name) {
-	case ".safetensors":
+func (w hubWant) mostOf(name string) int64 {
+	switch {
+	case path.Ext(name) == ".safetensors":
 		return 64 << 30
-	case ".parquet":
+	case w.dataset && table.Format(name) != "":
 		return maxTable
 	default: // JSON and word lists
 		return maxTokenizerFile
@@ -180,7 +181,7 @@ func (c *hubClient) fetchAll(ctx context.Context, l *listing, names []string) er
 	}
 	defer unlock()
 	for _, f := range absent {
-		if most := mostOf(f.Name); sizeOf(f) > most {
+		if most := c.want.mostOf(f.Name); sizeOf(f) > most {
 			return fmt.Errorf("the hub states %d bytes for %s; no such file has more than %d", sizeOf(f), f.Name, most)
 		}
 		if c.present(f) { // another process was faster
@@ -265,7 +266,7 @@ func (c *hubClient) partName(f *hubFile) string {
 // transfer fetches a file into part.
 func (c *hubClient) transfer(ctx context.Context, f *hubFile, sum checksum, part string) error {
 	received, err := c.client.File(ctx, fetch.File{
-		URL: c.fileURL(f), Header: c.header(), Size: sizeOf(f), Limit: mostOf(f.Name), Sum: sum.hex, Hash: sum.hash,
+		URL: c.fileURL(f), Header: c.header(), Size: sizeOf(f), Limit: c.want.mostOf(f.Name), Sum: sum.hex, Hash: sum.hash,
 		Progress: func(step fetch.Step, done, total int64) {
 			if c.opt.Progress != nil && step == fetch.Transfer {
 				c.opt.Progress(f.Name, done, total)

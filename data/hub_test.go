@@ -41,6 +41,7 @@ type fakeHub struct {
 	redirect  string                      // where files are
 	odd       map[string]http.HandlerFunc // what is answered for a file; for the listing if the name is empty
 	repo      string
+	branch    *fakeHub // what the hub made of the repository, at refs/convert/parquet
 	mu        sync.Mutex
 	asked     []string // method, path, range
 	withToken int
@@ -70,7 +71,11 @@ func (h *fakeHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(h.status)
 		return
 	}
-	for _, revision := range []string{"main", "refs/pr/7", h.commit} {
+	if b := h.branch; b != nil && (strings.HasSuffix(r.URL.Path, "/revision/"+converted) || strings.Contains(r.URL.Path, b.commit)) {
+		h.branch.ServeHTTP(w, r)
+		return
+	}
+	for _, revision := range []string{"main", converted, "refs/pr/7", h.commit} {
 		if strings.HasSuffix(r.URL.Path, h.repo+"/revision/"+revision) && strings.HasPrefix(r.URL.Path, "/api/") {
 			if answer := h.answer(""); answer != nil {
 				answer(w, r)

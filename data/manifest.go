@@ -22,10 +22,14 @@ const (
 	ruleWithoutReplacement = "without-replacement"
 	rulePerClass           = "per-class"          // LM-BFF's training half
 	rulePerClassHeld       = "per-class-held-out" // LM-BFF's development half
-	ruleList               = "list"               // chosen by someone else, such as a draw of another program
+	rulePerLabel           = "per-label"          // of each class of a multilabel task
+	rulePerLabelHeld       = "per-label-held-out"
+	rulePerQuantile        = "per-quantile" // of scores of any range
+	rulePerQuantileHeld    = "per-quantile-held-out"
+	ruleList               = "list" // chosen by someone else, such as a draw of another program
 )
 
-var rules = []string{ruleAll, ruleWithReplacement, ruleWithoutReplacement, rulePerClass, rulePerClassHeld, ruleList}
+var rules = []string{ruleAll, ruleWithReplacement, ruleWithoutReplacement, rulePerClass, rulePerClassHeld, rulePerLabel, rulePerLabelHeld, rulePerQuantile, rulePerQuantileHeld, ruleList}
 
 const manifestVersion = 1
 
@@ -141,8 +145,8 @@ func (m *Manifest) checkHeld() error {
 			return fmt.Errorf("validation: row %d is among the training rows too", row)
 		}
 	}
-	if m.Held.Rule != ruleShare || len(rows) == 0 {
-		return fmt.Errorf("validation: rule %q of %d rows; want %q, and rows", m.Held.Rule, len(rows), ruleShare)
+	if known := []string{ruleShare, ruleSharePerLabel}; !slices.Contains(known, m.Held.Rule) || len(rows) == 0 {
+		return fmt.Errorf("validation: rule %q of %d rows; want %s, and rows", m.Held.Rule, len(rows), strings.Join(known, " or "))
 	}
 	return nil
 }

@@ -101,5 +101,5 @@ func TestTaskOfOnesOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err = scores.Sample(DrawOptions{PerClass: 1})
-	wantError(t, err, "only 1 of 2 classes occur")
+	wantError(t, err, "1 examples; want 2, for 1 of the lower half of the scores and as many of the upper")
 }

@@ -1,11 +1,78 @@
 package data
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/deeplora/deeplora/internal/table"
 )
+
+// defaultSeparator stands between the classes of a cell.
+const defaultSeparator = "|"
+
+func (t Task) separator() string { return cmp.Or(t.files.separator, defaultSeparator) }
+
+// severalNames are the classes that a cell names: a list's items, or those of a text between separators. A separator
+// alone is none: an empty cell says that nobody has labelled the row.
+func (t Task) severalNames(c table.Cell) ([]string, error) {
+	var names []string
+	text := strings.TrimSpace(c.Text)
+	switch {
+	case c.Kind == table.Other:
+		items, err := table.List(c)
+		if err != nil {
+			return nil, fmt.Errorf("labels %v: %w; want a list of class names", c, err)
+		}
+		for _, item := range items {
+			names = append(names, strings.TrimSpace(item.Text))
+		}
+	case c.Kind != table.String:
+		return []string{text}, nil
+	case strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]"):
+		return nil, fmt.Errorf("labels %v look like a list; in a table write a%sb, or keep lists in JSONL or parquet", c, t.separator())
+	case text == t.separator():
+		return nil, nil
+	default:
+		names = strings.Split(text, t.separator())
+		for i := range names {
+			names[i] = strings.TrimSpace(names[i])
+		}
+	}
+	for i, name := range names {
+		if name == "" {
+			return nil, fmt.Errorf("labels %v: name %d is empty", c, i+1)
+		}
+	}
+	return names, nil
+}
+
+// setClasses sets the classes of an example by their names, each once.
+func (t Task) setClasses(e *Example, names []string) error {
+	for _, name := range names {
+		id, err := t.ownLabel(name)
+		if err != nil {
+			return err
+		}
+		e.Classes = append(e.Classes, int(id))
+	}
+	return t.checkClasses(*e)
+}
+
+// classesOf are the ids of the classes that an example has: one, or of a multilabel task any number. None where its label
+// is not known.
+func (t Task) classesOf(e Example) []int {
+	switch {
+	case math.IsNaN(e.Label):
+		return nil
+	case t.Multi:
+		return e.Classes
+	default:
+		return []int{int(e.Label)}
+	}
+}
 
 // checkClasses is the error for an example whose classes are not those of a multilabel task.
 func (t Task) checkClasses(e Example) error {

@@ -50,7 +50,7 @@ func TestMultilabelSplit(t *testing.T) {
 		wantError(t, err, c.want)
 	}
 	_, err = topics.parseLabel("sport")
-	wantError(t, err, "topics has several labels an example, which are not read from files")
+	wantError(t, err, "topics has several classes an example: its files are read by Task.WithColumns and LoadFiles")
 }
 
 // Batches carry a row of labels an example, packed or padded; fillers and examples without labels weigh nothing.

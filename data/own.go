@@ -3,6 +3,7 @@ package data
 import (
 	"encoding/csv"
 	"fmt"
+	"io/fs"
 	"math"
 	"path/filepath"
 	"slices"
@@ -17,13 +18,17 @@ import (
 const (
 	classification = "classification"
 	regression     = "regression"
+	multilabel     = "multilabel"
 )
+
+var ownKinds = []string{classification, regression, multilabel}
 
 // maxClasses is how many classes a task may have. More are texts, ids or scores in the wrong column.
 const maxClasses = 1000
 
 // Own reports whether the files of a task are read by the rules for tasks of one's own (Task.LoadFiles): those of
-// "classification" and "regression", and of a task of GLUE once it has columns of its own (Task.WithColumns).
+// "classification", "regression" and "multilabel", and of a task of GLUE once it has columns of its own
+// (Task.WithColumns).
 func (t Task) Own() bool { return t.files.own }
 
 // Scaled reports whether scores may be of any range, so that training standardises them.
@@ -54,12 +59,19 @@ func (t Task) WithColumns(text, pair, label string) Task {
 	return t
 }
 
+// WithSeparator is a multilabel task whose classes stand with this text between them where a cell has several, as in CSV.
+// Without it, it is "|". Lists, as in JSONL and parquet, need none.
+func (t Task) WithSeparator(text string) Task {
+	t.files.separator = text
+	return t
+}
+
 // LabelColumn is the name of the column that labels are read from, "" where it is not known yet.
 func (t Task) LabelColumn() string { return t.files.label }
 
 // LoadFiles reads a split of a task of one's own from a file, or from a folder that has train, validation and test. It
 // is .csv, .tsv, .jsonl, .json or .parquet, each also .gz, or in shards. The Split's task has what was found: columns and,
-// of a classification, the classes in order. So read the training split first, and the others with its task.
+// unless it is a regression, the classes in order. So read the training split first, and the others with its task.
 //
 // Rows without a label are counted and refused or, with skip, left out; a test split may have them. The error is
 // fs.ErrNotExist where a folder has no file of the split.
@@ -77,11 +89,26 @@ func (t Task) LoadFiles(path, split string, skip bool) (*Split, error) {
 			return nil, fmt.Errorf("data: no %s file: %w", split, err)
 		}
 	}
+	s, err := t.LoadShards(paths, split, skip)
+	if err == nil {
+		s.Notices = append(notices, s.Notices...)
+	}
+	return s, err
+}
+
+// LoadShards reads a split as LoadFiles does, from files of which one continues the other.
+func (t Task) LoadShards(paths []string, split string, skip bool) (*Split, error) {
+	if err := checkSplitName(split); err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("data: no %s file: %w", split, fs.ErrNotExist)
+	}
 	rows, sum, err := table.Read(paths...)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
-	s := &Split{Name: split, Notices: append(notices, rows.Notices...)}
+	s := &Split{Name: split, Notices: rows.Notices}
 	s.Source = Source{File: filepath.Base(paths[0]), SHA256: sum, Rows: len(rows.Rows)}
 	if s.Task, err = t.found(rows, split == Test); err == nil {
 		if len(t.Columns) != len(s.Task.Columns) || slices.Contains(t.Columns, "") || t.files.label == "" {
@@ -123,6 +150,7 @@ var (
 	textColumns  = []string{"text", "sentence", "question", "review", "content", "comment", "message", "document", "body"}
 	labelColumns = []string{"label", "labels", "score", "class", "category", "target"}
 	scoreColumns = []string{"score", "label", "labels", "target"}
+	setColumns   = []string{"labels", "label", "tags", "topics", "categories", "classes", "target"} // of several classes
 )
 
 // found completes the task's columns from those that a file has.
@@ -156,8 +184,11 @@ func (t Task) foundLabel(rows *table.Table, unlabelled bool) (Task, error) {
 	name := t.files.label
 	if name == "" {
 		names := labelColumns
-		if t.Regression() {
+		switch {
+		case t.Regression():
 			names = scoreColumns
+		case t.Multi:
+			names = setColumns
 		}
 		free := slices.DeleteFunc(slices.Clone(rows.Columns), func(c string) bool { return slices.Contains(t.Columns, c) })
 		if name = findName(free, names); name == "" && !unlabelled {
@@ -230,7 +261,7 @@ func (t Task) columnsNotice(file string) string {
 // ownExamples makes the examples of a file's rows.
 func (s *Split) ownExamples(rows *table.Table, skip bool) error {
 	var err error
-	if s.Task.Labels == nil && s.Task.Name == classification {
+	if s.Task.Labels == nil && !s.Task.Regression() {
 		if s.Task.Labels, err = s.Task.classes(rows); err != nil {
 			return err
 		}
@@ -255,7 +286,7 @@ func (s *Split) ownExamples(rows *table.Table, skip bool) error {
 			if s.Name != Test {
 				continue
 			}
-		} else if e.Label, err = s.Task.ownLabel(c); err != nil {
+		} else if err := s.Task.setLabel(&e, c); err != nil {
 			return fmt.Errorf("%s: %w", rows.At(row, s.Task.files.label), err)
 		}
 		s.Examples = append(s.Examples, e)
@@ -271,7 +302,9 @@ func (s *Split) noticeAbsent(file string) {
 	}
 	seen := make([]bool, len(s.Task.Labels))
 	for _, e := range s.Examples {
-		seen[int(e.Label)] = true
+		for _, id := range s.Task.classesOf(e) {
+			seen[id] = true
+		}
 	}
 	var absent []string
 	for id, name := range s.Task.Labels {
@@ -288,6 +321,9 @@ func (s *Split) countUnlabelled(file string, missing int, first string, skip boo
 	switch {
 	case missing == 0 || s.Name == Test:
 		return nil
+	case !skip && s.Task.Multi:
+		return fmt.Errorf("%s: the first of %d rows without labels (of %d); write %s, or [] in JSON, where none of the classes hold, or leave these rows out with --skip-unlabelled",
+			first, missing, s.Source.Rows, s.Task.separator())
 	case !skip:
 		return fmt.Errorf("%s: the first of %d rows without a label (of %d); --skip-unlabelled leaves them out", first, missing, s.Source.Rows)
 	case len(s.Examples) == 0:
@@ -320,25 +356,49 @@ func unlabelled(c table.Cell) bool {
 	return c.Kind == table.Null || c.Kind == table.String && strings.TrimSpace(c.Text) == ""
 }
 
-// ownLabel reads a label: a score, or the name of a class. An integer's name is the same with ".0" behind it. Ids, that is
-// places in the list of names, are read of GLUE's tasks alone: of one's own a 1 is the class called 1.
-func (t Task) ownLabel(c table.Cell) (float64, error) {
-	text := strings.TrimSpace(c.Text)
-	if c.Kind == table.Other {
-		return 0, fmt.Errorf("label %v is not one class or score", c)
+// setLabel reads an example's label: a score, a class, or any number of classes.
+func (t Task) setLabel(e *Example, c table.Cell) error {
+	names, err := t.names(c)
+	switch {
+	case err != nil:
+		return err
+	case t.Multi:
+		e.Label = 0
+		return t.setClasses(e, names)
+	case t.Regression():
+		e.Label, err = t.parseLabel(names[0])
+	default:
+		e.Label, err = t.ownLabel(names[0])
 	}
-	if t.Regression() {
-		return t.parseLabel(text)
+	return err
+}
+
+// names are the class names, or the score, that a label's cell has: one, or of a multilabel task any number.
+func (t Task) names(c table.Cell) ([]string, error) {
+	switch {
+	case t.Multi:
+		return t.severalNames(c)
+	case c.Kind == table.Other && strings.HasPrefix(c.Text, "["):
+		return nil, fmt.Errorf("label %v is not one class or score; --task multilabel learns several", c)
+	case c.Kind == table.Other:
+		return nil, fmt.Errorf("label %v is not one class or score", c)
+	default:
+		return []string{strings.TrimSpace(c.Text)}, nil
 	}
+}
+
+// ownLabel is the id of a class by its name. An integer's name is the same with ".0" behind it. Ids, that is places in the
+// list of names, are read of GLUE's tasks alone: of one's own a 1 is the class called 1.
+func (t Task) ownLabel(text string) (float64, error) {
 	for _, name := range []string{text, wholeNumber(text)} {
 		if id := slices.Index(t.Labels, name); id >= 0 {
 			return float64(id), nil
 		}
 	}
-	if t.Name != classification {
+	if !slices.Contains(ownKinds, t.Name) {
 		return t.parseLabel(wholeNumber(text))
 	}
-	return 0, fmt.Errorf("label %v is not known; nearest: %q (the classes are %s)", c, nearest.Of(text, t.Labels), columnList(t.Labels))
+	return 0, fmt.Errorf("label %.60q is not known; nearest: %q (the classes are %s)", text, nearest.Of(text, t.Labels), columnList(t.Labels))
 }
 
 // wholeNumber writes an integer the shortest way: "1" for "1.0"; other texts stay as they are.
@@ -357,18 +417,23 @@ func (t Task) classes(rows *table.Table) ([]string, error) {
 	numbers, whole := true, true
 	for _, row := range rows.Rows {
 		c, _ := row.Get(t.files.label)
-		if unlabelled(c) || c.Kind == table.Other { // the latter is refused where labels are read
+		if unlabelled(c) {
 			continue
 		}
-		name := strings.TrimSpace(c.Text)
-		if count[name]++; count[name] > 1 {
-			continue
+		of, _ := t.names(c) // a fault is reported where labels are read
+		for _, name := range of {
+			if count[name]++; count[name] > 1 {
+				continue
+			}
+			names, first[name] = append(names, name), row
+			_, err := strconv.ParseFloat(name, 64)
+			numbers = numbers && err == nil
+			_, err = strconv.ParseInt(wholeNumber(name), 10, 64)
+			whole = whole && err == nil
 		}
-		names, first[name] = append(names, name), row
-		_, err := strconv.ParseFloat(name, 64)
-		numbers = numbers && err == nil
-		_, err = strconv.ParseInt(wholeNumber(name), 10, 64)
-		whole = whole && err == nil
+	}
+	if of := rows.Classes[t.files.label]; t.declared(of, names) {
+		return of, nil
 	}
 	switch {
 	case numbers && !whole && len(names) > 0:
@@ -389,6 +454,8 @@ func (t Task) classes(rows *table.Table) ([]string, error) {
 	switch {
 	case len(names) == 0:
 		return nil, fmt.Errorf("%s: none of its %d rows has a label in column %q", rows.Name, len(rows.Rows), t.files.label)
+	case len(names) == 1 && t.Multi:
+		return nil, fmt.Errorf("%s: the only class in column %q is %q; a multilabel task needs two classes", rows.Name, t.files.label, names[0])
 	case len(names) == 1:
 		return nil, fmt.Errorf("%s: every label in column %q is %q; a classification needs two classes", rows.Name, t.files.label, names[0])
 	case len(names) > maxClasses:
@@ -396,6 +463,14 @@ func (t Task) classes(rows *table.Table) ([]string, error) {
 			rows.Name, t.files.label, len(names), names[0], maxClasses)
 	}
 	return names, nil
+}
+
+// declared reports whether classes that the file itself names, in the order of their ids, are the task's.
+func (t Task) declared(classes, found []string) bool {
+	if len(classes) < 2 || len(classes) > maxClasses || slices.Contains(classes, "") {
+		return false
+	}
+	return !slices.ContainsFunc(found, func(name string) bool { return !slices.Contains(classes, name) })
 }
 
 func byValue(a, b string) int {

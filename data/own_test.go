@@ -2,6 +2,7 @@ package data
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -125,6 +126,7 @@ func TestOwnFaults(t *testing.T) {
 	}
 	type choice struct{ task, text, pair, label, labels string }
 	found, scores := choice{task: "classification"}, choice{task: "regression"}
+	sets := choice{task: "multilabel"}
 	for _, c := range []struct {
 		choice
 		name, content, want string
@@ -177,6 +179,19 @@ func TestOwnFaults(t *testing.T) {
 		{scores, "a.csv", "text,score\na,1\nb,high\n", `a.csv:3:3: score "high" is not a number; want a finite number`},
 		{scores, "a.csv", "text,score\na,1\nb,1e999\n", `a.csv:3:3: score "1e999" is not a number`},
 		{scores, "a.csv", "text,score\na,NaN\n", `a.csv:2:3: score "NaN" is not a number`},
+		{found, "a.jsonl", "{\"text\": \"a\", \"label\": [\"x\"]}\n{\"text\": \"b\", \"label\": \"y\"}\n{\"text\": \"b\", \"label\": \"z\"}\n", `a.jsonl:1: label ["x"] is not one class or score; --task multilabel learns several`},
+		{sets, "a.csv", "text,labels\na,x|y\nb,\n", "a.csv:3:3: the first of 1 rows without labels (of 2); write |, or [] in JSON, where none of the classes hold, or leave these rows out with --skip-unlabelled"},
+		{sets, "a.jsonl", "{\"text\": \"a\", \"labels\": [\"x\", \"y\"]}\n{\"text\": \"b\", \"labels\": null}\n", "a.jsonl:2: the first of 1 rows without labels (of 2)"},
+		{sets, "a.csv", "text,labels\na,x|y\nb,x||y\n", `a.csv:3:3: labels "x||y": name 2 is empty`},
+		{sets, "a.csv", "text,labels\na,x|y\nb,y|\n", `a.csv:3:3: labels "y|": name 2 is empty`},
+		{sets, "a.csv", "text,labels\na,x|y\nb,y|x|y\n", `a.csv:3:3: has class 1 (y) twice`},
+		{sets, "a.csv", "text,labels\na,x|y\nb,\"['x', 'y']\"\n", `a.csv:3:3: labels "['x', 'y']" look like a list; in a table write a|b, or keep lists in JSONL or parquet`},
+		{sets, "a.csv", "text,labels\na,x|X\nb,x\n", `labels "X" (`},
+		{sets, "a.csv", "text,labels\na,x\nb,|\n", `a.csv: the only class in column "labels" is "x"; a multilabel task needs two classes`},
+		{sets, "a.jsonl", "{\"text\": \"a\", \"labels\": [\"x\", \"y\"]}\n{\"text\": \"b\", \"labels\": [\"x\", null]}\n", `a.jsonl:2: labels ["x", null]: item 2 is null; want a list of class names`},
+		{sets, "a.jsonl", "{\"text\": \"a\", \"labels\": [\"x\", \"y\"]}\n{\"text\": \"b\", \"labels\": [[\"x\"]]}\n", `a.jsonl:2: labels [["x"]]: item 1 is ["x"]`},
+		{sets, "a.jsonl", "{\"text\": \"a\", \"labels\": [\"x\", \"y\"]}\n{\"text\": \"b\", \"labels\": {\"x\": 1}}\n", `a.jsonl:2: labels {"x": 1}: no list; want a list of class names`},
+		{choice{task: "multilabel", labels: "x,y"}, "a.csv", "text,labels\na,x|z\n", `a.csv:2:3: label "z" is not known; nearest: "x" (the classes are x, y)`},
 		{choice{task: "qnli", text: "a", pair: "b"}, "a.csv", "a,b,label\nx,y,entails\n", `a.csv:2:5: label "entails" is not known; want entailment, not_entailment (or its id, 0 to 1)`},
 		{choice{task: "stsb", text: "a", pair: "b"}, "a.csv", "a,b,score\nx,y,7\n", "a.csv:2:5: score 7 is out of range; want 0 to 5"},
 	} {
@@ -227,6 +242,41 @@ func TestOwnLabels(t *testing.T) {
 		if !slices.Equal(s.Task.Labels, c.want) || !slices.Equal(s.Labels(), c.ids) || err != nil || !slices.Equal(again.Labels, c.want) {
 			t.Errorf("%s: %q, %v; want %q, %v", c.cells, s.Task.Labels, s.Labels(), c.want, c.ids)
 		}
+	}
+}
+
+// Sets of classes: lists, or cells with a separator, in any format. Nothing is none of them where the file says so.
+func TestOwnSets(t *testing.T) {
+	type row struct {
+		Text   string   `parquet:"text"`
+		Labels []string `parquet:"labels,list,optional"`
+	}
+	for _, c := range []struct{ name, content, separator string }{
+		{"a.csv", "text,tags\na,y|x\nb,|\nc, x \n", ""},
+		{"a.csv", "text;tags\na;\"y, x\"\nb;,\nc;x\n", ","},
+		{"a.jsonl", "{\"text\": \"a\", \"labels\": [\"y\", \"x\"]}\n{\"text\": \"b\", \"labels\": []}\n{\"text\": \"c\", \"labels\": \"x\"}\n", ""},
+		{"a.parquet", parquetText(t, []row{{"a", []string{"y", "x"}}, {"b", []string{}}, {"c", []string{"x"}}}), ""},
+	} {
+		task := lookup(t, "multilabel").WithSeparator(c.separator)
+		s, err := task.LoadFiles(ownFile(t, c.name, c.content), Train, false)
+		if err != nil {
+			t.Errorf("%s: %v", c.content, err)
+			continue
+		}
+		if got, want := fmt.Sprint(s.Task.Labels, s.Labels(), s.Task.Multi, s.Task.Regression()), "[x y] [1 1 0 0 1 0] true false"; got != want {
+			t.Errorf("%s: %s, want %s", c.content, got, want)
+		}
+	}
+	null := ownFile(t, "a.parquet", parquetText(t, []row{{"a", []string{"y", "x"}}, {"b", nil}}))
+	_, err := lookup(t, "multilabel").LoadFiles(null, Train, false)
+	wantError(t, err, "a.parquet: row 2, column labels: the first of 1 rows without labels (of 2)")
+	s, err := lookup(t, "multilabel").LoadFiles(null, Test, false)
+	if err != nil || !math.IsNaN(s.Examples[1].Label) {
+		t.Errorf("%+v, %v", s, err)
+	}
+	s, err = lookup(t, "multilabel").LoadFiles(ownFile(t, "a.jsonl", `{"text": "a", "labels": [2, 10.0]}`), Train, false)
+	if err != nil || !slices.Equal(s.Task.Labels, []string{"2", "10"}) {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 
@@ -355,6 +405,92 @@ func TestHoldOut(t *testing.T) {
 	wantError(t, err, "no class has two examples")
 }
 
+// setsOf is a split of 120 examples with the classes a (in 60), b (in 24), c (in 6); 40 have none.
+func setsOf(t *testing.T) *Split {
+	content := "text,labels\n"
+	for i := range 120 {
+		var names []string
+		if i%2 == 0 {
+			names = append(names, "a")
+		}
+		if i%5 == 0 {
+			names = append(names, "b")
+		}
+		if i%20 == 3 {
+			names = append(names, "c")
+		}
+		content += fmt.Sprintf("t%d,%s\n", i, cmp.Or(strings.Join(names, "|"), "|"))
+	}
+	return ownSplit(t, "multilabel", content)
+}
+
+func countsOf(s *Split) string {
+	counts := make([]int, len(s.Task.Labels))
+	for _, e := range s.Examples {
+		for _, c := range e.Classes {
+			counts[c]++
+		}
+	}
+	return fmt.Sprint(len(s.Examples), counts)
+}
+
+// Of sets the share of each class is kept for validation, the rarest one's too, and draws have k of each.
+func TestSetsAreSplitByTheirClasses(t *testing.T) {
+	s := setsOf(t)
+	if got, want := countsOf(s), "120 [60 24 6]"; got != want {
+		t.Fatal(got)
+	}
+	train, validation, err := s.HoldOut(1.0/3, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := countsOf(train)+", "+countsOf(validation), "80 [40 16 4], 40 [20 8 2]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	again, _, _ := s.HoldOut(1.0/3, 5)
+	other, _, _ := s.HoldOut(1.0/3, 6)
+	if !reflect.DeepEqual(train.Examples, again.Examples) || reflect.DeepEqual(train.Examples, other.Examples) {
+		t.Error("not by the seed")
+	}
+	drawn, m, err := train.Sample(DrawOptions{PerClass: 2, Seed: 1})
+	if err != nil || m.Rule != rulePerLabel || m.Held.Rule != ruleSharePerLabel {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	held, _, err := train.Sample(DrawOptions{PerClass: 2, Seed: 1, Held: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[int]bool{}
+	for _, part := range []*Split{drawn, held} {
+		var n, a, b, c int
+		if _, err := fmt.Sscanf(countsOf(part), "%d [%d %d %d]", &n, &a, &b, &c); err != nil || a < 2 || b < 2 || c < 2 || n > 6 {
+			t.Errorf("drawn: %s", countsOf(part))
+		}
+		for _, e := range part.Examples {
+			if rows[e.Row] {
+				t.Errorf("row %d is drawn twice", e.Row)
+			}
+			rows[e.Row] = true
+		}
+	}
+	var b bytes.Buffer
+	if err := m.Encode(&b); err != nil {
+		t.Fatal(err)
+	}
+	read, err := parseManifest(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	replayed, err := read.Replay(train)
+	if err != nil || !reflect.DeepEqual(replayed.Examples, drawn.Examples) {
+		t.Errorf("%v", err)
+	}
+	_, _, err = train.Sample(DrawOptions{PerClass: 5})
+	wantError(t, err, "class c has 4 examples, of which 4 are drawn; want 5")
+	_, _, err = ownSplit(t, "multilabel", "text,labels\na,x|y\nb,x\n").HoldOut(0.1, 0)
+	wantError(t, err, "0.1 of 2 examples are 0; give --validation, or another share")
+}
+
 // Of scores the share is spread over their range, and draws are of the lower and the upper half.
 func TestScoresAreDrawnByTheirOrder(t *testing.T) {
 	content := "text,score\n"
@@ -381,6 +517,21 @@ func TestScoresAreDrawnByTheirOrder(t *testing.T) {
 	if len(drawn.Examples) != 6 || len(low.Examples) != 3 {
 		t.Errorf("%v", drawn.Labels())
 	}
+	held, m, err := s.Sample(DrawOptions{PerClass: 10, Seed: 1, Held: true})
+	if err != nil || m.Rule != rulePerQuantileHeld {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	first, _, err := s.Sample(DrawOptions{PerClass: 10, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range first.Examples { // of each two neighbours one, and the other is held
+		if score, other := int(e.Label-1000), int(held.Examples[i].Label-1000); score/2 != i || other/2 != i || score == other {
+			t.Errorf("part %d gave %d and %d", i, score, other)
+		}
+	}
+	_, _, err = s.Sample(DrawOptions{PerClass: 11, Held: true})
+	wantError(t, err, "40 examples; want 44, for 11 of the lower half of the scores and as many of the upper")
 }
 
 // Rows to predict may be rows that were trained on.
@@ -418,7 +569,7 @@ func FuzzOwnCSV(f *testing.F) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, kind := range []string{classification, regression} {
+		for _, kind := range ownKinds {
 			s, err := lookup(t, kind).LoadFiles(path, Train, true)
 			if err != nil {
 				continue

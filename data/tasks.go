@@ -63,6 +63,8 @@ type files struct {
 	long   bool                // fields beyond the header are ignored (QQP, MRPC)
 	most   float64             // scores go from 0 to this, both included; 0: any finite score
 	own    bool                // read by the rules for tasks of one's own (Task.Own)
+
+	separator string // between the class names of a cell of a multilabel task; empty: defaultSeparator
 }
 
 var (
@@ -142,20 +144,20 @@ var tasks = []Task{
 // Tasks returns the table: GLUE's nine tasks, MNLI's mismatched half and the diagnostic set.
 func Tasks() []Task { return slices.Clone(tasks) }
 
-// LookupTask returns the task of that name: a row of the table, or a task of one's own, "classification" or
-// "regression", whose columns and classes LoadFiles finds. The error for an unknown name says the nearest.
+// LookupTask returns the task of that name: a row of the table, or a task of one's own, "classification", "regression" or
+// "multilabel", whose columns and classes LoadFiles finds. The error for an unknown name says the nearest.
 func LookupTask(name string) (Task, error) {
-	if name == classification || name == regression {
-		return Task{Name: name, files: files{own: true}}, nil
+	if slices.Contains(ownKinds, name) {
+		return Task{Name: name, Multi: name == multilabel, files: files{own: true}}, nil
 	}
-	names := make([]string, len(tasks), len(tasks)+2)
+	names := make([]string, len(tasks), len(tasks)+len(ownKinds))
 	for i, t := range tasks {
 		if t.Name == name {
 			return t, nil
 		}
 		names[i] = t.Name
 	}
-	names = append(names, classification, regression)
+	names = append(names, ownKinds...)
 	return Task{}, fmt.Errorf("unknown task %q; nearest: %s (known: %s)", name, nearest.Of(name, names), strings.Join(names, " "))
 }
 
@@ -208,7 +210,9 @@ func (t Task) Weighted() Task {
 }
 
 // Regression reports whether labels are scores, as STS-B's, and not classes.
-func (t Task) Regression() bool { return t.Labels == nil && !(t.files.own && t.Name == classification) }
+func (t Task) Regression() bool {
+	return t.Labels == nil && !t.Multi && !(t.files.own && t.Name == classification)
+}
 
 // NumLabels is the width of the classifier's output: the number of classes, or 1 for a regression.
 func (t Task) NumLabels() int { return max(1, len(t.Labels)) }
@@ -291,7 +295,7 @@ func (t Task) parseLabel(text string) (float64, error) {
 func (t Task) numberLabel(v float64) (float64, error) {
 	switch {
 	case t.Multi:
-		return 0, fmt.Errorf("%s has several labels an example, which are not read from files; give them in memory (NewSplit)", t.Name)
+		return 0, fmt.Errorf("%s has several classes an example: its files are read by Task.WithColumns and LoadFiles, its examples in memory by NewSplit", t.Name)
 	case t.Regression() && (math.IsNaN(v) || math.IsInf(v, 0) || t.files.most > 0 && (v < 0 || v > t.files.most)):
 		return 0, fmt.Errorf("score %v is out of range; want %s", v, t.wantScore())
 	case t.Regression():

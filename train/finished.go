@@ -96,6 +96,9 @@ func (a *AdapterInfo) task(c *Config) (data.Task, error) {
 		}
 		return t.WithDefaults()
 	case err == nil && own.Own() && own.Name == a.Task:
+		if own.Labels == nil && !own.Regression() { // of an imported adapter: they are those of its head
+			own.Labels = a.Labels
+		}
 		return own.WithDefaults()
 	}
 	t, err := data.LookupTask(a.Task)

@@ -1,11 +1,13 @@
 package train
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"math"
+	"slices"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/tensors"
@@ -21,13 +23,16 @@ import (
 // defaultShare is the part of a training file that is kept for validation where there is no file for it.
 const defaultShare = 0.1
 
+// defaultSeparator stands between the classes of a cell.
+const defaultSeparator = "|"
+
 // task is what the settings say is learned. Columns and classes that they leave open are found in the training file.
 func (c *Config) task() (data.Task, error) {
 	t, err := data.LookupTask(c.Task)
 	if err != nil || !t.Own() && !c.ownFiles() {
 		return t, err
 	}
-	t = t.WithColumns(c.Text, c.Pair, c.Label)
+	t = t.WithColumns(c.Text, c.Pair, c.Label).WithSeparator(c.LabelSeparator)
 	if c.Labels != "" {
 		t, err = t.ParseLabels(c.Labels)
 	}
@@ -39,6 +44,9 @@ func (c *Config) ownFiles() bool {
 	return c.Text != "" || c.Pair != "" || c.Label != "" || c.Validation != "" || c.Test != ""
 }
 
+// classes reports whether the classes are those of one's own files.
+func (c *Config) classes() bool { return c.Task == "classification" || c.Task == "multilabel" }
+
 // checkTask adds the faults of the settings that say what is learned.
 func (c *Config) checkTask(f *settings.Faults) {
 	if c.Data == memoryData {
@@ -49,13 +57,17 @@ func (c *Config) checkTask(f *settings.Faults) {
 		f.Add(err)
 		return
 	}
-	f.Check(c.Labels == "" || c.Task == "classification", "labels: those of %s are known; the setting belongs to task classification", c.Task)
+	f.Check(c.Labels == "" || c.classes(), "labels: those of %s are known; the setting belongs to tasks classification and multilabel", c.Task)
+	f.Check(c.LabelSeparator == defaultSeparator || t.Multi, "label-separator: an example of %s has one label; the setting belongs to task multilabel", c.Task)
+	if c.DataConfig != "" || c.DataRevision != "" {
+		f.Check(t.Own() && c.hubSet(), "data-config, data-revision: belong to a data set of the hub, --data org/name with task classification, regression or multilabel or with columns; data is %s", c.Data)
+	}
 	if t.Own() {
-		f.Check(c.Data != BuiltinData && c.Data != HubData, "data: task %s reads files of your own; give --data a file or a folder", c.Task)
+		f.Check(c.Data != BuiltinData && c.Data != HubData, "data: task %s reads files of your own; give --data a file, a folder or a data set of the hub", c.Task)
 		return
 	}
 	f.Check(c.ValidationShare == defaultShare, "validation-share: task %s comes with its validation file", c.Task)
-	f.Check(!c.SkipUnlabelled, "skip-unlabelled: belongs to files of your own: tasks classification and regression, or columns that are given")
+	f.Check(!c.SkipUnlabelled, "skip-unlabelled: belongs to files of your own: tasks classification, regression and multilabel, or columns that are given")
 }
 
 // noteTask makes what was found in the training file settings of the run.
@@ -64,32 +76,76 @@ func (c *Config) noteTask(t data.Task) {
 	if t.Pair() {
 		c.Pair = t.Columns[1]
 	}
-	if c.Task == "classification" {
+	if c.classes() {
 		c.Labels = t.FormatLabels()
 	}
 }
 
-// ownFile reads a split of one's own files: the file that a setting names, or that of the folder. nil: there is none.
-func (c *Config) ownFile(task data.Task, split string) (*data.Split, error) {
+// hubSet reports whether the data is a data set of the hub.
+func (c *Config) hubSet() bool {
+	return !slices.Contains([]string{BuiltinData, HubData, memoryData}, c.Data) && data.HubOptions{}.IsDataset(c.Data)
+}
+
+// ownFile reads a split of one's own files: the file that a setting names, that of the folder, or those of the data set of the
+// hub, whose commit and configuration become settings. nil: there is none.
+func (s Sources) ownFile(ctx context.Context, c *Config, task data.Task, split string) (*data.Split, error) {
 	path := map[string]string{data.Train: c.Data, data.Validation: c.Validation, data.Test: c.Test}[split]
-	if path != "" {
+	switch hub := c.hubSet(); {
+	case hub && (path == "" || split == data.Train):
+		return s.hubSplit(ctx, c, task, split)
+	case path != "":
 		return task.LoadFiles(path, split, c.SkipUnlabelled)
 	}
 	folder, err := table.IsFolder(c.Data)
 	if err != nil || !folder {
 		return nil, err
 	}
-	s, err := task.LoadFiles(c.Data, split, c.SkipUnlabelled)
+	found, err := task.LoadFiles(c.Data, split, c.SkipUnlabelled)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return s, err
+	return found, err
+}
+
+// Files reads a split of files of one's own from a file, a folder or a data set of the hub. Of the settings it takes what
+// says how: the data set's configuration and revision, and what becomes of rows without a label.
+func (s Sources) Files(ctx context.Context, c Config, from string, task data.Task, split string) (*data.Split, error) {
+	if c.Data = from; !c.hubSet() {
+		return task.LoadFiles(from, split, c.SkipUnlabelled)
+	}
+	found, err := s.hubSplit(ctx, &c, task, split)
+	if err == nil && found == nil {
+		err = fmt.Errorf("data: %s has no %s split", from, split)
+	}
+	return found, err
+}
+
+// hubSplit reads a split of a data set of the hub; nil: it has none of that name.
+func (s Sources) hubSplit(ctx context.Context, c *Config, task data.Task, split string) (*data.Split, error) {
+	ref := c.Data
+	if c.DataRevision != "" {
+		ref += "@" + c.DataRevision
+	}
+	files, info, err := s.Hub.Dataset(ctx, ref, c.DataConfig)
+	if err != nil {
+		return nil, err
+	}
+	first := c.DataRevision != info.Commit // later ones have nothing new to say
+	c.DataConfig, c.DataRevision = info.Config, info.Commit
+	if len(files[split]) == 0 && split != data.Train {
+		return nil, nil
+	}
+	found, err := task.LoadShards(files[split], split, c.SkipUnlabelled)
+	if err == nil && first {
+		found.Notices = slices.Concat([]string{fmt.Sprintf("data: %s at %.12s, configuration %s", info.Repo, info.Commit, info.Config)}, info.Notices, found.Notices)
+	}
+	return found, err
 }
 
 // ownSplits reads what is trained on, and what it is validated with: a file, the rows that a manifest keeps, or a share of
 // the training file.
-func (c *Config) ownSplits(task data.Task) (train, validation *data.Split, err error) {
-	if train, err = c.ownFile(task, data.Train); err != nil {
+func (s Sources) ownSplits(ctx context.Context, c *Config, task data.Task) (train, validation *data.Split, err error) {
+	if train, err = s.ownFile(ctx, c, task, data.Train); err != nil {
 		return nil, nil, err
 	}
 	if c.Manifest != "" {
@@ -101,7 +157,7 @@ func (c *Config) ownSplits(task data.Task) (train, validation *data.Split, err e
 			return left, kept, err
 		}
 	}
-	validation, err = c.ownFile(train.Task, data.Validation)
+	validation, err = s.ownFile(ctx, c, train.Task, data.Validation)
 	switch {
 	case err != nil:
 		return nil, nil, err
@@ -125,12 +181,12 @@ func (c *Config) ownSplits(task data.Task) (train, validation *data.Split, err e
 }
 
 // heldOut is the part of a finished run's training file that was kept for validation or, of split train, the rest.
-func (f *Finished) heldOut(split string) (*data.Split, error) {
+func (f *Finished) heldOut(ctx context.Context, s Sources, split string) (*data.Split, error) {
 	m, err := f.Manifest()
 	if err != nil {
 		return nil, err
 	}
-	whole, err := f.Run.ownFile(f.Task, data.Train)
+	whole, err := s.ownFile(ctx, &f.Run.Config, f.Task, data.Train)
 	if err != nil {
 		return nil, err
 	}

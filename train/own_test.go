@@ -86,7 +86,7 @@ func TestManifestRepeatsTheValidationRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if train, validation, err = c.ownSplits(task); err != nil {
+		if train, validation, err = (Sources{}).ownSplits(t.Context(), &c, task); err != nil {
 			t.Fatal(err)
 		}
 		in := &inputs{}
@@ -125,7 +125,7 @@ func TestOwnSettings(t *testing.T) {
 		set  func(c *Config)
 		want string
 	}{
-		{func(c *Config) { c.Data = BuiltinData }, "data: task classification reads files of your own; give --data a file or a folder"},
+		{func(c *Config) { c.Data = BuiltinData }, "data: task classification reads files of your own; give --data a file, a folder or a data set of the hub"},
 		{func(c *Config) { c.Data = HubData }, "data: task classification reads files of your own"},
 		{func(c *Config) { c.Labels = "a" }, "task classification has 1 classes; want two or more"},
 		{func(c *Config) { c.Labels = "a,a" }, `class 1 is called "a"; want a name of its own for each`},

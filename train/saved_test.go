@@ -139,7 +139,7 @@ func TestOpenErrors(t *testing.T) {
 		},
 		{
 			"unknown task", func(t *testing.T, dir, _ string) { describe(t, dir, replace(`"stsb"`, `"sts"`)) }, nil,
-			`DIR: unknown task "sts"; nearest: stsb (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax classification regression)`,
+			`DIR: unknown task "sts"; nearest: stsb (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax classification regression multilabel)`,
 		},
 		{
 			"settings that disagree", func(t *testing.T, dir, _ string) {

@@ -20,12 +20,15 @@ type Config struct {
 	Task  string
 	Data  string
 
+	DataConfig      string
+	DataRevision    string
 	Validation      string
 	Test            string
 	Text            string
 	Pair            string
 	Label           string
 	Labels          string
+	LabelSeparator  string
 	SkipUnlabelled  bool
 	ValidationShare float64
 
@@ -106,8 +109,8 @@ func Settings() settings.Table[Config] {
 		With("lr", func(r *row) { r.Unset, r.Help = 0.0, "peak learning rate; 0: the method's" })
 	table := slices.Concat(settings.Table[Config]{
 		{Name: "model", Part: partModel, Default: BuiltinModel, Path: true, Words: []string{BuiltinModel}, At: func(c *Config) any { return &c.Model }, Help: "checkpoint: a directory, a hub id org/name[@revision], or " + BuiltinModel},
-		{Name: "task", Part: partData, Default: "stsb", At: func(c *Config) any { return &c.Task }, Help: "classification or regression of files of your own, or a task of GLUE: " + strings.Join(taskNames(), " ")},
-		{Name: "data", Part: partData, Default: BuiltinData, Path: true, Words: []string{BuiltinData, HubData}, At: func(c *Config) any { return &c.Data }, Help: "file or directory with the task's files, hub, or builtin"},
+		{Name: "task", Part: partData, Default: "stsb", At: func(c *Config) any { return &c.Task }, Help: "classification, regression or multilabel of files of your own, or a task of GLUE: " + strings.Join(taskNames(), " ")},
+		{Name: "data", Part: partData, Default: BuiltinData, Path: true, Words: []string{BuiltinData, HubData}, At: func(c *Config) any { return &c.Data }, Help: "file or directory with the task's files, a data set of the hub org/name, hub (GLUE), or builtin"},
 	}, ownRows(), adapterRows(), dataRows(), plan, settings.Table[Config]{
 		{Name: "batch", Part: partLoop, Default: 16, Check: settings.AtLeast(1), At: func(c *Config) any { return &c.Batch }, Help: "examples a batch"},
 		{Name: "auto-batch", Part: partLoop, Default: false, At: func(c *Config) any { return &c.AutoBatch }, Help: "split a batch that does not fit into memory into accumulated ones"},
@@ -133,15 +136,25 @@ func Settings() settings.Table[Config] {
 // ownRows are the settings of files of one's own.
 func ownRows() settings.Table[Config] {
 	return settings.Table[Config]{
+		{Name: "data-config", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.DataConfig }, Help: "configuration of a data set of the hub; empty: its default"},
+		{Name: "data-revision", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.DataRevision }, Help: "branch, tag or commit of a data set of the hub; empty: main, noted as the commit it is"},
 		{Name: "validation", Part: partData, Default: "", Path: true, At: func(c *Config) any { return &c.Validation }, Help: "validation file, where the folder of --data has none"},
 		{Name: "test", Part: partData, Default: "", Path: true, At: func(c *Config) any { return &c.Test }, Help: "test file, for eval --split test"},
 		{Name: "text", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.Text }, Help: "column of the text, or of the first; empty: found by name"},
 		{Name: "pair", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.Pair }, Help: "column of the second text; empty: found by name"},
 		{Name: "label", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.Label }, Help: "column of the label; empty: found by name"},
 		{Name: "labels", Part: partData, Default: "", Unset: "", At: func(c *Config) any { return &c.Labels }, Help: "class names in the order of the head, a,b,c; empty: numbers by value, else sorted"},
+		{Name: "label-separator", Part: partData, Default: defaultSeparator, Check: separator, At: func(c *Config) any { return &c.LabelSeparator }, Help: "what stands between the classes of a cell, of multilabel tables"},
 		{Name: "skip-unlabelled", Part: partData, Default: false, At: func(c *Config) any { return &c.SkipUnlabelled }, Help: "leave out rows without a label"},
 		{Name: "validation-share", Part: partData, Default: defaultShare, Check: share, At: func(c *Config) any { return &c.ValidationShare }, Help: "part of the training file kept for validation where there is no file for it"},
 	}
+}
+
+func separator(value any) error {
+	if text := value.(string); text == "" || strings.TrimSpace(text) != text && text != "\t" && text != " " {
+		return fmt.Errorf("%q has blanks around it, or nothing; want a mark such as %s", text, defaultSeparator)
+	}
+	return nil
 }
 
 func share(value any) error {

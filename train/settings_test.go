@@ -23,7 +23,7 @@ func TestValidate(t *testing.T) {
 		set  func(c *Config)
 		want string
 	}{
-		{"task", func(c *Config) { c.Task = "stbs" }, `unknown task "stbs"; nearest: stsb (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax classification regression)`},
+		{"task", func(c *Config) { c.Task = "stbs" }, `unknown task "stbs"; nearest: stsb (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax classification regression multilabel)`},
 		{"method", func(c *Config) { c.Method = "lora2" }, `unknown method "lora2"; nearest: rslora (known: vanilla deep-wide deep-narrow deep-compressed rslora lora-plus)`},
 		{"odd rank", func(c *Config) { c.Rank = 7 }, `method deep-compressed: rank 7 is odd; want an even one: half of it follows the gradient's left singular vectors, half the right`},
 		{"depth", func(c *Config) { c.Depth = 2 }, `method deep-compressed: depth 2; want 3 or more (with two factors it is vanilla)`},
@@ -62,7 +62,7 @@ func TestValidate(t *testing.T) {
 			"every fault at once",
 			func(c *Config) { c.Task, c.Rank, c.Batch, c.LR, c.EarlyStop = "sst", 0, 0, -1, -1 },
 			"lr: -1 is not between 0 and 1000\nearly-stop: -1 is less than 0\nbatch: 0 is less than 1\n" +
-				"unknown task \"sst\"; nearest: sst2 (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax classification regression)\n" +
+				"unknown task \"sst\"; nearest: sst2 (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax classification regression multilabel)\n" +
 				"method deep-compressed: rank 0; want 1 or more\nearly-stop: needs eval-every",
 		},
 	} {

@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/compute"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/labels"
 	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/internal/sums"
 	"github.com/deeplora/deeplora/model"
@@ -116,6 +117,7 @@ type inputs struct {
 	checkpoint *model.Checkpoint
 	hub        data.HubInfo // of the model
 	brought    bool         // the model is one that the program brings
+	otherHead  []string     // classes of the model's own head, where that is one for others
 	task       data.Task
 	train      *examples
 	validation *examples
@@ -152,6 +154,9 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
 	}
+	classes, _ := headOf(in.task)
+	in.otherHead = otherHead(files, classes)
+	c.FreshHead = c.FreshHead || in.otherHead != nil
 	if in.checkpoint, err = loadCheckpointFor(files, o.Backend, c, in.task); err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
 	}
@@ -186,9 +191,9 @@ func headOf(task data.Task) (labels []string, problem string) {
 
 // loadCheckpointFor reads a checkpoint with the head that a task needs, new unless the files have one.
 func loadCheckpointFor(files fs.FS, backend compute.Backend, c *Config, task data.Task) (*model.Checkpoint, error) {
-	labels, problem := headOf(task)
+	classes, problem := headOf(task)
 	checkpoint, err := model.Load(files, model.LoadOptions{
-		Labels: labels, ProblemType: problem, Pooling: model.Pooling(c.Pooling),
+		Labels: classes, ProblemType: problem, Pooling: model.Pooling(c.Pooling),
 		DrawHead: true, HeadSeed: headSeed(c), NewHead: c.FreshHead, Backend: backend,
 	})
 	if err != nil {
@@ -198,6 +203,24 @@ func loadCheckpointFor(files fs.FS, backend compute.Backend, c *Config, task dat
 		checkpoint.Config.SetDropout(c.Dropout)
 	}
 	return checkpoint, nil
+}
+
+// otherHead are the classes of the files' head where they are others: of another number, or under other names. Unnamed
+// outputs are taken in the order of the task's, and names that could be meant in two ways are an error of Load.
+func otherHead(files fs.FS, want []string) (have []string) {
+	r, err := model.OpenReader(files, model.LoadOptions{})
+	if err != nil { // Load has the same, or one that says more
+		return nil
+	}
+	defer r.Close()
+	have = r.Config.Labels()
+	if !r.Has(model.HeadWeight) || len(have) == len(want) && (len(want) == 1 || labels.Unnamed(have)) {
+		return nil
+	}
+	if _, err = labels.Match(have, want); errors.Is(err, labels.ErrOther) {
+		return have
+	}
+	return nil
 }
 
 func headSeed(c *Config) uint64 {
@@ -304,6 +327,9 @@ func (in *inputs) noticeFresh(c *Config, notice func(format string, args ...any)
 		why, state := "not in the checkpoint", "frozen"
 		if module.new {
 			why = "made new"
+			if len(in.otherHead) > 0 {
+				why += fmt.Sprintf(", as the checkpoint's are for other classes (%s)", quoted(in.otherHead, 5))
+			}
 		}
 		if module.trained {
 			state = "trained"

@@ -17,21 +17,19 @@ import (
 func (p *Predictor) Split(ctx context.Context, sources Sources, from, split string) (*data.Split, error) {
 	c := &p.Run.Config
 	switch {
-	case c.Data == memoryData && from != "" && p.Task.Multi:
-		return nil, fmt.Errorf("%s has several labels an example, which are not read from files; measure it with Predictor.Evaluate on examples in memory", p.Task.Name)
 	case c.Data == memoryData && from != "": // whose task says no columns
-		return p.Task.LoadFiles(from, split, c.SkipUnlabelled)
+		return sources.Files(ctx, *c, from, p.Task, split)
 	case !p.Task.Own() || p.from == nil:
 		return sources.Split(ctx, cmp.Or(from, c.Data), p.Task, split)
 	case from != "":
-		return p.Task.LoadFiles(from, split, c.SkipUnlabelled)
+		return sources.Files(ctx, *c, from, p.Task, split)
 	case split == data.Train:
-		return p.from.heldOut(split)
+		return p.from.heldOut(ctx, sources, split)
 	}
-	s, err := c.ownFile(p.Task, split)
+	s, err := sources.ownFile(ctx, c, p.Task, split)
 	switch {
 	case err == nil && s == nil && split == data.Validation:
-		return p.from.heldOut(split)
+		return p.from.heldOut(ctx, sources, split)
 	case err == nil && s == nil:
 		return nil, fmt.Errorf("the run has no %s file; give --data", split)
 	}
@@ -53,9 +51,9 @@ func (p *Predictor) Trained(ctx context.Context, sources Sources, from string) (
 	var all *data.Split
 	switch {
 	case p.Task.Own() && from == "":
-		all, err = c.ownFile(p.Task, data.Train)
+		all, err = sources.ownFile(ctx, c, p.Task, data.Train)
 	case p.Task.Own():
-		all, err = p.Task.LoadFiles(from, data.Train, c.SkipUnlabelled)
+		all, err = sources.Files(ctx, *c, from, p.Task, data.Train)
 	default:
 		all, err = sources.Split(ctx, cmp.Or(from, c.Data), p.Task, data.Train)
 	}

@@ -52,7 +52,7 @@ func (o *Options) splits(ctx context.Context, c *Config, task data.Task) (train,
 		return o.Train, o.Validation, nil
 	}
 	if task.Own() {
-		return c.ownSplits(task)
+		return o.Sources.ownSplits(ctx, c, task)
 	}
 	if train, err = o.Sources.Split(ctx, c.Data, task, data.Train); err != nil {
 		return nil, nil, err

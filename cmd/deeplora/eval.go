@@ -15,6 +15,9 @@ type evalFlags struct {
 	run, split, data string // data: empty for the run's, or the embedded
 	zeroShot, json   bool
 	errors           int
+	dataConfig       string // and revision, of a data set of the hub
+	dataRevision     string
+	thresholdFlag
 	checkpointFlags
 }
 
@@ -58,7 +61,10 @@ checkpoint with a classification head of its own, as export --format merged writ
 	e.bind(f)
 	f.Lookup("model").Usage += "; beside --run: " + baseNow
 	f.StringVar(&e.split, "split", data.Validation, "split: train, validation or test")
-	f.StringVar(&e.data, "data", "", "directory with the task's files, hub, or builtin (default the run's, or builtin)")
+	f.StringVar(&e.data, "data", "", "file or directory with the task's files, a data set of the hub org/name, hub (GLUE), or builtin (default the run's, or builtin)")
+	f.StringVar(&e.dataConfig, "data-config", "", "configuration of a data set of the hub that --data names; empty: its default")
+	f.StringVar(&e.dataRevision, "data-revision", "", "branch, tag or commit of it; empty: main")
+	e.bindThreshold(f)
 	f.IntVar(&e.errors, "errors", 0, "show so many examples, those with the highest loss; 0: none")
 	f.BoolVar(&e.json, "json", false, "print JSON")
 	return cmd
@@ -66,6 +72,7 @@ checkpoint with a classification head of its own, as export --format merged writ
 
 // check refuses what cannot be meant, before a file is read.
 func (e *evalFlags) check(f *pflag.FlagSet) error {
+	onHub := !e.zeroShot && data.HubOptions{}.IsDataset(e.data)
 	checkpoint := e.run == "" && f.Changed("model") && !e.zeroShot
 	if given := e.run != ""; given == (checkpoint || e.zeroShot) {
 		return usagef("give one of --run, the directory of a finished run, --model, a checkpoint with a head, and --zero-shot, with --model")
@@ -85,6 +92,10 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 		{"text", checkpoint, "--model: a run has its own"},
 		{"pair", checkpoint, "--model: a run has its own"},
 		{"label", checkpoint, "--model: a run has its own"},
+		{"label-separator", checkpoint && e.task == "multilabel", "--model with --task multilabel: a run has its own"},
+		{"data-config", onHub, "--data with a data set of the hub, org/name"},
+		{"data-revision", onHub, "--data with a data set of the hub, org/name"},
+		{"threshold", !e.zeroShot, "--run and --model: --zero-shot has no classes"},
 	} {
 		if f.Changed(only.flag) && !only.fits {
 			return usagef("--%s belongs to %s", only.flag, only.of)
@@ -109,11 +120,32 @@ func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, e
 	if saved.Task.Name == "" {
 		return nil, fmt.Errorf("%s: what its adapter was trained on is not known; import it again with --task", e.run)
 	}
+	if err := e.setThreshold(cmd.Flags(), saved); err != nil {
+		return nil, err
+	}
+	if e.data != "" {
+		saved.Run.DataConfig, saved.Run.DataRevision = e.dataConfig, e.dataRevision
+	}
 	examples, err := saved.Split(cmd.Context(), s.sources(), e.data, e.split)
 	if err != nil {
 		return nil, err
 	}
 	return saved.Evaluate(cmd.Context(), examples, s.ui.phaseFunc("evaluate"))
+}
+
+// thresholdFlag is --threshold.
+type thresholdFlag struct{ threshold float64 }
+
+func (t *thresholdFlag) bindThreshold(f *pflag.FlagSet) {
+	f.Float64Var(&t.threshold, "threshold", train.Default().Threshold, "probability from which on a class of several is predicted (default the run's)")
+}
+
+// setThreshold gives the predictor a threshold that the line has.
+func (t *thresholdFlag) setThreshold(f *pflag.FlagSet, p *train.Predictor) error {
+	if !f.Changed("threshold") {
+		return nil
+	}
+	return p.SetThreshold(t.threshold)
 }
 
 // openRun opens a finished run on the backend that the flags ask for, whose base model is now at base or, if that is

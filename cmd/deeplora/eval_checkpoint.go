@@ -32,16 +32,18 @@ func movedBase(cmd *cobra.Command, model string) string {
 type checkpointFlags struct {
 	model, task, overlong string
 	text, pair, label     string // columns
+	separator             string // between the classes of a cell
 	maxLength             int
 }
 
 func (c *checkpointFlags) bind(f *pflag.FlagSet) {
 	c.model = train.BuiltinModel
 	bindModel(f, &c.model)
-	f.StringVar(&c.task, "task", "stsb", "task, for --model: classification, regression, or one of GLUE; of scored pairs for --zero-shot")
+	f.StringVar(&c.task, "task", "stsb", "task, for --model: classification, regression, multilabel, or one of GLUE; of scored pairs for --zero-shot")
 	f.StringVar(&c.text, "text", "", "column of the text, or of the first, for --model; empty: found by name")
 	f.StringVar(&c.pair, "pair", "", "column of the second text, likewise")
 	f.StringVar(&c.label, "label", "", "column of the label, likewise")
+	f.StringVar(&c.separator, "label-separator", train.Default().LabelSeparator, "what stands between the classes of a cell, of --task multilabel")
 	f.IntVar(&c.maxLength, "max-length", 0, "longest example, in tokens, for --model (default 128, or the model's positions)")
 	f.StringVar(&c.overlong, "overlong", "truncate", "examples beyond that: truncate or drop")
 }
@@ -86,6 +88,9 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	}
 	defer p.Close()
 	p.Run.Config, p.Task, p.Tokenizer = config, examples.Task, tok // as of a run
+	if err := e.setThreshold(cmd.Flags(), p); err != nil {
+		return nil, err
+	}
 	return p.Evaluate(cmd.Context(), examples, s.ui.phaseFunc("evaluate"))
 }
 
@@ -94,7 +99,7 @@ func (c *checkpointFlags) columns(task data.Task, files fs.FS) (data.Task, error
 	if !task.Own() && c.text == "" && c.pair == "" && c.label == "" {
 		return task, nil
 	}
-	task = task.WithColumns(c.text, c.pair, c.label)
+	task = task.WithColumns(c.text, c.pair, c.label).WithSeparator(c.separator)
 	if task.Labels != nil || task.Regression() {
 		return task, nil
 	}
@@ -113,9 +118,11 @@ func (s *shared) checkpointSplit(cmd *cobra.Command, e evalFlags, task data.Task
 		return s.sources().Split(cmd.Context(), cmp.Or(e.data, train.BuiltinData), task, e.split)
 	}
 	if e.data == "" {
-		return nil, usagef("--task %s is of files of your own: give --data a file or a folder", task.Name)
+		return nil, usagef("--task %s is of files of your own: give --data a file, a folder or a data set of the hub", task.Name)
 	}
-	split, err := task.LoadFiles(e.data, e.split, false)
+	c := train.Default()
+	c.DataConfig, c.DataRevision = e.dataConfig, e.dataRevision
+	split, err := s.sources().Files(cmd.Context(), c, e.data, task, e.split)
 	if err == nil {
 		for _, n := range split.Notices { // which columns were found
 			s.notice("%s", n)
@@ -132,8 +139,11 @@ func loadFor(files fs.FS, backend compute.Backend, task data.Task) (*model.Check
 	}
 	defer r.Close()
 	o := model.LoadOptions{Labels: task.Labels, ProblemType: model.SingleLabel, Backend: backend}
-	if task.Regression() {
+	switch {
+	case task.Regression():
 		o.Labels, o.ProblemType = []string{"LABEL_0"}, model.Regression
+	case task.Multi:
+		o.ProblemType = model.MultiLabel
 	}
 	if r.Has(model.HeadWeight) { // or Load says that there is none
 		if err := fits(r.Config, o, task); err != nil {

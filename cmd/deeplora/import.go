@@ -50,7 +50,7 @@ adapter that deeplora export wrote comes back with the factors it was trained wi
 	f.StringVar(&i.In, "in", "", "directory of the adapter")
 	f.StringVar(&i.Model, "model", "", "base model: a directory, a hub id, or builtin:tiny")
 	f.StringVarP(&i.Out, "out", "o", "", "run directory to make")
-	f.StringVar(&i.Task, "task", "", "GLUE task it was trained on (default what our own export says, or not known)")
+	f.StringVar(&i.Task, "task", "", "task it was trained on: classification, regression, multilabel or one of GLUE (default what our own export says, or not known)")
 	f.BoolVar(&noVerify, "no-verify", false, "do not read what was written again")
 	f.BoolVar(&i.AnyBase, "force", false, "take another base model than the adapter was trained on")
 	f.BoolVar(&asJSON, "json", false, "print JSON")

@@ -54,6 +54,7 @@ the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 	f.StringVar(&p.written, "format", "jsonl", "what to write: jsonl or csv")
 	f.StringVar(&p.task, "task", "", "GLUE task of a TSV (default the run's)")
 	f.IntVar(&p.maxLength, "max-length", 0, "longest input, in tokens (default the run's, or 128)")
+	p.bindThreshold(f)
 	f.IntVar(&p.batch, "eval-batch", predictBatch, "inputs a batch")
 	return cmd
 }
@@ -63,6 +64,7 @@ type predictor struct {
 	*shared
 	run, model, input, format, output, written, task string
 	maxLength, batch                                 int
+	thresholdFlag
 
 	*train.Predictor
 	known  *data.Task // of the inputs, or nil
@@ -83,6 +85,9 @@ func (p *predictor) predict(cmd *cobra.Command) error {
 		return err
 	}
 	defer p.Close()
+	if err := p.setThreshold(cmd.Flags(), p.Predictor); err != nil {
+		return err
+	}
 	in, err := openInput(cmd, p.input)
 	if err != nil {
 		return err
@@ -186,7 +191,7 @@ func (p *predictor) limit() error {
 // copy predicts rows, a chunk at a time, and writes them in their order.
 func (p *predictor) copy(ctx context.Context, rows iter.Seq2[data.Input, error], w io.Writer) error {
 	buffered := bufio.NewWriter(w)
-	out := newAnswers(buffered, p.written, p.Task.Own(), p.Labels())
+	out := newAnswers(buffered, p.written, p.Task.Own(), p.Labels(), p.Predictor.Run.LabelSeparator)
 	return p.each(ctx, rows, func(predicted []answer) error {
 		for _, one := range predicted {
 			if err := out.write(one); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/train"
@@ -25,11 +26,13 @@ type answers struct {
 	lines  *json.Encoder
 	table  *csv.Writer // instead of lines
 	header []string    // of the table, once it is written: names of passed fields, in order
+
+	separator string // between the classes of a cell, where there are several
 }
 
-// newAnswers writes to w: JSONL, or CSV.
-func newAnswers(w io.Writer, format string, named bool, labels []string) *answers {
-	a := &answers{named: named, labels: labels}
+// newAnswers writes to w: JSONL, or CSV, whose cells have the separator between several classes.
+func newAnswers(w io.Writer, format string, named bool, labels []string, separator string) *answers {
+	a := &answers{named: named, labels: labels, separator: separator}
 	if format == "csv" {
 		a.table = csv.NewWriter(w)
 	} else {
@@ -67,7 +70,7 @@ func (a *answers) flush() error {
 
 // answerFields are the names of what is predicted. A passed field of such a name, as the label of a training row, is
 // written with "input_" before it.
-var answerFields = []string{"label", "score", "probabilities", "logits"}
+var answerFields = []string{"label", "labels", "score", "probabilities", "logits"}
 
 func (a *answers) passed(rest json.RawMessage) (jsonfile.Object, error) {
 	if rest == nil {
@@ -118,14 +121,7 @@ func (a *answers) row(passed jsonfile.Object, p train.Prediction) error {
 		for _, f := range passed {
 			a.header = append(a.header, f.Name)
 		}
-		names := append(slices.Clone(a.header), "score")
-		if p.Score == nil {
-			names[len(names)-1] = "label"
-			for _, label := range a.labels {
-				names = append(names, "probability_"+label)
-			}
-		}
-		if err := a.table.Write(names); err != nil {
+		if err := a.writeHeader(p); err != nil {
 			return err
 		}
 	}
@@ -140,11 +136,45 @@ func (a *answers) row(passed jsonfile.Object, p train.Prediction) error {
 	if p.Score != nil {
 		return a.table.Write(append(cells, number(*p.Score)))
 	}
-	cells = append(cells, p.Label)
+	cells = append(cells, a.said(p))
 	for _, probability := range p.Probabilities {
 		cells = append(cells, number(probability))
 	}
 	return a.table.Write(cells)
+}
+
+// writeHeader writes the names of the columns: those of passed fields, then those of a prediction.
+func (a *answers) writeHeader(p train.Prediction) error {
+	names := slices.Clone(a.header)
+	switch {
+	case p.Score != nil:
+		return a.table.Write(append(names, "score"))
+	case p.Labels == nil:
+		names = append(names, "label")
+	default:
+		for _, label := range a.labels {
+			if strings.Contains(label, a.separator) {
+				return fmt.Errorf("class %.60q holds %s, which stands between the classes of a cell; use --format jsonl", label, a.separator)
+			}
+		}
+		names = append(names, "labels")
+	}
+	for _, label := range a.labels {
+		names = append(names, "probability_"+label)
+	}
+	return a.table.Write(names)
+}
+
+// said is the class predicted, or of several all of them: the separator alone where there is none, as it is read again.
+func (a *answers) said(p train.Prediction) string {
+	switch {
+	case p.Labels == nil:
+		return p.Label
+	case len(p.Labels) == 0:
+		return a.separator
+	default:
+		return strings.Join(p.Labels, a.separator)
+	}
 }
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }

@@ -50,6 +50,11 @@ func (t *Table) with(part *Table) *Table {
 	for i := range part.Rows {
 		part.Rows[i].file = part.Name
 	}
+	for column, names := range part.Classes {
+		if !slices.Equal(t.Classes[column], names) { // what one part calls 1 may be another's 2: cells have names, and the order is none
+			delete(t.Classes, column)
+		}
+	}
 	t.Rows, t.Notices = append(t.Rows, part.Rows...), append(t.Notices, part.Notices...)
 	return t
 }

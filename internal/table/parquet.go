@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -30,16 +32,19 @@ func (t *Table) readParquet(content []byte) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", t.Name, err)
 	}
-	repeated := map[int]bool{}
+	lists := map[int]int{}
 	for i, path := range file.Schema().Columns() {
-		leaf, _ := file.Schema().Lookup(path...)
-		repeated[i] = leaf.MaxRepetitionLevel > 0
-		t.Columns = append(t.Columns, columnName(path, repeated[i]))
+		there, isList := listLevel(file.Schema(), path)
+		if isList {
+			lists[i] = there
+		}
+		t.Columns = append(t.Columns, columnName(path, isList))
 	}
 	if err := checkNames(t.Columns); err != nil {
 		return fmt.Errorf("%s: %w", t.Name, err)
 	}
-	r := &parquetRows{table: t, repeated: repeated, limit: max(1<<20, len(content))}
+	t.Classes = declaredClasses(file)
+	r := &parquetRows{table: t, lists: lists, limit: max(1<<20, len(content))}
 	for _, group := range file.RowGroups() {
 		if err := r.read(group); err != nil {
 			return fmt.Errorf("%s: %w", t.Name, err)
@@ -49,6 +54,25 @@ func (t *Table) readParquet(content []byte) (err error) {
 		return fmt.Errorf("%s: no data rows", t.Name)
 	}
 	return nil
+}
+
+// listLevel says whether a column is a list, and from which definition level on there is one, be it empty: below, it is
+// null.
+func listLevel(node parquet.Node, path []string) (there int, isList bool) {
+	for _, name := range path {
+		at := slices.IndexFunc(node.Fields(), func(f parquet.Field) bool { return f.Name() == name })
+		if at < 0 {
+			return 0, false
+		}
+		node = node.Fields()[at]
+		switch {
+		case node.Repeated():
+			return there, true
+		case node.Optional():
+			there++
+		}
+	}
+	return 0, false
 }
 
 // OpenParquet opens a file whose rows are all read, so that its indices and filters are not needed. The library panics
@@ -86,10 +110,10 @@ func checkFooter(content []byte) error {
 }
 
 type parquetRows struct {
-	table    *Table
-	repeated map[int]bool // columns that are lists
-	limit    int          // more rows than this cannot be in a file of this size
-	text     int
+	table *Table
+	lists map[int]int // columns that are lists: listLevel
+	limit int         // more rows than this cannot be in a file of this size
+	text  int
 }
 
 func (r *parquetRows) read(group parquet.RowGroup) error {
@@ -119,28 +143,98 @@ func (r *parquetRows) read(group parquet.RowGroup) error {
 func (r *parquetRows) add(row parquet.Row) error {
 	t := r.table
 	cells := make([]Cell, len(t.Columns))
-	lists := map[int][]string{}
+	items, there := map[int][]string{}, map[int]bool{}
 	for _, v := range row {
 		c, err := parquetCell(v)
 		if err != nil {
 			return fmt.Errorf("column %s: %w", t.Columns[v.Column()], err)
 		}
+		if names := t.Classes[t.Columns[v.Column()]]; names != nil {
+			if c, err = named(c, names); err != nil {
+				return fmt.Errorf("column %s: %w", t.Columns[v.Column()], err)
+			}
+		}
 		if r.text += len(c.Text); r.text > maxParquetText {
 			return fmt.Errorf("more than %d bytes of text", maxParquetText)
 		}
-		if !r.repeated[v.Column()] {
+		level, isList := r.lists[v.Column()]
+		switch {
+		case !isList:
 			cells[v.Column()] = c
-		} else if c.Kind != Null {
-			lists[v.Column()] = append(lists[v.Column()], string(c.JSON()))
+		case v.DefinitionLevel() >= level:
+			there[v.Column()] = true
+			if v.DefinitionLevel() > level { // an item; a null one is one too
+				items[v.Column()] = append(items[v.Column()], string(c.JSON()))
+			}
 		}
 	}
-	for i, list := range r.repeated {
-		if list {
-			cells[i] = Cell{Other, "[" + strings.Join(lists[i], ",") + "]"}
-		}
+	for i := range there {
+		cells[i] = Cell{Other, "[" + strings.Join(items[i], ",") + "]"}
 	}
 	t.Rows = append(t.Rows, Row{Line: len(t.Rows) + 1, Names: t.Columns, Cells: cells})
 	return nil
+}
+
+// declaredClasses are the class names that Hugging Face's programs write into a parquet file, where the cells are ids.
+func declaredClasses(file *parquet.File) map[string][]string {
+	text, ok := file.Lookup("huggingface")
+	if !ok {
+		return nil
+	}
+	var about struct {
+		Info struct {
+			Features map[string]json.RawMessage `json:"features"`
+		} `json:"info"`
+	}
+	if json.Unmarshal([]byte(text), &about) != nil {
+		return nil
+	}
+	classes := map[string][]string{}
+	for column, feature := range about.Info.Features {
+		if names := classNames(feature); names != nil {
+			classes[column] = names
+		}
+	}
+	return classes
+}
+
+// classNames are those of a feature that is a class, or a list of them in either of the two ways they are written.
+func classNames(feature json.RawMessage) []string {
+	var list []json.RawMessage
+	if json.Unmarshal(feature, &list) == nil && len(list) == 1 {
+		feature = list[0]
+	}
+	var f struct {
+		Type    string          `json:"_type"`
+		Names   []string        `json:"names"`
+		Feature json.RawMessage `json:"feature"`
+	}
+	if json.Unmarshal(feature, &f) != nil {
+		return nil
+	}
+	if f.Type != "ClassLabel" && len(f.Feature) > 0 {
+		return classNames(f.Feature)
+	}
+	if f.Type != "ClassLabel" {
+		return nil
+	}
+	return f.Names
+}
+
+// named is the cell of a class id with the class's name. Ids of -1 are those of rows without a label.
+func named(c Cell, names []string) (Cell, error) {
+	if c.Kind != Number {
+		return c, nil
+	}
+	id, err := strconv.Atoi(c.Text)
+	switch {
+	case err == nil && id == -1:
+		return Cell{}, nil
+	case err != nil || id < 0 || id >= len(names):
+		return c, fmt.Errorf("class id %s; the file names %d classes", c.Text, len(names))
+	default:
+		return Cell{String, names[id]}, nil
+	}
 }
 
 func parquetCell(v parquet.Value) (Cell, error) {

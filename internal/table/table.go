@@ -65,6 +65,25 @@ func (c Cell) String() string {
 	return fmt.Sprintf("%.60s", c.JSON())
 }
 
+// List reads the items of a cell that holds a list of single values, none of them null.
+func List(c Cell) ([]Cell, error) {
+	var values []json.RawMessage
+	if err := json.Unmarshal([]byte(c.Text), &values); err != nil || c.Kind != Other || values == nil {
+		return nil, errors.New("no list")
+	}
+	items := make([]Cell, len(values))
+	for i, v := range values {
+		var err error
+		if items[i], err = jsonCell(v); err != nil {
+			return nil, fmt.Errorf("item %d: %w", i+1, err)
+		}
+		if items[i].Kind == Null || items[i].Kind == Other {
+			return nil, fmt.Errorf("item %d is %v", i+1, items[i])
+		}
+	}
+	return items, nil
+}
+
 // Row is one row: cells, and their columns' names in the same order.
 type Row struct {
 	Line    int      // in the file, from 1; of parquet the row, from 1
@@ -89,8 +108,9 @@ type Table struct {
 	Name    string   // as errors give it
 	Columns []string // in the order in which they appear
 	Rows    []Row
-	Notices []string // what the user should know of how the file was read
-	unit    string   // what Row.Line counts: "" for lines, else "row "
+	Notices []string            // what the user should know of how the file was read
+	Classes map[string][]string // names of a column's classes in the order of their ids, where the file has them; cells have names
+	unit    string              // what Row.Line counts: "" for lines, else "row "
 }
 
 // At is the place of a cell: file:line:column, as far as it is known.

@@ -172,9 +172,6 @@ func (i Import) label(s *train.Finished, a *adapter, config *model.Config) error
 	if outputs == 0 {
 		outputs = config.NumLabels()
 	}
-	if config.ProblemType == model.MultiLabel {
-		return fmt.Errorf("model %s: config.json: problem_type is %s; only %s and %s are predicted", i.Model, config.ProblemType, model.SingleLabel, model.Regression)
-	}
 	names := config.Labels()
 	if len(names) != outputs {
 		names = nil
@@ -184,7 +181,11 @@ func (i Import) label(s *train.Finished, a *adapter, config *model.Config) error
 	}
 	info := &s.Adapter
 	info.ProblemType, info.Labels = model.SingleLabel, names
-	if outputs == 1 {
+	several := config.ProblemType == model.MultiLabel
+	switch {
+	case several:
+		info.ProblemType = model.MultiLabel
+	case outputs == 1:
 		info.ProblemType, info.Labels = model.Regression, []string{labels.Placeholder(0)}
 	}
 	task, order, err := i.task(cmp.Or(i.Task, a.task), names)
@@ -194,6 +195,14 @@ func (i Import) label(s *train.Finished, a *adapter, config *model.Config) error
 	}
 	if err != nil {
 		return err
+	}
+	switch {
+	case several && !task.Multi:
+		return fmt.Errorf("model %s: config.json: problem_type is %s; an example of task %s has one label: give --task multilabel", i.Model, config.ProblemType, task.Name)
+	case task.Multi && config.ProblemType == model.SingleLabel:
+		return fmt.Errorf("model %s: config.json: problem_type is %s; task %s has several labels an example", i.Model, config.ProblemType, task.Name)
+	case task.Multi:
+		info.ProblemType = model.MultiLabel
 	}
 	s.Task, info.Task = task, task.Name
 	if task.Regression() {

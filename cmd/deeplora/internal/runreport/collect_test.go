@@ -21,7 +21,7 @@ func TestAdaptersOfUnknownTasksAreRefused(t *testing.T) {
 	}
 }
 
-// Examples in memory are not there any more: the error says so, and files are as good where classes are one an example.
+// Examples in memory are not there any more: the error says so, and files are as good.
 func TestRunsOfExamplesInMemory(t *testing.T) {
 	b := testbackend.All(t)[0]
 	sources := train.Sources{Models: map[string]fs.FS{train.BuiltinModel: builtin.Model()}}
@@ -62,12 +62,6 @@ func TestRunsOfExamplesInMemory(t *testing.T) {
 		}
 		o.Data = file
 		facts, err := Collect(t.Context(), f, o)
-		if multi {
-			if err == nil || !strings.Contains(err.Error(), "several labels an example, which are not read from files") {
-				t.Errorf("several labels from a file: error %v", err)
-			}
-			continue
-		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,7 +32,7 @@ func TestPageHasEverySection(t *testing.T) {
 	}
 	contains(t, page, "accuracy 0.5000, 95\u00a0% interval 0.4000 to 0.6000", "Measured on 30 validation examples of memory:validation", "a notice that is needed",
 		"one of 3 classes: bad, good, so-so", "12,345 parameters", "always says bad", "has an accuracy of 0.3333",
-		"The 20 examples of 30 with the highest loss", "film number 0 was seen", "the effective rank", "encoder.layer.0.attention.self.query", "All 59 settings",
+		"The 20 examples of 30 with the highest loss", "film number 0 was seen", "the effective rank", "encoder.layer.0.attention.self.query", fmt.Sprintf("All %d settings", len(train.Settings())),
 		"v1.2.3", "prefers-color-scheme: dark", `<span class="bar"`)
 	// The confusion matrix, the loss, one picture of the metrics, two of lengths, the spectra.
 	if elements["figure"] != 6 || elements["svg"] != 6 || strings.Count(page, `role="img" aria-label="`) != 6 {
