@@ -36,11 +36,16 @@ func (f *Facts) describeData(c *contents) {
 	add := func(file, of, rows, sum string) {
 		c.Files.Rows = append(c.Files.Rows, []page.Entry{{Text: file}, {Text: of}, {Text: rows, Sort: rows}, {Text: sum}})
 	}
-	if m := f.Manifest; m != nil {
+	m, s := f.Manifest, f.Evaluated.Source
+	same := m != nil && s.SHA256 == m.SHA256 && s.File == m.File
+	switch evaluated := f.Evaluated.Name + ", evaluated"; {
+	case same:
+		add(m.File, "training; "+evaluated, strconv.Itoa(m.Rows), m.SHA256)
+	case m != nil:
 		add(m.File, "training", strconv.Itoa(m.Rows), m.SHA256)
-	}
-	if s := f.Evaluated.Source; f.Manifest == nil || s.SHA256 != f.Manifest.SHA256 || s.File != f.Manifest.File {
-		add(s.File, f.Evaluated.Name+", evaluated", strconv.Itoa(s.Rows), s.SHA256)
+		fallthrough
+	default:
+		add(s.File, evaluated, strconv.Itoa(s.Rows), s.SHA256)
 	}
 	c.Splits = page.Table{Label: "Examples", Columns: append(page.Words("examples"), page.Numbers("number", "median tokens", "95\u00a0% have up to", "longest", fmt.Sprintf("above %d", f.Run.MaxLength), "median characters", "longest")...)}
 	for _, e := range f.splits() {
