@@ -1,6 +1,7 @@
 package model
 
 import (
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 )
 
@@ -20,10 +21,13 @@ func (k Kernel) Weight() string { return k.Name + ".weight" }
 // Biases stay with the encoder.
 type WeightHook func(k Kernel, x, w *Node) *Node
 
-// Frozen is the plain model: y = x·K, or the rows of K.
+// Frozen is the plain model: y = x·K, or the rows of K. The kernel's dtype says the precision (Checkpoint.Hold).
 func Frozen(k Kernel, x, w *Node) *Node {
 	if k.Lookup {
 		return Gather(w, InsertAxes(x, -1)) // [rows, Out]
+	}
+	if w.DType() == dtypes.BFloat16 {
+		return heldProduct(x, w)
 	}
 	return Dot(x, w).Product() // [rows, Out]
 }

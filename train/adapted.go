@@ -27,6 +27,14 @@ type site struct {
 // name is a factor's name in files.
 func (s site) name(factor int) string { return s.kernel.Name + "." + s.factors[factor].Name }
 
+// named are a kernel's factors by their names in files.
+func (s site) named(factors []*tensors.Tensor) (list []loop.NamedTensor) {
+	for i, t := range factors {
+		list = append(list, loop.NamedTensor{Name: s.name(i), Value: t})
+	}
+	return list
+}
+
 // adapt asks an adapter for the factors of each kernel. Nothing is drawn.
 func adapt(adapter lora.Adapter, kernels []model.Kernel, at []lora.Site) (*adaptation, error) {
 	a := &adaptation{adapter: adapter}

@@ -14,6 +14,7 @@ import (
 	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/lora"
+	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train/loop"
 )
 
@@ -113,8 +114,10 @@ func (j *job) evaluationBytes(m loop.Memory) (bytes int64, err error) {
 		return 0, err
 	}
 	defer p.Close()
-	for _, k := range j.adapted.kernels() {
-		bytes += int64(k.In*k.Out) * int64(dtypes.Float32.Size())
+	if j.config.Precision == string(model.F32) {
+		for _, k := range j.adapted.kernels() {
+			bytes += int64(k.In*k.Out) * int64(dtypes.Float32.Size())
+		}
 	}
 	var largest data.Batch
 	for b, err := range j.config.evaluationLayout().batches(j.inputs.validation.rows, j.inputs.checkpoint.Config.PadTokenID) {

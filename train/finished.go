@@ -33,9 +33,10 @@ type Finished struct {
 
 // OpenOptions say how a finished run is opened.
 type OpenOptions struct {
-	Sources Sources
-	Model   string // where the base model is now: a directory or hub id; empty: where the run says
-	AnyBase bool   // take another base model than the adapter was trained on, with a notice
+	Sources   Sources
+	Model     string // where the base model is now: a directory or hub id; empty: where the run says
+	AnyBase   bool   // take another base model than the adapter was trained on, with a notice
+	Precision string // f32, bf16 or bf16x3; empty: the run's
 }
 
 // ReadFinished reads a finished run. Its base model must be the one that the adapter was trained on to the bit
@@ -56,7 +57,7 @@ func ReadFinished(ctx context.Context, dir string, o OpenOptions) (*Finished, er
 	if slices.Contains(f.Task.Metrics, f.Run.Metric) {
 		f.Task.Primary = f.Run.Metric
 	}
-	f.Run.Model = cmp.Or(o.Model, f.Run.Model)
+	f.Run.Model, f.Run.Precision = cmp.Or(o.Model, f.Run.Model), cmp.Or(o.Precision, f.Run.Precision)
 	if f.Base, _, err = o.Sources.Model(ctx, f.Run.Model); err != nil {
 		if o.Model == "" {
 			err = fmt.Errorf("%w; if the base model of %s lies elsewhere now, say where with --model", err, dir)
@@ -174,8 +175,12 @@ func (f *Finished) checkpoint(backend compute.Backend) (*model.Checkpoint, error
 	return c, nil
 }
 
-// Open loads the run's model and merges its adapter in.
+// Open loads the run's model and merges its adapter in. In a precision other than f32 it stays beside the kernels, as it
+// was trained: they are held with fewer bits than a small ΔK needs.
 func (f *Finished) Open(backend compute.Backend) (*Predictor, error) {
+	if f.Run.Precision != string(model.F32) {
+		return f.beside(backend, f.Run.Precision)
+	}
 	a, byKernel, err := f.adaptation(nil)
 	if err != nil {
 		return nil, err
@@ -198,8 +203,12 @@ func (f *Finished) Open(backend compute.Backend) (*Predictor, error) {
 }
 
 // Unmerged serves the run with its adapter beside the frozen weights, as it was trained: what merged weights, and what
-// others read from our files, are held against.
+// others read from our files, are held against. It computes in float32.
 func (f *Finished) Unmerged(backend compute.Backend) (*Predictor, error) {
+	return f.beside(backend, string(model.F32))
+}
+
+func (f *Finished) beside(backend compute.Backend, precision string) (*Predictor, error) {
 	a, byKernel, err := f.adaptation(nil)
 	if err != nil {
 		return nil, err
@@ -208,11 +217,12 @@ func (f *Finished) Unmerged(backend compute.Backend) (*Predictor, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := hold(c, precision, backend, func(weight string) bool { return !f.Run.Whole() && f.Values[weight] != nil }); err != nil {
+		return nil, err
+	}
 	weights := weightsOf(c)
 	for _, s := range a.sites {
-		for i, t := range byKernel[s.kernel.Name] {
-			weights = append(weights, loop.NamedTensor{Name: s.name(i), Value: t})
-		}
+		weights = append(weights, s.named(byKernel[s.kernel.Name])...)
 	}
 	return f.predictor(newPredictor(backend, c.Config, weights, a))
 }

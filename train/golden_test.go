@@ -84,6 +84,13 @@ func newGoldenJob(t *testing.T, g golden, r goldenRun, dtype dtypes.DType, paddi
 	if err != nil {
 		t.Fatal(err)
 	}
+	return goldenJobOn(t, c, g, r, dtype, padding)
+}
+
+// goldenJobOn is the same on a checkpoint, whose kernels may be held in fewer bits.
+func goldenJobOn(t *testing.T, c *model.Checkpoint, g golden, r goldenRun, dtype dtypes.DType, padding data.Padding) *goldenJob {
+	t.Helper()
+	var err error
 	method := map[string]string{"vanilla": "vanilla", "narrow": "deep-narrow", "compressed": "deep-compressed"}[r.Kind]
 	settings := lora.Defaults()
 	settings.Rank, settings.Gamma = g.Rank, r.Gamma
@@ -242,7 +249,10 @@ func TestT23GoldenTraining(t *testing.T) {
 
 // trainGolden replays a golden run and compares losses, gradient norms, ‖ΔK‖ and final factors.
 func trainGolden(t *testing.T, b compute.Backend, g golden, r goldenRun, dtype dtypes.DType, rel float64, padding data.Padding) {
-	j := newGoldenJob(t, g, r, dtype, padding)
+	trainGoldenJob(t, b, newGoldenJob(t, g, r, dtype, padding), r, dtype, rel)
+}
+
+func trainGoldenJob(t *testing.T, b compute.Backend, j *goldenJob, r goldenRun, dtype dtypes.DType, rel float64) {
 	before := bitsOf(t, j.objective.Frozen)
 	out := t.TempDir()
 	l, err := loop.New(loop.Plan{

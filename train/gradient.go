@@ -3,8 +3,10 @@ package train
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
@@ -90,20 +92,28 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 	return NewExec(k.backend, func(in []*Node) []*Node {
 		weights, in := byName(k.weights, in)
 		kernel := map[string]*Node{}
+		wanted := func(name string) bool {
+			return slices.ContainsFunc(group, func(k model.Kernel) bool { return k.Name == name })
+		}
 		note := func(at model.Kernel, x, w *Node) *Node {
+			y := model.Frozen(at, x, w)
+			if w.DType() == dtypes.BFloat16 && wanted(at.Name) { // which is held, and has no gradient: that of a ΔK of zeros is the same
+				w = Zeros(x.Graph(), shapes.Make(x.DType(), at.In, at.Out))
+				y = Add(y, Dot(x, w).Product())
+			}
 			kernel[at.Name] = w
-			return model.Frozen(at, x, w)
+			return y
 		}
 		in, total := graphx.Split(in, len(in)-1)
 		batch := batchOf(padding, in)
 		bert := &model.BERT{Config: k.config, Weights: weights, Hook: note, GradientCheckpointing: k.again}
 		losses := lossOf(k.config.ProblemType)(bert.Logits(batch.inputs), batch.labels)
 		loss := weightedMean(losses, batch.weights, total[0])
-		wanted := make([]*Node, len(group))
+		kernels := make([]*Node, len(group))
 		for i, g := range group {
-			wanted[i] = kernel[g.Name]
+			kernels[i] = kernel[g.Name]
 		}
-		return Gradient(loss, wanted...)
+		return Gradient(loss, kernels...)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train/loop"
@@ -138,7 +139,7 @@ func (j *job) Examples(batch int) []string {
 func (j *job) Evaluate(ctx context.Context, values []loop.NamedTensor, progress func(done, total int)) (loop.Metrics, error) {
 	if j.evaluator == nil {
 		var err error
-		if j.evaluator, err = newEvaluator(j.backend, j.inputs.checkpoint, j.adapted); err != nil {
+		if j.evaluator, err = newEvaluator(j.backend, j.inputs.checkpoint, j.adapted, j.config.Precision); err != nil {
 			return nil, err
 		}
 	}
@@ -210,7 +211,12 @@ func (j *job) sites(kernels []model.Kernel) ([]lora.Site, error) {
 			Name: k.Name, In: k.In, Out: k.Out,
 			Seed:     j.config.Seed,
 			Gradient: func() (*tensors.Tensor, error) { return gradients.of(k.Name) },
-			Weight:   func() (*tensors.Tensor, error) { return j.inputs.checkpoint.Kernel(k.Name), nil },
+			Weight: func() (*tensors.Tensor, error) {
+				if j.config.Precision != string(model.F32) {
+					return nil, settings.Error(fmt.Errorf("precision: method %s starts from the kernels themselves, which are held as %s; take f32", j.config.Method, j.config.Precision))
+				}
+				return j.inputs.checkpoint.Kernel(k.Name), nil
+			},
 		}
 	}
 	return sites, nil

@@ -96,13 +96,17 @@ func (m *merger) finalize() { m.exec.Finalize() }
 type evaluator struct {
 	checkpoint *model.Checkpoint
 	adapted    *adaptation
-	merger     *merger
+	merger     *merger // nil: the adapter is beside the kernels, which are held with fewer bits than it has
 	predictor  *Predictor
 }
 
-func newEvaluator(backend compute.Backend, c *model.Checkpoint, a *adaptation) (*evaluator, error) {
+func newEvaluator(backend compute.Backend, c *model.Checkpoint, a *adaptation, precision string) (*evaluator, error) {
 	e := &evaluator{checkpoint: c, adapted: a}
 	var err error
+	if precision != string(model.F32) {
+		e.predictor, err = newPredictor(backend, c.Config, nil, a)
+		return e, err
+	}
 	if e.merger, err = newMerger(backend, a.adapter); err != nil {
 		return nil, err
 	}
@@ -128,7 +132,7 @@ func (e *evaluator) logits(ctx context.Context, values []loop.NamedTensor, rows 
 	return e.predictor.Logits(ctx, rows, layout, progress)
 }
 
-// merged folds the adapter, and what else is trained, into the checkpoint's weights. made are the tensors that were made
+// merged folds the adapter, and what else is trained, into the checkpoint's weights, or puts it beside them. made are the tensors that were made
 // for it; the others are the checkpoint's and the values.
 func (e *evaluator) merged(values []loop.NamedTensor) (weights []loop.NamedTensor, made []*tensors.Tensor, err error) {
 	weights = weightsOf(e.checkpoint)
@@ -148,6 +152,10 @@ func (e *evaluator) merged(values []loop.NamedTensor) (weights []loop.NamedTenso
 		if err != nil {
 			return nil, made, err
 		}
+		if e.merger == nil {
+			weights = append(weights, s.named(factors)...)
+			continue
+		}
 		i := at[s.kernel.Weight()]
 		kernel, err := e.merger.merge(weights[i].Value, factors)
 		if err != nil {
@@ -160,5 +168,7 @@ func (e *evaluator) merged(values []loop.NamedTensor) (weights []loop.NamedTenso
 
 func (e *evaluator) close() {
 	e.predictor.Close()
-	e.merger.finalize()
+	if e.merger != nil {
+		e.merger.finalize()
+	}
 }

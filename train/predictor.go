@@ -45,20 +45,20 @@ func Open(ctx context.Context, dir string, backend compute.Backend, o OpenOption
 }
 
 // OpenCheckpoint opens a checkpoint with its own head and tokenizer: a directory, a model of the hub, or one that the
-// program brings.
-func OpenCheckpoint(ctx context.Context, ref string, backend compute.Backend, from Sources) (*Predictor, error) {
-	files, _, err := from.Model(ctx, ref)
+// program brings. Of the options it takes Sources and Precision.
+func OpenCheckpoint(ctx context.Context, ref string, backend compute.Backend, o OpenOptions) (*Predictor, error) {
+	files, _, err := o.Sources.Model(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	p, err := openCheckpoint(files, backend)
+	p, err := openCheckpoint(files, backend, o.Precision)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", ref, err)
 	}
 	return p, nil
 }
 
-func openCheckpoint(files fs.FS, backend compute.Backend) (*Predictor, error) {
+func openCheckpoint(files fs.FS, backend compute.Backend, precision string) (*Predictor, error) {
 	checkpoint, err := model.Load(files, model.LoadOptions{Backend: backend})
 	if err != nil {
 		return nil, err
@@ -68,6 +68,9 @@ func openCheckpoint(files fs.FS, backend compute.Backend) (*Predictor, error) {
 	}
 	tok, err := tokenizerOf(files)
 	if err != nil {
+		return nil, err
+	}
+	if err := hold(checkpoint, precision, backend, func(string) bool { return false }); err != nil {
 		return nil, err
 	}
 	p, err := NewPredictor(backend, checkpoint)

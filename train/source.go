@@ -161,6 +161,10 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
 	}
 	c.trainDrawn(in.checkpoint)
+	trained := c.trained(in.checkpoint.Config)
+	if err := hold(in.checkpoint, c.Precision, o.Backend, func(weight string) bool { return slices.Contains(trained, weight) }); err != nil {
+		return nil, err
+	}
 	tok, err := data.OpenTokenizer(files, "")
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", c.Model, err)
@@ -176,6 +180,15 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 	}
 	in.notices(c, notice)
 	return in, nil
+}
+
+// hold makes a checkpoint's kernels, but for those that are trained, what a precision computes with.
+func hold(c *model.Checkpoint, precision string, backend compute.Backend, trained func(weight string) bool) error {
+	err := c.Hold(model.Precision(precision), backend, trained)
+	if err != nil {
+		err = settings.Error(err)
+	}
+	return err
 }
 
 // headOf are the classes and the problem type of the head that a task takes.

@@ -164,7 +164,7 @@ func TestOpenCheckpoint(t *testing.T) {
 		if tc.fields != nil {
 			addHead(t, dir, 2)
 		}
-		_, err := OpenCheckpoint(t.Context(), dir, testbackend.All(t)[0], embedded())
+		_, err := OpenCheckpoint(t.Context(), dir, testbackend.All(t)[0], OpenOptions{Sources: embedded()})
 		if want := strings.ReplaceAll(tc.want, "MODEL", dir); errText(err) != want {
 			t.Errorf("%s:\ngot  %v\nwant %s", tc.name, err, want)
 		}
@@ -174,7 +174,7 @@ func TestOpenCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	addHead(t, several, 2)
-	if p, err := OpenCheckpoint(t.Context(), several, testbackend.All(t)[0], embedded()); err != nil {
+	if p, err := OpenCheckpoint(t.Context(), several, testbackend.All(t)[0], OpenOptions{Sources: embedded()}); err != nil {
 		t.Error(err)
 	} else {
 		defer p.Close()
@@ -187,7 +187,7 @@ func TestOpenCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	addHead(t, dir, 2)
-	p, err := OpenCheckpoint(t.Context(), dir, testbackend.All(t)[0], embedded())
+	p, err := OpenCheckpoint(t.Context(), dir, testbackend.All(t)[0], OpenOptions{Sources: embedded()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestOpenCheckpoint(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ready, err := OpenCheckpoint(t.Context(), dir, testbackend.All(t)[0], embedded())
+	ready, err := OpenCheckpoint(t.Context(), dir, testbackend.All(t)[0], OpenOptions{Sources: embedded()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -15,6 +17,7 @@ type evalFlags struct {
 	run, split, data string // data: empty for the run's, or the embedded
 	zeroShot, json   bool
 	errors           int
+	precision        string // empty: the run's, or f32
 	dataConfig       string // and revision, of a data set of the hub
 	dataRevision     string
 	thresholdFlag
@@ -64,6 +67,7 @@ checkpoint with a classification head of its own, as export --format merged writ
 	f.StringVar(&e.data, "data", "", "file or directory with the task's files, a data set of the hub org/name, hub (GLUE), or builtin (default the run's, or builtin)")
 	f.StringVar(&e.dataConfig, "data-config", "", "configuration of a data set of the hub that --data names; empty: its default")
 	f.StringVar(&e.dataRevision, "data-revision", "", "branch, tag or commit of it; empty: main")
+	bindPrecision(f, &e.precision)
 	e.bindThreshold(f)
 	f.IntVar(&e.errors, "errors", 0, "show so many examples, those with the highest loss; 0: none")
 	f.BoolVar(&e.json, "json", false, "print JSON")
@@ -95,6 +99,7 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 		{"label-separator", checkpoint && e.task == "multilabel", "--model with --task multilabel: a run has its own"},
 		{"data-config", onHub, "--data with a data set of the hub, org/name"},
 		{"data-revision", onHub, "--data with a data set of the hub, org/name"},
+		{"precision", !e.zeroShot, "--run and --model: --zero-shot computes in float32"},
 		{"threshold", !e.zeroShot, "--run and --model: --zero-shot has no classes"},
 	} {
 		if f.Changed(only.flag) && !only.fits {
@@ -104,7 +109,7 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 	if err := checkSplit(e.split); err != nil {
 		return err
 	}
-	return oneOf("--overlong", e.overlong, "truncate", "drop")
+	return errors.Join(oneOf("--overlong", e.overlong, "truncate", "drop"), checkPrecision(e.precision))
 }
 
 func checkSplit(split string) error {
@@ -112,7 +117,7 @@ func checkSplit(split string) error {
 }
 
 func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, error) {
-	saved, err := s.openRun(cmd, e.run, movedBase(cmd, e.model))
+	saved, err := s.openRun(cmd, e.run, movedBase(cmd, e.model), e.precision)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +138,18 @@ func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, e
 	return saved.Evaluate(cmd.Context(), examples, s.ui.phaseFunc("evaluate"))
 }
 
+func bindPrecision(f *pflag.FlagSet, precision *string) {
+	f.StringVar(precision, "precision", "", "numbers of products with the model's kernels: f32, bf16 or bf16x3 (default the run's, or f32)")
+}
+
+// checkPrecision refuses an unknown precision; an empty one is that of the run.
+func checkPrecision(precision string) error {
+	if precision == "" {
+		return nil
+	}
+	return oneOf("--precision", precision, string(model.F32), string(model.BF16), string(model.BF16x3))
+}
+
 // thresholdFlag is --threshold.
 type thresholdFlag struct{ threshold float64 }
 
@@ -149,8 +166,8 @@ func (t *thresholdFlag) setThreshold(f *pflag.FlagSet, p *train.Predictor) error
 }
 
 // openRun opens a finished run on the backend that the flags ask for, whose base model is now at base or, if that is
-// empty, where the run says.
-func (s *shared) openRun(cmd *cobra.Command, run, base string) (*train.Predictor, error) {
+// empty, where the run says; likewise the precision.
+func (s *shared) openRun(cmd *cobra.Command, run, base, precision string) (*train.Predictor, error) {
 	if _, err := train.ReadRunConfig(run); err != nil { // before an engine is started for nothing
 		return nil, err
 	}
@@ -158,7 +175,7 @@ func (s *shared) openRun(cmd *cobra.Command, run, base string) (*train.Predictor
 	if err != nil {
 		return nil, err
 	}
-	return train.Open(cmd.Context(), run, backend, train.OpenOptions{Sources: s.sources(), Model: base})
+	return train.Open(cmd.Context(), run, backend, train.OpenOptions{Sources: s.sources(), Model: base, Precision: precision})
 }
 
 // phaseFunc shows progress of a part that is not training.

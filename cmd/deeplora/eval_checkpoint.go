@@ -82,6 +82,9 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
 	}
+	if err := checkpoint.Hold(model.Precision(e.precision), backend, func(string) bool { return false }); err != nil {
+		return nil, usageError{err}
+	}
 	p, err := train.NewPredictor(backend, checkpoint)
 	if err != nil {
 		return nil, err

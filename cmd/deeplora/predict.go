@@ -42,6 +42,9 @@ the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 			if err := oneOf("--format", p.written, "jsonl", "csv"); err != nil {
 				return err
 			}
+			if err := checkPrecision(p.precision); err != nil {
+				return err
+			}
 			return p.predict(cmd)
 		},
 	}
@@ -54,6 +57,7 @@ the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 	f.StringVar(&p.written, "format", "jsonl", "what to write: jsonl or csv")
 	f.StringVar(&p.task, "task", "", "GLUE task of a TSV (default the run's)")
 	f.IntVar(&p.maxLength, "max-length", 0, "longest input, in tokens (default the run's, or 128)")
+	bindPrecision(f, &p.precision)
 	p.bindThreshold(f)
 	f.IntVar(&p.batch, "eval-batch", predictBatch, "inputs a batch")
 	return cmd
@@ -64,6 +68,7 @@ type predictor struct {
 	*shared
 	run, model, input, format, output, written, task string
 	maxLength, batch                                 int
+	precision                                        string // empty: the run's, or f32
 	thresholdFlag
 
 	*train.Predictor
@@ -150,7 +155,7 @@ func (p *predictor) open(cmd *cobra.Command) error {
 		return err
 	}
 	if p.run != "" {
-		saved, err := p.openRun(cmd, p.run, p.model)
+		saved, err := p.openRun(cmd, p.run, p.model, p.precision)
 		if err != nil {
 			return err
 		}
@@ -160,7 +165,7 @@ func (p *predictor) open(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if p.Predictor, err = train.OpenCheckpoint(cmd.Context(), p.model, backend, p.sources()); err != nil {
+	if p.Predictor, err = train.OpenCheckpoint(cmd.Context(), p.model, backend, train.OpenOptions{Sources: p.sources(), Precision: p.precision}); err != nil {
 		return err
 	}
 	return p.limit()

@@ -72,3 +72,25 @@ func Lookup(byName map[string]*graph.Node) func(name string) *graph.Node {
 		return node
 	}
 }
+
+// WithGradient is what y makes of x, of this shape, with another gradient by x than follows from how it was made: what vjp
+// makes of the gradient by y. Gradients by anything else that y is made of are zero.
+//
+// GoMLX takes gradients of a node by those of another that stands in for it. Here that is a sum of x of y's shape, which
+// only passes the gradient by y on to where the one by x is taken; it is never computed, as nothing needs its value.
+func WithGradient(x *graph.Node, shape []int, y func() *graph.Node, vjp func(v *graph.Node) *graph.Node) *graph.Node {
+	standIn := func() *graph.Node {
+		var byY *graph.Node
+		inner := graph.IdentityWithCustomGradient(x, func(_, _ *graph.Node) *graph.Node { return vjp(byY) })
+		wide := graph.BroadcastToDims(graph.ReduceAllSum(inner), shape...)
+		return graph.IdentityWithCustomGradient(wide, func(_, v *graph.Node) *graph.Node {
+			byY = v
+			return v
+		})
+	}
+	out, taken := graph.InternalFusedOpCaller(y, standIn, true)
+	if !taken { // else the sum would be taken for y
+		panic(fmt.Errorf("%s is off, or the engine lacks an operation: it cannot be done without", graph.FusionEnv))
+	}
+	return out
+}

@@ -92,7 +92,7 @@ func TestMultilabelFromEndToEnd(t *testing.T) {
 	if text := string(get(t, filepath.Join(o.Out, "config.json"))); !strings.Contains(text, `"problem_type": "multi_label_classification"`) || !strings.Contains(text, `"has b": 1`) {
 		t.Errorf("config.json %s", text)
 	}
-	served, err := train.OpenCheckpoint(ctx, o.Out, b, train.Sources{})
+	served, err := train.OpenCheckpoint(ctx, o.Out, b, train.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
