@@ -27,8 +27,8 @@ type bounds struct {
 //   - of others the 2.5 and 97.5 percentiles of 1,000 resamples of the examples, always the same ones. Where each has one
 //     class, as many of each class are drawn as there are: a mean over classes would rise where rare ones are lost.
 //
-// They are of the examples' choice alone: another training would differ as well. Metrics that are undefined have none, and so
-// have those of fewer than two examples.
+// They are of the examples' choice alone: another training would differ as well. Metrics that are undefined have none, those
+// of fewer than two examples, and those of which all resamples agree, as where every example is right.
 func (e *Evaluation) Intervals() map[string]bounds {
 	of := make(map[string]bounds, len(e.Metrics))
 	m := e.measured
@@ -64,7 +64,7 @@ func wilson(right, n int) bounds {
 
 // fisher is Fisher's 95% interval of a correlation: its atanh is nearly normal with the given variance over n-3.
 func fisher(r float64, n int, variance float64) bounds {
-	if n <= 3 {
+	if n <= 3 || r*r == 1 { // of which the formula says that nothing else can be
 		return bounds{math.NaN(), math.NaN(), "Fisher's z"}
 	}
 	z, half := math.Atanh(r), normal95*math.Sqrt(variance/float64(n-3))
@@ -79,7 +79,11 @@ func percentiles(values []float64) bounds {
 	}
 	slices.Sort(values)
 	at := func(share float64) float64 { return values[int(math.Round(share*float64(len(values)-1)))] }
-	return bounds{at(0.025), at(0.975), "bootstrap"}
+	low, high := at(0.025), at(0.975)
+	if low == high { // where all examples are right, resamples know nothing of those that would not be
+		return bounds{math.NaN(), math.NaN(), "bootstrap"}
+	}
+	return bounds{low, high, "bootstrap"}
 }
 
 // outcomes are what was said of each example, so that metrics can be computed of any choice of them.
