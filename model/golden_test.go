@@ -5,8 +5,8 @@ import (
 	"math"
 	"os"
 	"slices"
-	"strings"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/gomlx/compute"
