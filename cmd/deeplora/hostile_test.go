@@ -388,7 +388,7 @@ func TestTokenIsNowhere(t *testing.T) {
 	const secret = "hf_veryverysecret"
 	store := newModelHub(t, smallCheckpoint(t, filepath.Join(t.TempDir(), "store")))
 	hub := newModelHub(t, smallCheckpoint(t, filepath.Join(t.TempDir(), "hub")))
-	hub.redirect = store.URL
+	hub.answers(0, store.URL)
 	home := t.TempDir()
 	environment := []string{
 		"HF_TOKEN=" + secret, "DEEPLORA_OFFLINE=", "HOME=" + home, "HF_HOME=" + filepath.Join(home, "hf"),
@@ -419,10 +419,10 @@ func TestTokenIsNowhere(t *testing.T) {
 		}
 	}
 	for status, redirect := range map[int]string{401: "", 403: "", 404: "", 500: "", 429: "", 200: "http://127.0.0.1:1", 0: "ftp://" + secret + "@x"} {
-		hub.status, hub.redirect = status, redirect
+		hub.answers(status, redirect)
 		p := program(t, smallRun(t, backendGo, filepath.Join(home, fmt.Sprintf("failed-%d", status)), "--model", "org/other", "--steps", "1")...)
 		if status < 300 {
-			hub.status = 0
+			hub.answers(0, redirect)
 		}
 		if status == 500 {
 			p.Env = append(p.Env, "HF_HUB_CACHE="+t.TempDir())

@@ -21,11 +21,11 @@ type modelHub struct {
 	*httptest.Server
 	files map[string][]byte
 
-	redirect string // where files are, if not here
-	status   int    // of every answer, if not 0
-	slow     bool   // the weights come in pieces, with pauses between
+	slow bool // the weights come in pieces, with pauses between; set before the first request
 
 	mu        sync.Mutex
+	redirect  string // where files are, if not here
+	status    int    // of every answer, if not 0
 	requests  int
 	withToken int
 	sent      map[string]int // bytes of each file
@@ -56,18 +56,26 @@ func (h *modelHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") {
 		h.withToken++
 	}
+	status, redirect := h.status, h.redirect
 	h.mu.Unlock()
 	_, name, isFile := strings.Cut(r.URL.Path, "/resolve/"+hubCommit+"/")
 	switch {
-	case h.status != 0:
-		w.WriteHeader(h.status)
+	case status != 0:
+		w.WriteHeader(status)
 	case !isFile:
 		h.list(w)
-	case h.redirect != "":
-		http.Redirect(w, r, h.redirect+r.URL.Path+"?signature=x", http.StatusFound)
+	case redirect != "":
+		http.Redirect(w, r, redirect+r.URL.Path+"?signature=x", http.StatusFound)
 	default:
 		http.ServeContent(&counting{w, h, name}, r, "", time.Time{}, bytes.NewReader(h.files[name]))
 	}
+}
+
+// answers makes the hub give every request a status, if not 0, and send whoever asks for a file elsewhere, if not empty.
+func (h *modelHub) answers(status int, redirect string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.status, h.redirect = status, redirect
 }
 
 func (h *modelHub) list(w http.ResponseWriter) {
