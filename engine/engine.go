@@ -46,6 +46,9 @@ type Options struct {
 	// Threads is how many CPUs to compute on, 0 for all that the process was started on. It holds for the whole
 	// process until the next Open: XLA computes on the threads that call it too.
 	Threads int
+	// Compiled is a folder in which XLA's compiled graphs are kept for the next process that builds the same, on Linux and
+	// the CPU; they are machine code. Empty: none are kept.
+	Compiled string
 }
 
 // Info says what was opened.
@@ -71,7 +74,7 @@ func Open(o Options) (compute.Backend, Info, error) {
 	if err := plugin.SetThreads(o.Threads); err != nil {
 		return nil, Info{}, usageError{err}
 	}
-	backend, info, err := openNamed(name)
+	backend, info, err := openNamed(name, o.Compiled)
 	if err != nil {
 		return nil, Info{}, err
 	}
@@ -117,16 +120,16 @@ func requested(name, env string) (backend string, notices []string, err error) {
 	}
 }
 
-func openNamed(name string) (compute.Backend, Info, error) {
+func openNamed(name, compiled string) (compute.Backend, Info, error) {
 	switch name {
 	case Go:
 		return openGo()
 	case XLACPU:
-		return openXLA(plugin.CPU)
+		return openXLA(plugin.CPU, compiled)
 	case XLACUDA:
-		return openXLA(plugin.CUDA)
+		return openXLA(plugin.CUDA, compiled)
 	default:
-		return openAuto()
+		return openAuto(compiled)
 	}
 }
 
@@ -138,7 +141,7 @@ func openGo(notices ...string) (compute.Backend, Info, error) {
 	return backend, Info{Name: Go, Notices: notices}, nil
 }
 
-func openXLA(kind plugin.Kind) (compute.Backend, Info, error) {
+func openXLA(kind plugin.Kind, compiled string) (compute.Backend, Info, error) {
 	if !plugin.Linked {
 		return nil, Info{}, usagef("backend xla:%s: this program was built without XLA (tag noxla)", kind)
 	}
@@ -150,11 +153,11 @@ func openXLA(kind plugin.Kind) (compute.Backend, Info, error) {
 	if !ok {
 		return nil, Info{}, fmt.Errorf("backend xla:%s: no plugin is installed; run: %s", kind, kind.Remedy())
 	}
-	return openPlugin(p)
+	return openPlugin(p, compiled)
 }
 
-func openPlugin(p plugin.Plugin) (compute.Backend, Info, error) {
-	backend, p, err := plugin.Open(p)
+func openPlugin(p plugin.Plugin, compiled string) (compute.Backend, Info, error) {
+	backend, p, err := plugin.OpenKeeping(p, compiled)
 	if err != nil {
 		return nil, Info{}, err
 	}
@@ -162,7 +165,7 @@ func openPlugin(p plugin.Plugin) (compute.Backend, Info, error) {
 }
 
 // openAuto opens the fastest backend there is.
-func openAuto() (compute.Backend, Info, error) {
+func openAuto(compiled string) (compute.Backend, Info, error) {
 	if !plugin.Linked {
 		return openGo("built without XLA (tag noxla): computing on the slow Go engine")
 	}
@@ -172,7 +175,7 @@ func openAuto() (compute.Backend, Info, error) {
 	}
 	var notices []string
 	if p, ok := plugin.First(plugins, plugin.CUDA); ok && plugin.GPUPresent() {
-		backend, info, err := openPlugin(p)
+		backend, info, err := openPlugin(p, compiled)
 		if err == nil {
 			return backend, info, nil
 		}
@@ -183,7 +186,7 @@ func openAuto() (compute.Backend, Info, error) {
 	if !ok {
 		return openGo(append(notices, "no XLA plugin is installed: computing on the slow Go engine; for XLA run: "+plugin.CPU.Remedy())...)
 	}
-	backend, info, err := openPlugin(p)
+	backend, info, err := openPlugin(p, compiled)
 	info.Notices = append(info.Notices, notices...)
 	return backend, info, err
 }

@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/gomlx/compute"
 
 	"github.com/deeplora/deeplora/engine"
+	"github.com/deeplora/deeplora/internal/plugin"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -15,7 +18,7 @@ func (s *shared) open() (compute.Backend, train.Provenance, error) {
 	if s.backend == "" { // an empty shell variable is more likely than the wish for auto
 		return nil, train.Provenance{}, usagef("--backend: it is empty; want %s, %s, %s or %s", engine.Auto, engine.Go, engine.XLACPU, engine.XLACUDA)
 	}
-	backend, info, err := engine.Open(engine.Options{Name: s.backend, Threads: s.threads})
+	backend, info, err := engine.Open(engine.Options{Name: s.backend, Threads: s.threads, Compiled: s.compiled()})
 	if err != nil {
 		return nil, train.Provenance{}, ofFlag(err)
 	}
@@ -26,6 +29,24 @@ func (s *shared) open() (compute.Backend, train.Provenance, error) {
 		Version: version(), Libraries: libraries(),
 		Backend: info.Name, PluginSHA256: info.PluginSHA256, Threads: info.Threads,
 	}, nil
+}
+
+// compiledEnv names a folder for compiled graphs, instead of the user's cache.
+const compiledEnv = "DEEPLORA_COMPILED"
+
+// compiled is the folder in which compiled graphs are kept; empty: none are.
+func (s *shared) compiled() string {
+	if s.noCompileCache || !plugin.Keeps {
+		return ""
+	}
+	if dir := os.Getenv(compiledEnv); dir != "" {
+		return dir
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil { // without a home there is no cache
+		return ""
+	}
+	return filepath.Join(cache, "deeplora", "compiled")
 }
 
 // ofFlag makes an error about the backend one about the flag that named it: "backend xla:cpu: …" becomes

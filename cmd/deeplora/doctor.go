@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"runtime"
@@ -23,7 +24,7 @@ func doctorCommand(s *shared) *cobra.Command {
 		Long:    "Report versions, the backends that open here, where downloads are kept, and how to install what is missing.",
 		Example: "  deeplora doctor\n  deeplora doctor --json",
 		RunE: func(*cobra.Command, []string) error {
-			report, err := diagnose(s.hub().Cache())
+			report, err := diagnose(s.hub().Cache(), s.compiled())
 			if err != nil {
 				return err
 			}
@@ -61,6 +62,7 @@ type diagnosis struct {
 	CPUs           int               `json:"cpus"`         // that this process may use
 	MemoryBytes    uint64            `json:"memory_bytes"` // that it may use; 0 if the system does not tell
 	Cache          string            `json:"cache"`
+	Compiled       string            `json:"compiled"` // where compiled graphs are kept; empty: nowhere
 }
 
 type backendState struct {
@@ -71,7 +73,7 @@ type backendState struct {
 	Remedy    string `json:"remedy"` // what is wrong and what to do; empty if available
 }
 
-func diagnose(cache string) (diagnosis, error) {
+func diagnose(cache, compiled string) (diagnosis, error) {
 	plugins, err := plugin.Find("")
 	if err != nil {
 		return diagnosis{}, err
@@ -80,7 +82,7 @@ func diagnose(cache string) (diagnosis, error) {
 		Version: version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		SIMD: builtWithSIMD(), Slower: slowerHere(), Libraries: libraries(),
 		Backends: []backendState{goState(), xlaState(plugins, plugin.CPU), xlaState(plugins, plugin.CUDA)},
-		CPUs:     runtime.NumCPU(), MemoryBytes: uint64(memory.Total()), Cache: cache,
+		CPUs:     runtime.NumCPU(), MemoryBytes: uint64(memory.Total()), Cache: cache, Compiled: compiled,
 	}
 	for _, b := range d.Backends { // slowest first
 		if b.Available {
@@ -137,6 +139,7 @@ func (d diagnosis) rows() [][]string {
 		{"cpus", strconv.Itoa(d.CPUs)},
 		{"memory", fmt.Sprintf("%.1f GB", float64(d.MemoryBytes)/1e9)},
 		{"cache", d.Cache},
+		{"compiled graphs", cmp.Or(d.Compiled, "not kept")},
 	}
 	for _, module := range slices.Sorted(maps.Keys(d.Libraries)) {
 		if module == "go" { // stands above

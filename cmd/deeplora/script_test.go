@@ -24,9 +24,26 @@ import (
 // TestMain makes this binary the program where it is called by the program's name: scripts and the tests of
 // process_test.go run run() in processes of its own.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(keepingTests{m}, map[string]func(){
 		"deeplora": func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
+}
+
+// keepingTests gives the programs of all tests one folder for their compiled graphs, and none in the user's cache.
+type keepingTests struct{ *testing.M }
+
+func (k keepingTests) Run() int {
+	dir, err := os.MkdirTemp("", "deeplora-test-compiled")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Setenv(compiledEnv, dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return k.M.Run()
 }
 
 // TestScripts is the command line as it is typed: testdata/script, with small data beside each script in data
@@ -51,6 +68,7 @@ func TestScripts(t *testing.T) {
 // setUpScript gives a script its data, and a machine without a network, a plugin or a home.
 func setUpScript(e *testscript.Env) error {
 	e.Setenv("DEEPLORA_OFFLINE", "1")
+	e.Setenv(compiledEnv, os.Getenv(compiledEnv))
 	e.Setenv("PLUGINS", filepath.Dir(installedPlugin()))
 	return os.CopyFS(filepath.Join(e.WorkDir, "data"), os.DirFS(filepath.Join("testdata", "data")))
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/gomlx/compute"
+
+	"github.com/deeplora/deeplora/internal/plugin/compiled"
 )
 
 // errNoXLA says that there is nothing that could open a plugin.
@@ -18,7 +20,15 @@ var errNoXLA = errors.New("this program was built without XLA (tag noxla); build
 //
 // A CPU plugin takes as many threads as this process may use CPUs: call SetThreads before. Products of
 // float32 are computed in float32; NVIDIA's TF32 is switched off.
-func Open(p Plugin) (compute.Backend, Plugin, error) {
+func Open(p Plugin) (compute.Backend, Plugin, error) { return OpenKeeping(p, "") }
+
+// Keeps says whether OpenKeeping keeps anything on this system.
+const Keeps = compiled.Supported
+
+// OpenKeeping is Open where what a CPU plugin compiles is kept in a folder, and taken from there when the same graph is
+// compiled again by the same plugin on the same kind of processor, with as many threads. Where that is not possible graphs
+// are compiled as ever, without a word: in an empty folder's name nothing is kept.
+func OpenKeeping(p Plugin, folder string) (compute.Backend, Plugin, error) {
 	if !Linked {
 		return nil, p, fmt.Errorf("engine: %w", errNoXLA)
 	}
@@ -27,9 +37,11 @@ func Open(p Plugin) (compute.Backend, Plugin, error) {
 	if err != nil {
 		return nil, p, withRemedy(err, p.Kind)
 	}
-	name, remove, err := plainName(p)
-	if err != nil {
-		return nil, p, fmt.Errorf("engine: %s: %w", p.Path, err)
+	name, remove := keeping(p, folder), func() {}
+	if name == "" {
+		if name, remove, err = plainName(p); err != nil {
+			return nil, p, fmt.Errorf("engine: %s: %w", p.Path, err)
+		}
 	}
 	defer remove()
 	var backend compute.Backend
@@ -43,6 +55,21 @@ func Open(p Plugin) (compute.Backend, Plugin, error) {
 		return nil, p, fmt.Errorf("engine: open %s: %w", p.Path, explain(p, err))
 	}
 	return backend, p, nil
+}
+
+// keeping gives go-xla a plugin that keeps what it compiles, under the name returned; "" where it does not.
+func keeping(p Plugin, folder string) (name string) {
+	if folder == "" || p.Kind != CPU || !compiled.Supported {
+		return ""
+	}
+	processor, err := processor()
+	if err == nil {
+		name, err = compiled.Wrap(p.Path, string(p.Kind), compiled.NewStore(folder, p.SHA256+"\n"+processor))
+	}
+	if err != nil {
+		slog.Debug("compiled graphs are not kept", "error", err)
+	}
+	return name
 }
 
 // withRemedy says how to come to a sound plugin, unless the error does: an install passes over one that is not.

@@ -27,12 +27,17 @@ func kinds(b compute.Backend) map[string]Config {
 		alone.Validation = 0 // nothing to evaluate, one graph less
 		all["alone"] = alone
 	} else {
-		on := taught()
-		on.Shape, on.TeacherInit, on.AttentionInit, on.Model = "", false, 0, filepath.Join(smallFiles(), "teacher")
-		on.Steps = 4
-		all["taught"], all["gone on from a checkpoint"] = taught(), on
+		all["taught"], all["gone on from a checkpoint"] = taught(), goneOn()
 	}
 	return all
+}
+
+// goneOn is pretraining of a checkpoint that is there.
+func goneOn() Config {
+	on := taught()
+	on.Shape, on.TeacherInit, on.AttentionInit, on.Model = "", false, 0, filepath.Join(smallFiles(), "teacher")
+	on.Steps = 4
+	return on
 }
 
 // On other engines than Go's, that a resumed run has the bits of another says the same.
@@ -214,7 +219,7 @@ func TestPretrainMakesAModel(t *testing.T) {
 // A checkpoint that is gone on from keeps its vocabulary and its shape, and moves.
 func TestPretrainGoesOnFromAModel(t *testing.T) {
 	b := testbackend.All(t)[0]
-	c := kinds(b)["gone on from a checkpoint"]
+	c := goneOn()
 	c.Warmup = 0
 	out := filepath.Join(t.TempDir(), "out")
 	pretrain(t, b, c, out)

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package plugin
+
+import "errors"
+
+// processor is known on Linux alone.
+func processor() (string, error) { return "", errors.New("the processor is not known") }
