@@ -186,13 +186,13 @@ func TestT21Forward(t *testing.T) {
 func TestT21ForwardHeld(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
 		if b.Name() != "xla" {
-			err := loadTiny(t, dtypes.Float32).checkpoint.Hold(model.BF16, b, func(string) bool { return false })
+			err := loadTiny(t, dtypes.Float32).checkpoint.Hold("bf16", b, func(string) bool { return false })
 			if want := "precision bf16: this engine (Go Backend) computes in float32 only; take xla:cpu or xla:cuda, or precision f32"; err == nil || err.Error() != want {
 				t.Errorf("%v, want %s", err, want)
 			}
 			return
 		}
-		for p, most := range map[model.Precision]float64{model.BF16x3: 1e-5, model.BF16: 3e-2} {
+		for p, most := range map[model.Precision]float64{"bf16x3": 1e-5, "bf16": 3e-2} {
 			g := loadTiny(t, dtypes.Float32)
 			if err := g.checkpoint.Hold(p, b, func(weight string) bool { return weight == model.PoolerWeight }); err != nil {
 				t.Fatal(err)
@@ -203,7 +203,7 @@ func TestT21ForwardHeld(t *testing.T) {
 			out := g.run(t, b, func(bert *model.BERT, in model.Padded) []*Node { return []*Node{bert.Logits(in)} })
 			near(t, string(p)+": logits", floats(t, out[0]), slices.Concat(g.want.Logits...), most)
 		}
-		err := loadTiny(t, dtypes.Float64).checkpoint.Hold(model.BF16, b, func(string) bool { return false })
+		err := loadTiny(t, dtypes.Float64).checkpoint.Hold("bf16", b, func(string) bool { return false })
 		if err == nil || !strings.Contains(err.Error(), "is Float64; want Float32") {
 			t.Errorf("%v", err)
 		}

@@ -17,15 +17,18 @@ type Precision string
 // The precisions. F32 is the zero value too.
 const (
 	F32    Precision = "f32"
-	BF16   Precision = "bf16"   // kernels and what they are multiplied with rounded to 8 bits
-	BF16x3 Precision = "bf16x3" // each as the sum of two bfloat16 numbers, 16 bits: three products
+	bf16   Precision = "bf16"   // kernels and what they are multiplied with rounded to 8 bits
+	bf16x3 Precision = "bf16x3" // each as the sum of two bfloat16 numbers, 16 bits: three products
 )
+
+// All are the names of the precisions there are, F32 first.
+func (Precision) All() []string { return []string{string(F32), string(bf16), string(bf16x3)} }
 
 // hold makes a kernel [In, Out], float32, what Frozen computes with in a precision: bfloat16 [In, Out] or, as two parts,
 // bfloat16 [2, In, Out].
 func (p Precision) hold(w *Node) *Node {
 	high := ConvertDType(w, dtypes.BFloat16)
-	if p == BF16 {
+	if p == bf16 {
 		return high
 	}
 	return Stack([]*Node{high, low(w, high)}, 0)

@@ -37,7 +37,7 @@ func TestHeldProduct(t *testing.T) {
 			return tensors.MustCopyFlatData[float32](got[0]), tensors.MustCopyFlatData[float32](got[1])
 		}
 		y, dx := product(F32)
-		for p, most := range map[Precision]float64{BF16: 2e-2, BF16x3: 2e-5} {
+		for p, most := range map[Precision]float64{bf16: 2e-2, bf16x3: 2e-5} {
 			y16, dx16 := product(p)
 			for what, pair := range map[string][2][]float32{"product": {y, y16}, "gradient": {dx, dx16}} {
 				if off := relative(pair[0], pair[1]); off > most || off == 0 {

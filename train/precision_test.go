@@ -45,7 +45,7 @@ func TestT23GoldenTrainingHeld(t *testing.T) {
 	eachXLA(t, func(t *testing.T, b compute.Backend) {
 		for _, name := range []string{"vanilla", "compressed"} {
 			r := g.Runs[name]
-			c := heldTiny(t, b, model.BF16x3)
+			c := heldTiny(t, b, "bf16x3")
 			trainGoldenJob(t, b, goldenJobOn(t, c, g, r, dtypes.Float32, data.PadPacked), r, dtypes.Float32, 1e-3)
 		}
 	})
@@ -60,7 +60,7 @@ func TestT22KernelGradientsHeld(t *testing.T) {
 	}
 	defer golden.Close()
 	eachXLA(t, func(t *testing.T, b compute.Backend) {
-		for p, most := range map[model.Precision]float64{model.BF16x3: 1e-4, model.BF16: 0.1} {
+		for p, most := range map[model.Precision]float64{"bf16x3": 1e-4, "bf16": 0.1} {
 			c := heldTiny(t, b, p)
 			k := &kernelGradients{backend: b, config: c.Config, weights: weightsOf(c), batch: batch, kernels: c.Config.Kernels()}
 			for _, kernel := range g.Kernels {
@@ -86,7 +86,7 @@ func TestRunsInBF16(t *testing.T) {
 	eachXLA(t, func(t *testing.T, b compute.Backend) {
 		for _, method := range []string{"deep-compressed", "bitfit"} {
 			c := small()
-			c.Method, c.Precision, c.EvalEvery, c.Pad, c.MaxLength = method, string(model.BF16), 2, string(data.PadPacked), 48
+			c.Method, c.Precision, c.EvalEvery, c.Pad, c.MaxLength = method, "bf16", 2, string(data.PadPacked), 48
 			dir := t.TempDir()
 			r := trainSmall(t, b, c, filepath.Join(dir, "a"))
 			trainSmall(t, b, c, filepath.Join(dir, "b"))
@@ -122,7 +122,7 @@ func TestRunsInBF16(t *testing.T) {
 func TestPrecisionsThatAreRefused(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
 		c := small()
-		c.Precision = string(model.BF16)
+		c.Precision = "bf16"
 		want := []string{"precision bf16: this engine (Go Backend) computes in float32 only; take xla:cpu or xla:cuda, or precision f32"}
 		if b.Name() == "xla" {
 			c.Method, want = "full", []string{"precision: method full trains every kernel, in float32; take f32"}

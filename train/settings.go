@@ -94,8 +94,6 @@ const (
 	sampleReplace    = "with-replacement"
 )
 
-var precisions = []string{string(model.F32), string(model.BF16), string(model.BF16x3)}
-
 // Values of Config.Model and Config.Data that are no directory.
 const (
 	BuiltinModel = "builtin:tiny" // of Sources.Models, which a program brings
@@ -121,7 +119,7 @@ func Settings() settings.Table[Config] {
 		{Name: "gradient-checkpointing", Part: partLoop, Default: false, At: func(c *Config) any { return &c.GradientCheckpointing }, Help: "compute the inside of layers again in backward: less memory, a third more time"},
 		{Name: "drop-last", Part: partLoop, Default: false, Preset: true, At: func(c *Config) any { return &c.DropLast }, Help: "leave out each epoch's incomplete batch"},
 		{Name: "dropout", Part: partModel, Default: checkpointDropout, Unset: checkpointDropout, Check: settings.Unless(checkpointDropout, settings.Probability), At: func(c *Config) any { return &c.Dropout }, Help: "dropout probability; -1: the checkpoint's"},
-		{Name: "precision", Part: partModel, Default: string(model.F32), Check: settings.OneOf(precisions...), At: func(c *Config) any { return &c.Precision }, Help: "numbers of products with frozen kernels: f32, bf16, or bf16x3 (float32's accuracy from three of bf16); XLA only"},
+		{Name: "precision", Part: partModel, Default: string(model.F32), Check: settings.OneOf(model.F32.All()...), At: func(c *Config) any { return &c.Precision }, Help: "numbers of products with frozen kernels: f32, bf16, or bf16x3 (float32's accuracy from three of bf16); XLA only"},
 
 		{Name: "pooling", Part: partAdapter, Default: poolingAuto, Preset: string(model.PoolHead), Unset: poolingAuto, Check: settings.OneOf(poolings...), At: func(c *Config) any { return &c.Pooling }, Help: "what the classifier reads: head (first token through the pooler), cls, mean or max of the last states; auto: what the model declares, else head"},
 		{Name: "train-head", Part: partHead, Default: true, Preset: false, At: func(c *Config) any { return &c.TrainHead }, Help: "train the classification head too, and what of it the checkpoint lacks"},

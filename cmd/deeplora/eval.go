@@ -147,7 +147,7 @@ func checkPrecision(precision string) error {
 	if precision == "" {
 		return nil
 	}
-	return oneOf("--precision", precision, string(model.F32), string(model.BF16), string(model.BF16x3))
+	return oneOf("--precision", precision, model.F32.All()...)
 }
 
 // thresholdFlag is --threshold.

@@ -198,7 +198,7 @@ var engines = []string{"github.com/gomlx/compute/gobackend", "github.com/gomlx/g
 
 func mayNameEngines(file string) bool {
 	dir := path.Dir(file)
-	return dir == "engine" || dir == "internal/plugin" || dir == "internal/testbackend"
+	return dir == "engine" || dir == "internal/plugin" || dir == "internal/plugin/compiled" || dir == "internal/testbackend"
 }
 
 func TestOnlyEngineNamesAnEngine(t *testing.T) {
