@@ -10,6 +10,7 @@ import (
 
 	"github.com/deeplora/deeplora/engine"
 	"github.com/deeplora/deeplora/internal/plugin"
+	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -47,6 +48,20 @@ func (s *shared) compiled() string {
 		return ""
 	}
 	return filepath.Join(cache, "deeplora", "compiled")
+}
+
+// precisionNote says what another precision would gain on this processor, which multiplies bfloat16 numbers with has, or
+// with nothing of its own where has is empty.
+func precisionNote(backend, precision, has string) string {
+	switch f32 := precision == string(model.F32); {
+	case backend != engine.XLACPU:
+		return ""
+	case f32 && has != "":
+		return fmt.Sprintf("this processor multiplies bfloat16 numbers itself (%s): --precision bf16 takes less time", has)
+	case !f32 && has == "":
+		return fmt.Sprintf("this processor has no instructions for bfloat16: precision %s takes longer here than f32", precision)
+	}
+	return ""
 }
 
 // ofFlag makes an error about the backend one about the flag that named it: "backend xla:cpu: …" becomes

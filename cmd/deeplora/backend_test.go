@@ -210,3 +210,18 @@ func TestDoctorJSON(t *testing.T) {
 		t.Errorf("exit %d, %s", code, out)
 	}
 }
+
+func TestPrecisionNote(t *testing.T) {
+	for _, c := range []struct{ backend, precision, has, want string }{
+		{"xla:cpu", "f32", "AVX512_BF16", "this processor multiplies bfloat16 numbers itself (AVX512_BF16): --precision bf16 takes less time"},
+		{"xla:cpu", "bf16", "AMX", ""},
+		{"xla:cpu", "f32", "", ""},
+		{"xla:cpu", "bf16x3", "", "this processor has no instructions for bfloat16: precision bf16x3 takes longer here than f32"},
+		{"xla:cuda", "bf16", "", ""},
+		{"go", "f32", "AMX", ""},
+	} {
+		if got := precisionNote(c.backend, c.precision, c.has); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}

@@ -62,6 +62,7 @@ type diagnosis struct {
 	CPUs           int               `json:"cpus"`         // that this process may use
 	MemoryBytes    uint64            `json:"memory_bytes"` // that it may use; 0 if the system does not tell
 	Cache          string            `json:"cache"`
+	BFloat16       string            `json:"bfloat16"` // the processor's instructions for it; empty if it has none: --precision bf16 is slow then
 	Compiled       string            `json:"compiled"` // where compiled graphs are kept; empty: nowhere
 }
 
@@ -82,7 +83,7 @@ func diagnose(cache, compiled string) (diagnosis, error) {
 		Version: version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		SIMD: builtWithSIMD(), Slower: slowerHere(), Libraries: libraries(),
 		Backends: []backendState{goState(), xlaState(plugins, plugin.CPU), xlaState(plugins, plugin.CUDA)},
-		CPUs:     runtime.NumCPU(), MemoryBytes: uint64(memory.Total()), Cache: cache, Compiled: compiled,
+		CPUs:     runtime.NumCPU(), MemoryBytes: uint64(memory.Total()), Cache: cache, BFloat16: plugin.BFloat16(), Compiled: compiled,
 	}
 	for _, b := range d.Backends { // slowest first
 		if b.Available {
@@ -138,6 +139,7 @@ func (d diagnosis) rows() [][]string {
 		{"simd", simd},
 		{"cpus", strconv.Itoa(d.CPUs)},
 		{"memory", fmt.Sprintf("%.1f GB", float64(d.MemoryBytes)/1e9)},
+		{"bfloat16", cmp.Or(d.BFloat16, "no instructions for it: --precision bf16 is slower than f32 here")},
 		{"cache", d.Cache},
 		{"compiled graphs", cmp.Or(d.Compiled, "not kept")},
 	}

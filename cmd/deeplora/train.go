@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/deeplora/deeplora/internal/plugin"
 	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/train"
@@ -111,6 +112,9 @@ func (s *shared) train(cmd *cobra.Command, parsed train.Config, o trainFlags) (*
 	}
 	if err != nil {
 		return nil, nil, err
+	}
+	if text := precisionNote(provenance.Backend, c.Precision, plugin.BFloat16()); text != "" {
+		s.ui.line("note: %s", text)
 	}
 	defer s.ui.clear() // a bar, where there is an error
 	defer s.onInterrupt(cmd.Context())()

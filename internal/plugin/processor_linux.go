@@ -35,3 +35,19 @@ func processor() (string, error) {
 	}
 	return strings.Join(append(lines, fmt.Sprintf("%d threads", cpus.Count())), "\n"), nil
 }
+
+// BFloat16 is what the processor multiplies bfloat16 numbers with: "AMX", "AVX512_BF16" or, on ARM, "BF16"; "" where it
+// has nothing of the kind, or does not say.
+func BFloat16() string {
+	lines, err := processor()
+	if err != nil {
+		return ""
+	}
+	flags := strings.Fields(lines)
+	for _, has := range []struct{ flag, name string }{{"amx_bf16", "AMX"}, {"avx512_bf16", "AVX512_BF16"}, {"bf16", "BF16"}} {
+		if slices.Contains(flags, has.flag) {
+			return has.name
+		}
+	}
+	return ""
+}
