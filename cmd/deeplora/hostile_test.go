@@ -177,7 +177,7 @@ func TestFilesDoNotCommandTheTerminal(t *testing.T) {
 		"rows, not JSON":       {[]string{"predict", "--backend", backendGo, "--model", named, "--input", filepath.Join(rows, "raw.jsonl")}, 1, `raw.jsonl:1: column 1: invalid character`},
 		"labels of a model":    {[]string{"predict", "--backend", backendGo, "--model", named, "--input", filepath.Join(rows, "rows.jsonl")}, 0, `"label":"`},
 		"tokens":               {[]string{"tokenize", "--model", named, "--input", filepath.Join(rows, "rows.jsonl")}, 0, `"tokens":`},
-		"heads that differ":    {trains(map[string]string{"train.jsonl": row + "0}\n"}, "--task", "rte", "--model", named), 1, `the checkpoint's head tells "\x1b[2J`},
+		"heads that differ":    {trains(map[string]string{"train.jsonl": row + "0}\n" + row + "1}\n", "validation.jsonl": row + "0}\n"}, "--task", "rte", "--model", named, "--steps", "1", "--max-length", "16"), 0, `as the checkpoint's are for other classes ("\x1b[2J`},
 		"modules of an import": {[]string{"import", "--backend", backendGo, "--format", "peft", "--in", peft(quoted, "x"), "--model", small, "--out", t.TempDir() + "/in"}, 1, `is no module of the model`},
 		"tensors of an import": {[]string{"import", "--backend", backendGo, "--format", "peft", "--in", peft(`"query"`, evil), "--model", named, "--out", t.TempDir() + "/in"}, 1, `is not named base_model.model.`},
 		"an experiment":        {[]string{"compare", "--dry-run", "--experiment", filepath.Join(rows, "experiment.json")}, 0, "key"},
