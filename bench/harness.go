@@ -83,6 +83,9 @@ func (b *bench) resume() error {
 	if err != nil {
 		return err
 	}
+	if then.Conditions.Precision == "" { // of a harness that knew no other
+		then.Conditions.Precision = string(model.F32)
+	}
 	if then.Conditions != b.conditions {
 		return fmt.Errorf("%s was measured with %+v, not %+v; name another file", b.json, then.Conditions, b.conditions)
 	}
@@ -150,6 +153,11 @@ func (b *bench) measure(ctx context.Context, w workload) error {
 		return err
 	}
 	defer os.RemoveAll(j.data)
+	if w.Kept { // by a process that is not timed
+		if _, err := b.train(ctx, j, j.adapter()); err != nil {
+			return err
+		}
+	}
 	for len(o.Rounds) < b.rounds {
 		r, err := b.alternate(ctx, j, len(o.Rounds))
 		if err != nil {

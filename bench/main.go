@@ -27,6 +27,7 @@ import (
 	"syscall"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
+	"github.com/deeplora/deeplora/model"
 )
 
 type settings struct {
@@ -43,6 +44,8 @@ type conditions struct {
 	Device  string `json:"device"`  // cpu or cuda
 	Threads int    `json:"threads"` // 0: all
 	Steps   int    `json:"steps"`   // of a process that steps are timed of; the first is not counted
+
+	Precision string `json:"precision,omitempty"` // deeplora's --precision; with bf16 the peer computes under autocast
 }
 
 func main() {
@@ -87,8 +90,9 @@ func parse(args []string, w io.Writer) (settings, error) {
 	f.IntVar(&s.Steps, "steps", 6, "steps of a process that steps are timed of; the first is not counted")
 	f.IntVar(&s.Threads, "threads", 0, "threads of both sides; 0: all")
 	f.StringVar(&s.Device, "device", "cpu", "where both sides compute: cpu or cuda")
+	f.StringVar(&s.Precision, "precision", "f32", "deeplora's --precision: f32, bf16 or bf16x3; with bf16 the peer computes under autocast(bfloat16)")
 	f.StringVar(&s.json, "json", "", "file that keeps every round; a run with the same file goes on")
-	f.StringVar(&s.table, "table", "", "print the table of such a file, and run nothing")
+	f.StringVar(&s.table, "table", "", "print the table of such a file, and run nothing; of two, by commas, both precisions beside each other")
 	f.StringVar(&s.scaling, "scaling", "", "file of step times against tokens, lengths, rank, kernels and model, to measure instead, with pictures beside it")
 	f.StringVar(&more, "models", "", "more checkpoints for --scaling, by commas")
 	if err := f.Parse(args); err != nil {
@@ -113,6 +117,9 @@ func (s *settings) check(rest []string) error {
 			faults = append(faults, fmt.Errorf("--only: there is no workload %q (known: %s)", name, strings.Join(names(), " ")))
 		}
 	}
+	if known := model.F32.All(); !slices.Contains(known, s.Precision) {
+		faults = append(faults, fmt.Errorf("--precision %s: want one of %s", s.Precision, strings.Join(known, " ")))
+	}
 	if s.Device != "cpu" && s.Device != "cuda" {
 		faults = append(faults, fmt.Errorf("--device %s: want cpu or cuda", s.Device))
 	}
@@ -122,14 +129,30 @@ func (s *settings) check(rest []string) error {
 	return errors.Join(faults...)
 }
 
-func run(ctx context.Context, s settings) error {
-	var r results
-	if s.table != "" {
-		if err := jsonfile.Read(s.table, &r); err != nil {
+// printTables prints the table of a file of results, or of two the one that compares them.
+func printTables(w io.Writer, files []string) error {
+	of := make([]results, len(files))
+	for i, file := range files {
+		if err := jsonfile.Read(file, &of[i]); err != nil {
 			return err
 		}
-		_, err := io.WriteString(os.Stdout, table(&r))
-		return err
+	}
+	text := ""
+	switch len(of) {
+	case 1:
+		text = table(&of[0])
+	case 2:
+		text = beside(&of[0], &of[1])
+	default:
+		return fmt.Errorf("--table: %d files; want one, or two to compare", len(files))
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+func run(ctx context.Context, s settings) error {
+	if s.table != "" {
+		return printTables(os.Stdout, strings.Split(s.table, ","))
 	}
 	b, err := open(ctx, s)
 	if err != nil {

@@ -12,10 +12,19 @@ import (
 	"strings"
 )
 
-// deeplora runs the program on the harness's engine.
+// deeplora runs the program on the harness's engine. Every process compiles its own graphs.
 func (b *bench) deeplora(ctx context.Context, args ...string) (ended, error) {
+	return b.deepLoRA(ctx, append(args, "--no-compile-cache")...)
+}
+
+// keeping runs it where graphs are kept for the harness's later processes.
+func (b *bench) keeping(ctx context.Context, args ...string) (ended, error) {
+	return b.deepLoRA(ctx, args...)
+}
+
+func (b *bench) deepLoRA(ctx context.Context, args ...string) (ended, error) {
 	args = append(args, "--quiet", "--backend", b.backend, "--threads", strconv.Itoa(b.Threads))
-	return execute(ctx, []string{"DEEPLORA_OFFLINE=1"}, b.binary, args...)
+	return execute(ctx, []string{"DEEPLORA_OFFLINE=1", "DEEPLORA_COMPILED=" + filepath.Join(b.dir, "compiled")}, b.binary, args...)
 }
 
 // inspect lists the model's kernels, and the parameters that a job's adapter has on each.
@@ -75,6 +84,7 @@ func (b *bench) train(ctx context.Context, j *job, adapter []string) (p trained,
 		"train", "--json", "--model", j.model, "--data", j.data, "--rank", strconv.Itoa(j.rank), "--batch", strconv.Itoa(j.batch),
 		"--max-length", strconv.Itoa(j.length), "--dropout", strconv.FormatFloat(j.Dropout, 'g', -1, 64), "--out", dir,
 		"--train-head=false", "--pooling", "head", // as the peer
+		"--precision", b.Precision,
 	}
 	switch {
 	case j.Kind == epochKind:
@@ -90,7 +100,11 @@ func (b *bench) train(ctx context.Context, j *job, adapter []string) (p trained,
 	if j.Full { // rows are full already: there is nothing to pack
 		args = append(args, "--pad", "fixed")
 	}
-	if p.ended, err = b.deeplora(ctx, append(args, adapter...)...); err != nil {
+	run := b.deeplora
+	if j.Kept {
+		run = b.keeping
+	}
+	if p.ended, err = run(ctx, append(args, adapter...)...); err != nil {
 		return p, err
 	}
 	if err := json.Unmarshal(p.out, &p.result); err != nil {
@@ -185,7 +199,7 @@ func (b *bench) initialisation(ctx context.Context, j *job) (t timing, err error
 
 // evaluation times deeplora eval: tokenizing, compiling and computing, without loading and merging.
 func (b *bench) evaluation(ctx context.Context, j *job) (t timing, err error) {
-	e, err := b.deeplora(ctx, "eval", "--json", "--run", j.pair.run, "--data", j.data)
+	e, err := b.deeplora(ctx, "eval", "--json", "--run", j.pair.run, "--data", j.data, "--precision", b.Precision)
 	if err != nil {
 		return t, err
 	}

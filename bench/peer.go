@@ -27,8 +27,9 @@ type order struct {
 	Steps     int      `json:"steps"`
 	Dropout   float64  `json:"dropout"`
 	Seed      int      `json:"seed"`
-	Adapter   string   `json:"adapter"` // PEFT's folder to read
-	Out       string   `json:"out"`     // folder to write
+	Precision string   `json:"precision"` // bf16: under autocast; else float32
+	Adapter   string   `json:"adapter"`   // PEFT's folder to read
+	Out       string   `json:"out"`       // folder to write
 }
 
 // findPeer asks the peer for its versions. Without a peer deeplora runs alone, and a line says why.
@@ -79,6 +80,9 @@ func (b *bench) order(j *job, do string) order {
 	}
 	if o.Steps == 0 {
 		o.Steps = b.Steps
+	}
+	if do != "check" { // which holds float32 against float32
+		o.Precision = b.Precision
 	}
 	for _, k := range j.kernels {
 		if k.Parameters > 0 {

@@ -82,10 +82,16 @@ class Rows:
         return sum(self.lengths[i] for i in index)
 
 
+def autocast(o):
+    """What PyTorch's users set for bf16; nothing otherwise."""
+    return torch.autocast(o["device"], dtype=torch.bfloat16, enabled=o["precision"] == "bf16")
+
+
 def step(o, model, optimizer, rows, index):
     """Seconds of an optimizer step, collating included."""
     began = time.perf_counter()
-    loss = model(**rows.on_device(index)).loss
+    with autocast(o):
+        loss = model(**rows.on_device(index)).loss
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
@@ -133,7 +139,9 @@ def evaluate(o):
     model, rows = adapted(o), Rows(o)
     began = time.perf_counter()
     for index in rows.batches(o["batch"]):
-        model(**rows.on_device(index)).logits.cpu()
+        with autocast(o):
+            logits = model(**rows.on_device(index)).logits
+        logits.float().cpu()
     synchronize(o)
     return {"seconds": time.perf_counter() - began}
 

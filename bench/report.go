@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -16,11 +17,36 @@ func table(r *results) string {
 		threads = fmt.Sprint(n)
 	}
 	fmt.Fprintf(&b, "- both sides on %s, threads: %s\n", r.Conditions.Device, threads)
+	if p := r.Conditions.Precision; p != "" {
+		fmt.Fprintf(&b, "- precision: %s%s\n", p, map[bool]string{true: "; the peer under autocast(bfloat16)"}[p == "bf16"])
+	}
 	fmt.Fprintf(&b, "- matrix products of 2048 x 3072 x 768 on deeplora's engine: %.1f GFLOP/s at best\n", r.Peak/1e9)
 	write(&b, r, timesHead, times)
 	write(&b, r, workHead, func(_ workload, o *outcome) []string { return workAndMemory(o, r.Peak) })
 	b.WriteString(initialised(r))
 	return b.String()
+}
+
+// beside is the times of two files, those of two precisions, beside each other.
+func beside(a, b *results) string {
+	name := func(r *results) string { return cmp.Or(r.Conditions.Precision, "f32") }
+	head := []string{"", "workload", "deeplora " + name(a) + ", s", "peer, s", "ratio", "deeplora " + name(b) + ", s", "peer, s", "ratio", "deeplora " + name(b) + " / " + name(a), "memory"}
+	var text strings.Builder
+	for _, r := range []*results{a, b} {
+		for _, f := range r.Machine {
+			fmt.Fprintf(&text, "- %s: %s: %s\n", name(r), f.Name, f.Value)
+		}
+	}
+	write(&text, a, head, func(w workload, first *outcome) []string {
+		cells := []string{w.Name, w.What, number("%.3f", median(first.ours(seconds))), number("%.3f", median(first.peer(seconds))), number("%.2f", median(first.ratios()))}
+		second := b.find(w.Name)
+		if second == nil || len(second.Rounds) == 0 {
+			return append(cells, "", "", "", "", "")
+		}
+		return append(cells, number("%.3f", median(second.ours(seconds))), number("%.3f", median(second.peer(seconds))), number("%.2f", median(second.ratios())),
+			number("%.2f", median(second.ours(seconds))/median(first.ours(seconds))), number("%.2f", median(second.ours(gigabytes))/median(first.ours(gigabytes))))
+	})
+	return text.String()
 }
 
 // write adds a table with a row for each workload that has been measured.

@@ -85,7 +85,7 @@ func TestSameWork(t *testing.T) {
 // Results go on in the same file under the same conditions only.
 func TestResumeKeepsConditionsApart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "results.json")
-	s := settings{json: file, conditions: conditions{Device: "cpu", Steps: 6}}
+	s := settings{json: file, conditions: conditions{Device: "cpu", Steps: 6, Precision: "f32"}}
 	b := bench{settings: s, results: results{Conditions: s.conditions}}
 	b.results.of(workloads[0]).Rounds = []round{{Ours: &timing{Seconds: 1}}}
 	if err := b.save(); err != nil {
@@ -144,5 +144,28 @@ func TestRowsAreFull(t *testing.T) {
 	lengths, err := b.writeData(&job{workload: w, size: common, model: "../internal/builtin/tiny"})
 	if err != nil || len(lengths) != batch || sum(lengths) != batch*maxLength {
 		t.Errorf("%v, %v", lengths, err)
+	}
+}
+
+// Two files beside each other: their times, ratios, and what the second takes of the first.
+func TestTablesBesideEachOther(t *testing.T) {
+	file := func(precision string, ours, peer float64, memory int64) *results {
+		return &results{
+			Machine: []fact{{"processor", "x"}}, Conditions: conditions{Precision: precision},
+			Outcomes: []*outcome{{Name: "a", Rounds: []round{{&timing{Seconds: ours, PeakRSS: memory}, &timing{Seconds: peer, PeakRSS: 1}}}}},
+		}
+	}
+	first, second := file("", 4, 5, 2e9), file("bf16", 2, 2.5, 15e8)
+	first.Outcomes = append(first.Outcomes, &outcome{Name: "h", Rounds: []round{{Ours: &timing{Seconds: 1}}}})
+	got := beside(first, second)
+	for _, want := range []string{
+		"- f32: processor: x\n- bf16: processor: x\n",
+		"| deeplora f32, s | peer, s | ratio | deeplora bf16, s | peer, s | ratio | deeplora bf16 / f32 | memory |",
+		"| a | step of 16 x 128 tokens, LoRA on query and value | 4.000 | 5.000 | 0.80 | 2.000 | 2.500 | 0.80 | 0.50 | 0.75 |",
+		"| h | load and compressed initialisation, every dense kernel | 1.000 |  |  |  |  |  |  |  |",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
 	}
 }

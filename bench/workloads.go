@@ -27,6 +27,7 @@ type workload struct {
 	Method, Scope string
 	Dropout       float64 // of the encoder
 	Init          string  // --init, empty for the default
+	Kept          bool    // deeplora's graphs were compiled by an earlier process, and kept; else every process compiles its own
 }
 
 // What all workloads have in common.
@@ -56,6 +57,8 @@ var workloads = []workload{
 	{Name: "f", What: "evaluation of STS-B's validation split", Kind: evalKind, Task: "stsb", Shots: batch, Method: compressed, Scope: attentionMLP},
 	{Name: "g", What: "process start to the first finished step", Kind: startKind, Task: "stsb", Shots: 256, Steps: 1, Method: "vanilla", Init: "peft", Scope: attentionMLP, Dropout: dropout},
 	{Name: "gd", What: "the same, deep-compressed, whose start is found from a gradient", Kind: startKind, Task: "stsb", Shots: 256, Steps: 1, Method: compressed, Scope: attentionMLP, Dropout: dropout},
+	{Name: "g2", What: "g again: deeplora's graphs are on disk from an earlier process", Kind: startKind, Task: "stsb", Shots: 256, Steps: 1, Method: "vanilla", Init: "peft", Scope: attentionMLP, Dropout: dropout, Kept: true},
+	{Name: "gd2", What: "gd again, likewise", Kind: startKind, Task: "stsb", Shots: 256, Steps: 1, Method: compressed, Scope: attentionMLP, Dropout: dropout, Kept: true},
 	{Name: "g20", What: "process of 20 steps, adapter saved", Kind: wholeKind, Task: "stsb", Shots: 256, Steps: 20, Method: "vanilla", Init: "peft", Scope: attentionMLP, Dropout: dropout},
 	{Name: "h", What: "load and compressed initialisation, every dense kernel", Kind: initKind, Task: "stsb", Shots: 256, Full: true, Steps: 2, Method: compressed, Scope: allDense, Dropout: dropout},
 	{Name: "i", What: "merge and export, a process", Kind: exportKind, Task: "stsb", Shots: batch, Method: compressed, Scope: attentionMLP},
