@@ -35,13 +35,17 @@ func (o HubOptions) Dataset(ctx context.Context, ref, config string) (map[string
 	set := &dataset{config: config}
 	want := hubWant{dataset: true, optional: []string{datasetCard}, more: set.more, part: config, whole: true}
 	resolved, info, err := resolve(ctx, ref, want, o)
-	if errors.Is(err, errNoDataFiles) && !strings.Contains(ref, "@") {
+	offline := o.withEnvironment().Offline // then main, of which nothing was taken, is not in the cache
+	if err != nil && (errors.Is(err, errNoDataFiles) || offline) && !strings.Contains(ref, "@") {
 		if dir, other, again := resolve(ctx, ref+"@"+converted, want, o); again == nil {
 			other.Notices = append(other.Notices, fmt.Sprintf("%s has no files that are read here; those are taken that the hub made of them (%s)", ref, converted))
 			resolved, info, err = dir, other, nil
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil && !set.met:
+		return nil, info, fmt.Errorf("data: there is no file or folder %s here, and as a data set of the hub: %w", ref, err)
+	case err != nil:
 		return nil, info, fmt.Errorf("data: %w", err)
 	}
 	info.Config = set.config
@@ -72,6 +76,7 @@ type dataset struct {
 	config string              // asked for; once it is found, taken
 	files  map[string][]string // by split
 	others []string            // splits that are none of ours
+	met    bool                // the hub, or the cache, has it
 }
 
 // card is what a README.md says in front.
@@ -88,6 +93,7 @@ type cardConfig struct {
 
 // more chooses the files of the configuration, as hubWant.more.
 func (d *dataset) more(chosen, files []string, read func(name string) ([]byte, error)) ([]string, error) {
+	d.met = true
 	var about card
 	if slices.Contains(chosen, datasetCard) {
 		content, err := read(datasetCard)
@@ -204,7 +210,11 @@ func (d *dataset) add(split string, files []string) error {
 			return fmt.Errorf("split %s has the file %s; of its kind none are read, only %s", split, f, strings.Join(table.Formats(), ", "))
 		}
 	}
-	d.files[ours] = append(d.files[ours], files...)
+	for _, f := range files { // patterns may name one twice
+		if !slices.Contains(d.files[ours], f) {
+			d.files[ours] = append(d.files[ours], f)
+		}
+	}
 	return nil
 }
 
@@ -286,7 +296,8 @@ func globbed(files []string, pattern string) ([]string, error) {
 			if end < 2 {
 				return nil, fmt.Errorf("pattern %.60q: a bracket is not closed", pattern)
 			}
-			b.WriteString("[" + strings.Replace(regexp.QuoteMeta(pattern[i+1:i+end]), `\-`, "-", -1) + "]")
+			set, not := strings.CutPrefix(pattern[i+1:i+end], "!")
+			b.WriteString("[" + map[bool]string{true: "^"}[not] + strings.ReplaceAll(regexp.QuoteMeta(set), `\-`, "-") + "]")
 			i += end
 		default:
 			b.WriteString(regexp.QuoteMeta(string(c)))

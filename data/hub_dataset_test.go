@@ -53,6 +53,8 @@ func TestDatasetFiles(t *testing.T) {
 		{"", "", []string{"train.csv", "b/train.csv", "test.jsonl", ".hidden/train.csv", "dataset_infos.json"}, "train=b/train.csv train=train.csv", ""},
 		{two, "", []string{"de/a/x.csv", "de/y.csv", "en/train-1.csv", "en/dev.csv"}, "train=de/a/x.csv train=de/y.csv", ""},
 		{strings.ReplaceAll(two, "\n", "\r\n"), "en", []string{"de/y.csv", "en/train-2.csv", "en/train-10.csv", "en/dev.csv"}, "train=en/train-10.csv train=en/train-2.csv validation=en/dev.csv", ""},
+		{"---\nconfigs:\n- config_name: a\n  data_files:\n  - {split: train, path: [b.csv, '*.csv']}\n  - {split: train, path: a.csv}\n---\n", "", []string{"a.csv", "b.csv"}, "train=b.csv train=a.csv", ""},
+		{"---\nconfigs:\n- config_name: a\n  data_files: '[!a]*.csv'\n---\n", "", []string{"a.csv", "b.csv"}, "train=b.csv", ""},
 		{two, "fr", []string{"de/y.csv"}, "", `it has no configuration "fr" (--data-config); nearest: "en" (it has en, de)`},
 		{two, "en", []string{"en/dev.csv"}, "", `README.md: configuration "en": no file fits "en/train-*"`},
 		{"---\nconfigs:\n- config_name: a\n- config_name: b\n---\n", "", []string{"train.csv"}, "", "it has the configurations a, b; give one (--data-config)"},
@@ -110,6 +112,11 @@ func TestDatasetInTheCache(t *testing.T) {
 	files, info, err := opt.Dataset(t.Context(), "org/name", "")
 	if err != nil || info.Commit != commit2 || info.Config != "default" || !strings.Contains(strings.Join(info.Notices, "\n"), "those are taken that the hub made of them (refs/convert/parquet)") {
 		t.Fatalf("%v, %+v, %v", files, info, err)
+	}
+	offline := opt
+	offline.Offline = true
+	if again, _, err := offline.Dataset(t.Context(), "org/name", ""); err != nil || splitsOf(again) != splitsOf(files) {
+		t.Errorf("offline: %v, %v", again, err)
 	}
 	s, err := lookup(t, "classification").LoadShards(files[Train], Train, true)
 	if err != nil || !slices.Equal(s.Task.Labels, []string{"pos", "neg"}) || !slices.Equal(s.Labels(), []float64{0, 1}) || s.Skipped != 1 {

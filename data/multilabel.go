@@ -49,16 +49,19 @@ func (t Task) severalNames(c table.Cell) ([]string, error) {
 	return names, nil
 }
 
-// setClasses sets the classes of an example by their names, each once.
+// setClasses sets the classes of an example by their names, of which none may stand twice.
 func (t Task) setClasses(e *Example, names []string) error {
 	for _, name := range names {
 		id, err := t.ownLabel(name)
 		if err != nil {
 			return err
 		}
+		if slices.Contains(e.Classes, int(id)) {
+			return fmt.Errorf("label %.60q stands twice among %.60q; once is enough", name, names)
+		}
 		e.Classes = append(e.Classes, int(id))
 	}
-	return t.checkClasses(*e)
+	return nil
 }
 
 // classesOf are the ids of the classes that an example has: one, or of a multilabel task any number. None where its label

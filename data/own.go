@@ -283,7 +283,7 @@ func (s *Split) ownExamples(rows *table.Table, skip bool) error {
 			if missing++; missing == 1 {
 				first = rows.At(row, s.Task.files.label)
 			}
-			if s.Name != Test {
+			if s.Name != Test || skip {
 				continue
 			}
 		} else if err := s.Task.setLabel(&e, c); err != nil {
@@ -319,7 +319,7 @@ func (s *Split) noticeAbsent(file string) {
 
 func (s *Split) countUnlabelled(file string, missing int, first string, skip bool) error {
 	switch {
-	case missing == 0 || s.Name == Test:
+	case missing == 0 || s.Name == Test && !skip:
 		return nil
 	case !skip && s.Task.Multi:
 		return fmt.Errorf("%s: the first of %d rows without labels (of %d); write %s, or [] in JSON, where none of the classes hold, or leave these rows out with --skip-unlabelled",
@@ -415,13 +415,18 @@ func (t Task) classes(rows *table.Table) ([]string, error) {
 	var names []string
 	first, count := map[string]table.Row{}, map[string]int{}
 	numbers, whole := true, true
+	var fault error
 	for _, row := range rows.Rows {
 		c, _ := row.Get(t.files.label)
 		if unlabelled(c) {
 			continue
 		}
-		of, _ := t.names(c) // a fault is reported where labels are read
+		of, err := t.names(c)
+		if err != nil && fault == nil { // which is reported where labels are read, if there are any
+			fault = fmt.Errorf("%s: %w", rows.At(row, t.files.label), err)
+		}
 		for _, name := range of {
+			name = wholeNumber(name)
 			if count[name]++; count[name] > 1 {
 				continue
 			}
@@ -440,11 +445,7 @@ func (t Task) classes(rows *table.Table) ([]string, error) {
 		i := slices.IndexFunc(names, func(n string) bool { _, err := strconv.ParseInt(wholeNumber(n), 10, 64); return err != nil })
 		return nil, fmt.Errorf("%s: label %s is not a class: the column has numbers; --task regression learns scores", rows.At(first[names[i]], t.files.label), names[i])
 	case whole:
-		for i, name := range names {
-			names[i] = wholeNumber(name)
-		}
 		slices.SortFunc(names, byValue)
-		names = slices.Compact(names)
 	default:
 		slices.Sort(names)
 	}
@@ -452,6 +453,8 @@ func (t Task) classes(rows *table.Table) ([]string, error) {
 		return nil, err
 	}
 	switch {
+	case len(names) == 0 && fault != nil:
+		return nil, fault
 	case len(names) == 0:
 		return nil, fmt.Errorf("%s: none of its %d rows has a label in column %q", rows.Name, len(rows.Rows), t.files.label)
 	case len(names) == 1 && t.Multi:

@@ -184,8 +184,9 @@ func TestOwnFaults(t *testing.T) {
 		{sets, "a.jsonl", "{\"text\": \"a\", \"labels\": [\"x\", \"y\"]}\n{\"text\": \"b\", \"labels\": null}\n", "a.jsonl:2: the first of 1 rows without labels (of 2)"},
 		{sets, "a.csv", "text,labels\na,x|y\nb,x||y\n", `a.csv:3:3: labels "x||y": name 2 is empty`},
 		{sets, "a.csv", "text,labels\na,x|y\nb,y|\n", `a.csv:3:3: labels "y|": name 2 is empty`},
-		{sets, "a.csv", "text,labels\na,x|y\nb,y|x|y\n", `a.csv:3:3: has class 1 (y) twice`},
+		{sets, "a.csv", "text,labels\na,x|y\nb,y|x|y\n", `a.csv:3:3: label "y" stands twice among ["y" "x" "y"]; once is enough`},
 		{sets, "a.csv", "text,labels\na,x|y\nb,\"['x', 'y']\"\n", `a.csv:3:3: labels "['x', 'y']" look like a list; in a table write a|b, or keep lists in JSONL or parquet`},
+		{sets, "a.csv", "text,labels\na,['x']\nb,['y']\n", `a.csv:2:3: labels "['x']" look like a list; in a table write a|b`},
 		{sets, "a.csv", "text,labels\na,x|X\nb,x\n", `labels "X" (`},
 		{sets, "a.csv", "text,labels\na,x\nb,|\n", `a.csv: the only class in column "labels" is "x"; a multilabel task needs two classes`},
 		{sets, "a.jsonl", "{\"text\": \"a\", \"labels\": [\"x\", \"y\"]}\n{\"text\": \"b\", \"labels\": [\"x\", null]}\n", `a.jsonl:2: labels ["x", null]: item 2 is null; want a list of class names`},
@@ -219,6 +220,7 @@ func TestOwnLabels(t *testing.T) {
 		{"", "b,a,10,a", []string{"10", "a", "b"}, []float64{2, 1, 0, 1}},
 		{"", "True,False", []string{"False", "True"}, []float64{1, 0}},
 		{"", "01,1", []string{"01", "1"}, []float64{0, 1}},
+		{"", "1.0,x,1,1.00", []string{"1", "x"}, []float64{0, 1, 0, 0}},
 		{"b,a", "a,b,a", []string{"b", "a"}, []float64{1, 0, 1}},
 		{`"x, y",z`, "z,z", []string{"x, y", "z"}, []float64{1, 1}},
 	} {
@@ -312,6 +314,17 @@ func TestOwnFolder(t *testing.T) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v is not fs.ErrNotExist", err)
 	}
+	named := filepath.Join(dir, "train-00001-of-00002.parquet")
+	var b bytes.Buffer
+	features := `{"info": {"features": {"label": {"names": ["no", "yes"], "_type": "ClassLabel"}}}}`
+	if err := parquet.Write(&b, []nestedRow{row("b", 0)}, parquet.KeyValueMetadata("huggingface", features)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(named, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = task.LoadFiles(dir, Train, false)
+	wantError(t, err, `train-00001-of-00002.parquet: column "label" has the class names ["no" "yes"], in `, "; parts of one split have the same")
 	if err := os.Remove(filepath.Join(dir, "train-00000-of-00002.parquet")); err != nil {
 		t.Fatal(err)
 	}

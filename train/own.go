@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"maps"
 	"math"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/tensors"
@@ -81,8 +84,14 @@ func (c *Config) noteTask(t data.Task) {
 	}
 }
 
+// commit is a revision of the hub that does not change.
+var commit = regexp.MustCompile(`^[0-9a-f]{40}$`)
+
 // hubSet reports whether the data is a data set of the hub.
 func (c *Config) hubSet() bool {
+	if c.DataConfig != "" && commit.MatchString(c.DataRevision) && strings.Count(c.Data, "/") == 1 && !filepath.IsAbs(c.Data) {
+		return true // as a run has noted it, whatever lies here now
+	}
 	return !slices.Contains([]string{BuiltinData, HubData, memoryData}, c.Data) && data.HubOptions{}.IsDataset(c.Data)
 }
 
@@ -110,6 +119,9 @@ func (s Sources) ownFile(ctx context.Context, c *Config, task data.Task, split s
 // Files reads a split of files of one's own from a file, a folder or a data set of the hub. Of the settings it takes what
 // says how: the data set's configuration and revision, and what becomes of rows without a label.
 func (s Sources) Files(ctx context.Context, c Config, from string, task data.Task, split string) (*data.Split, error) {
+	if from != c.Data { // of which they say nothing
+		c.DataConfig, c.DataRevision = "", ""
+	}
 	if c.Data = from; !c.hubSet() {
 		return task.LoadFiles(from, split, c.SkipUnlabelled)
 	}
@@ -153,7 +165,11 @@ func (s Sources) ownSplits(ctx context.Context, c *Config, task data.Task) (trai
 		if err != nil {
 			return nil, nil, err
 		}
-		if left, kept, ok, err := m.HeldOut(train); ok || err != nil {
+		left, kept, ok, err := m.HeldOut(train)
+		if ok && (c.Validation != "" || c.ValidationShare != defaultShare) {
+			err = settings.Error(fmt.Errorf("manifest: %s says which rows are kept for validation; leave out --validation and --validation-share", c.Manifest))
+		}
+		if ok || err != nil {
 			return left, kept, err
 		}
 	}
@@ -172,8 +188,11 @@ func (s Sources) ownSplits(ctx context.Context, c *Config, task data.Task) (trai
 		return nil, nil, settings.Error(err)
 	}
 	by := "by class"
-	if task.Regression() {
+	switch {
+	case task.Regression():
 		by = "by score"
+	case task.Multi:
+		by = "by label"
 	}
 	validation.Notices = append(validation.Notices, fmt.Sprintf("%s: %d of %d rows are kept for validation, %s (--validation-share %g)",
 		train.Source.File, len(validation.Examples), rows, by, c.ValidationShare))

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -110,6 +111,18 @@ func TestManifestRepeatsTheValidationRows(t *testing.T) {
 	again, kept, _ := read(c)
 	if !reflect.DeepEqual(again.Examples, train.Examples) || !reflect.DeepEqual(kept.Examples, validation.Examples) {
 		t.Errorf("%v, %v", again.Examples, kept.Examples)
+	}
+	for _, set := range []func(c *Config){func(c *Config) { c.Validation = c.Data }, func(c *Config) { c.ValidationShare = 0.4 }} {
+		c := c
+		set(&c)
+		task, err := c.task()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = (Sources{}).ownSplits(t.Context(), &c, task)
+		if want := "says which rows are kept for validation; leave out --validation and --validation-share"; !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }
 

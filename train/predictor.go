@@ -337,7 +337,7 @@ func (p *Predictor) Evaluate(ctx context.Context, split *data.Split, progress fu
 	}
 	for _, x := range e.split.Examples {
 		if x.Label != x.Label {
-			return nil, fmt.Errorf("%s: data row %d has no label: it cannot be evaluated, only predicted", split.Source.File, x.Row)
+			return nil, fmt.Errorf("%s: data row %d has no label: it cannot be evaluated, only predicted; leave such rows out (a run trained with --skip-unlabelled does)", split.Source.File, x.Row)
 		}
 	}
 	logits, err := p.Logits(ctx, e.rows, p.Run.evaluationLayout(), progress)

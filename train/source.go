@@ -185,7 +185,7 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 // hold makes a checkpoint's kernels, but for those that are trained, what a precision computes with.
 func hold(c *model.Checkpoint, precision string, backend compute.Backend, trained func(weight string) bool) error {
 	err := c.Hold(model.Precision(precision), backend, trained)
-	if err != nil {
+	if err != nil && backend.Name() != "xla" { // which the user may choose; else it is the machine or the model
 		err = settings.Error(err)
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/deeplora/deeplora/data"
@@ -13,8 +14,28 @@ import (
 // This file is how a finished run finds its examples again.
 
 // Split reads a split to evaluate the run on. from is a directory, or what else Config.Data may be; empty: what the run was
-// trained and validated with.
+// trained and validated with. Where from is the run's own training file, as one that was moved, split validation is the rows
+// of it that were kept for that: all others have been trained on.
 func (p *Predictor) Split(ctx context.Context, sources Sources, from, split string) (*data.Split, error) {
+	s, err := p.split(ctx, sources, from, split)
+	if err != nil || from == "" || split != data.Validation || p.from == nil {
+		return s, err
+	}
+	m, err := p.from.Manifest()
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (m.Held == nil || m.SHA256 != s.Source.SHA256) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, held, _, err := m.HeldOut(s)
+	if err == nil {
+		held.Notices = append(held.Notices, fmt.Sprintf("%s is what the run was trained on: these are the rows of it that were kept for validation", s.Source.File))
+	}
+	return held, err
+}
+
+func (p *Predictor) split(ctx context.Context, sources Sources, from, split string) (*data.Split, error) {
 	c := &p.Run.Config
 	switch {
 	case c.Data == memoryData && from != "": // whose task says no columns

@@ -268,6 +268,9 @@ func (c *comparison) newExecutor(program string, s *study.Study) (study.Executor
 	if c.offline {
 		machine = append(machine, "--offline")
 	}
+	if c.noCompileCache {
+		machine = append(machine, "--no-compile-cache")
+	}
 	if c.cache != "" {
 		machine = append(machine, "--cache", c.cache)
 	}

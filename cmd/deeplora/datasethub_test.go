@@ -51,7 +51,23 @@ func TestTrainOnADatasetOfTheHub(t *testing.T) {
 		t.Errorf("%s, %v; %d bytes of what is not needed", config, err, h.bytesOf("en-more.csv"))
 	}
 	says(call("", exitDone, append(train, "--data-config", "en", "--resume")...), "2 validation examples") // finished: its result again
+	says(call("", exitDone, append(train, "--data-config", "en", "--data-revision", "main", "--resume")...), "2 validation examples")
 	says(call("", exitDone, "eval", "--run", run), "2 validation examples")
+	here := t.TempDir() // a folder of that name is not what the run was trained on
+	if err := os.MkdirAll(filepath.Join(here, "org", "films"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("beside a folder of that name", func(t *testing.T) {
+		p := program(t, "eval", "--run", run, "--backend", "go", "--cache", cache)
+		p.Dir = here
+		p.begin(t)
+		if code := p.code(t); code != exitDone {
+			t.Errorf("exit code %d\n%s", code, p.err.String())
+		}
+	})
+	says(call(h.URL, exitFailed, "report", "--run", run, "--data", "org/others", "--split", "test"), "it has the configurations en, fr; give one")
+	says(call(h.URL, exitFailed, "eval", "--run", run, "--data", "no/where"), "it has the configurations")
+	says(call("", exitFailed, "eval", "--run", run, "--data", "no/where"), "there is no file or folder no/where here, and as a data set of the hub: ")
 	says(call("", exitDone, "eval", "--run", run, "--split", "test"), "4 test examples")
 	says(call(h.URL, exitDone, "eval", "--run", run, "--data", "org/films", "--data-config", "fr", "--split", "train"), "4 train examples")
 	says(call(h.URL, exitFailed, "eval", "--run", run, "--data", "org/films", "--data-config", "fr", "--split", "test"), "data: org/films has no test split")

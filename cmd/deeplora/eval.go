@@ -130,10 +130,16 @@ func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, e
 	}
 	if e.data != "" {
 		saved.Run.DataConfig, saved.Run.DataRevision = e.dataConfig, e.dataRevision
+		if data.HubOptions.IsDataset(s.hub(), e.data) {
+			saved.Run.Data = e.data
+		}
 	}
 	examples, err := saved.Split(cmd.Context(), s.sources(), e.data, e.split)
 	if err != nil {
 		return nil, err
+	}
+	for _, n := range examples.Notices {
+		s.notice("%s", n)
 	}
 	return saved.Evaluate(cmd.Context(), examples, s.ui.phaseFunc("evaluate"))
 }

@@ -83,7 +83,10 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
 	}
 	if err := checkpoint.Hold(model.Precision(e.precision), backend, func(string) bool { return false }); err != nil {
-		return nil, usageError{err}
+		if backend.Name() != "xla" {
+			err = usageError{err}
+		}
+		return nil, err
 	}
 	p, err := train.NewPredictor(backend, checkpoint)
 	if err != nil {
@@ -124,7 +127,7 @@ func (s *shared) checkpointSplit(cmd *cobra.Command, e evalFlags, task data.Task
 		return nil, usagef("--task %s is of files of your own: give --data a file, a folder or a data set of the hub", task.Name)
 	}
 	c := train.Default()
-	c.DataConfig, c.DataRevision = e.dataConfig, e.dataRevision
+	c.Data, c.DataConfig, c.DataRevision = e.data, e.dataConfig, e.dataRevision
 	split, err := s.sources().Files(cmd.Context(), c, e.data, task, e.split)
 	if err == nil {
 		for _, n := range split.Notices { // which columns were found
@@ -171,6 +174,9 @@ func fits(c *model.Config, want model.LoadOptions, task data.Task) error {
 		same = err == nil || labels.Unnamed(have)
 	}
 	if !same {
+		if wants == strings.Join(have, ", ") { // what differs is the problem
+			wants = "them as " + want.ProblemType
+		}
 		return fmt.Errorf("its head tells %s (%s); task %s takes %s: --task names what it was trained for",
 			strings.Join(have, ", "), cmp.Or(c.ProblemType, "no problem_type"), task.Name, wants)
 	}

@@ -42,7 +42,7 @@ type shared struct {
 func (s *shared) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.backend, "backend", "auto", "where tensors are computed: auto, xla:cpu, xla:cuda or go")
 	f.IntVar(&s.threads, "threads", 0, "CPU cores used; 0: all")
-	f.BoolVar(&s.noCompileCache, "no-compile-cache", false, "keep no compiled graphs on disk, and use none")
+	f.BoolVar(&s.noCompileCache, "no-compile-cache", false, "keep no compiled graphs on disk, and use none ($"+compiledEnv+" names a folder for them)")
 	f.BoolVar(&s.offline, "offline", false, "never open a socket (also DEEPLORA_OFFLINE=1)")
 	f.StringVar(&s.cache, "cache", "", "download cache (default $HF_HOME or the platform's cache directory)")
 	f.StringVar(&s.config, "config", "", "JSON file with any of the flags by their long names; flags on the line win")

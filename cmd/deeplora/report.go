@@ -27,6 +27,7 @@ const reportErrors = 20
 // reportFlags are the report command's own.
 type reportFlags struct {
 	run, out, data, split, model string
+	precision                    string
 	errors                       int
 	noGradient                   bool
 }
@@ -56,10 +57,11 @@ page has the texts of examples in it. train --report writes it at the end of tra
 	f := cmd.Flags()
 	f.StringVar(&r.run, "run", "", "directory of a finished run")
 	f.StringVarP(&r.out, "out", "o", "", "file to write (default report.html in the run's directory)")
-	f.StringVar(&r.data, "data", "", "directory or file with the examples to measure it on, hub, or builtin (default the run's)")
+	f.StringVar(&r.data, "data", "", "file or directory with the examples to measure it on, a data set of the hub org/name, hub (GLUE), or builtin (default the run's)")
 	f.StringVar(&r.split, "split", data.Validation, "split: train, validation or test")
 	f.StringVar(&r.model, "model", "", baseNow)
 	f.IntVar(&r.errors, "errors", reportErrors, "show so many examples, those with the highest loss; 0: none, and no texts")
+	bindPrecision(f, &r.precision)
 	f.BoolVar(&r.noGradient, "no-gradient", false, "leave out the angles to the first gradient, which need the run's data")
 	return cmd
 }
@@ -79,7 +81,7 @@ func (r *reportFlags) check() error {
 	case r.errors < 0:
 		return usagef("--errors: %d is less than 0", r.errors)
 	}
-	if err := checkSplit(r.split); err != nil {
+	if err := errors.Join(checkSplit(r.split), checkPrecision(r.precision)); err != nil {
 		return err
 	}
 	if info, err := os.Stat(r.path()); err == nil && info.IsDir() {
@@ -98,7 +100,7 @@ func (s *shared) report(ctx context.Context, r reportFlags, backend compute.Back
 	if _, err := train.ReadRunConfig(r.run); err != nil {
 		return err
 	}
-	finished, err := train.ReadFinished(ctx, r.run, train.OpenOptions{Sources: s.sources(), Model: r.model})
+	finished, err := train.ReadFinished(ctx, r.run, train.OpenOptions{Sources: s.sources(), Model: r.model, Precision: r.precision})
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 
 func glueSubmitCommand(s *shared) *cobra.Command {
 	submission := export.Submission{}
-	var out string
+	var out, precision string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "glue-submit --runs DIR… --out FILE.zip",
@@ -29,7 +29,10 @@ files, each checked for its rows and labels. An mnli run answers mnli-mm and ax 
 			if len(submission.Runs) == 0 || out == "" {
 				return usagef("give --runs, directories of finished runs, and --out, the zip to write")
 			}
-			files, err := s.submit(cmd, submission, out)
+			if err := checkPrecision(precision); err != nil {
+				return err
+			}
+			files, err := s.submit(cmd, submission, out, precision)
 			if err != nil {
 				return err
 			}
@@ -44,12 +47,13 @@ files, each checked for its rows and labels. An mnli run answers mnli-mm and ax 
 	f.StringVarP(&out, "out", "o", "", "zip to write")
 	f.StringVar(&submission.Data, "data", "", "directory with the tasks' folders, or hub (default each run's own data)")
 	f.BoolVar(&submission.Fill, "fill-missing", false, "give tasks without a run constant answers, instead of an error")
+	bindPrecision(f, &precision)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
 // submit predicts and writes a submission on one backend, opened when the first run is.
-func (s *shared) submit(cmd *cobra.Command, submission export.Submission, out string) ([]export.SubmittedFile, error) {
+func (s *shared) submit(cmd *cobra.Command, submission export.Submission, out, precision string) ([]export.SubmittedFile, error) {
 	backend := sync.OnceValues(func() (compute.Backend, error) {
 		b, _, err := s.open()
 		return b, err
@@ -60,7 +64,7 @@ func (s *shared) submit(cmd *cobra.Command, submission export.Submission, out st
 		if err != nil {
 			return nil, err
 		}
-		return train.Open(ctx, run, b, train.OpenOptions{Sources: s.sources()})
+		return train.Open(ctx, run, b, train.OpenOptions{Sources: s.sources(), Precision: precision})
 	}
 	submission.Notice = func(format string, args ...any) { s.ui.line("note: "+format, args...) }
 	submission.Progress = func(phase string, done, total int) { s.ui.progress(phase, done, total, counted(done, total)) }

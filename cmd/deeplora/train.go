@@ -113,7 +113,8 @@ func (s *shared) train(cmd *cobra.Command, parsed train.Config, o trainFlags) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	if text := precisionNote(provenance.Backend, c.Precision, plugin.BFloat16()); text != "" {
+	// A run that goes on, and one that trains every kernel, have no choice.
+	if text := precisionNote(provenance.Backend, c.Precision, plugin.BFloat16()); text != "" && !o.resume && c.Method != "full" {
 		s.ui.line("note: %s", text)
 	}
 	defer s.ui.clear() // a bar, where there is an error
@@ -212,8 +213,10 @@ func machineFlags(parsed *pflag.FlagSet) string {
 		switch f.Name {
 		case "backend", "threads", "cache":
 			command += " --" + f.Name + " " + shellQuote(f.Value.String())
-		case "offline":
-			command += " --offline"
+		case "offline", "no-compile-cache":
+			if f.Value.String() == "true" {
+				command += " --" + f.Name
+			}
 		}
 	})
 	return command

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -32,15 +33,17 @@ func Read(paths ...string) (t *Table, sum string, err error) {
 		if err != nil {
 			return nil, "", err
 		}
-		t = t.with(part)
+		if t, err = t.with(part); err != nil {
+			return nil, "", err
+		}
 	}
 	return t, hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // with is t with the rows of another part behind its own; t may be nil.
-func (t *Table) with(part *Table) *Table {
+func (t *Table) with(part *Table) (*Table, error) {
 	if t == nil {
-		return part
+		return part, nil
 	}
 	for _, name := range part.Columns {
 		if !slices.Contains(t.Columns, name) {
@@ -50,13 +53,17 @@ func (t *Table) with(part *Table) *Table {
 	for i := range part.Rows {
 		part.Rows[i].file = part.Name
 	}
-	for column, names := range part.Classes {
-		if !slices.Equal(t.Classes[column], names) { // what one part calls 1 may be another's 2: cells have names, and the order is none
-			delete(t.Classes, column)
+	for _, column := range part.Columns {
+		if slices.Contains(t.Columns, column) && !slices.Equal(t.Classes[column], part.Classes[column]) {
+			return nil, fmt.Errorf("%s: column %q has the class names %q, in %s %q; parts of one split have the same", part.Name, column, part.Classes[column], t.Name, t.Classes[column])
 		}
 	}
+	if t.Classes == nil {
+		t.Classes = map[string][]string{}
+	}
+	maps.Copy(t.Classes, part.Classes) // of columns that only this part has
 	t.Rows, t.Notices = append(t.Rows, part.Rows...), append(t.Notices, part.Notices...)
-	return t
+	return t, nil
 }
 
 // Find looks in a folder for the files of a split that may have one of several names ("dev", "validation"), with any

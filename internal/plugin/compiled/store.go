@@ -11,14 +11,18 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"time"
 
 	"github.com/deeplora/deeplora/internal/atomicfile"
 )
 
-// maxStore bounds the bytes of a folder: what was not used for the longest time goes first.
+// maxStore bounds the bytes of a folder's graphs: what was not used for the longest time goes first.
 const maxStore = 2 << 30
+
+// ours is the name of a stored graph. Other files of the folder are not counted and not touched.
+var ours = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // Store is a folder of compiled graphs. Its faults are no errors: what cannot be read is compiled again, and what cannot be
 // written is compiled next time. They go to the debug log.
@@ -28,8 +32,8 @@ type Store struct {
 	most int64  // bytes
 }
 
-// NewStore is a store in a folder, which is made when something is written, readable by this user alone: it holds machine
-// code. salt names the plugin, the processor and whatever else decides what a graph is compiled to.
+// NewStore is a store in a folder, which is made when something is written, readable by this user alone. As it holds machine
+// code, one that others may write, or that is another user's, is not used. salt names the plugin, the processor and whatever else decides what a graph is compiled to.
 func NewStore(dir, salt string) *Store { return &Store{dir, salt, maxStore} }
 
 // key names what a program is compiled to with these options.
@@ -44,6 +48,9 @@ func (s *Store) key(program, format, options []byte) string {
 
 // get returns what is stored under a key, or nil. What is not as it was written is removed.
 func (s *Store) get(key string) []byte {
+	if !s.trusted() {
+		return nil
+	}
 	path := filepath.Join(s.dir, key)
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -66,6 +73,19 @@ func (s *Store) get(key string) []byte {
 	return content[sha256.Size:]
 }
 
+// trusted reports whether nobody but this user may have written into the folder. One that is not there is.
+func (s *Store) trusted() bool {
+	info, err := os.Stat(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if err != nil || !info.IsDir() || info.Mode().Perm()&0o022 != 0 || !mine(info) {
+		slog.Debug("compiled graphs are not kept: the folder is not this user's alone", "folder", s.dir, "error", err)
+		return false
+	}
+	return true
+}
+
 func (s *Store) remove(key, why string) {
 	slog.Debug("compiled graphs", "removed", key, "why", why, "error", os.Remove(filepath.Join(s.dir, key)))
 }
@@ -76,6 +96,9 @@ func (s *Store) put(key string, content []byte) {
 		return
 	}
 	err := os.MkdirAll(s.dir, 0o700)
+	if err == nil && !s.trusted() {
+		return
+	}
 	if err == nil {
 		sum := sha256.Sum256(content)
 		err = atomicfile.Write(filepath.Join(s.dir, key), func(w io.Writer) error {
@@ -104,7 +127,7 @@ func (s *Store) prune(keep string) error {
 	total := int64(0)
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() { // removed meanwhile, by another process
+		if err != nil || !info.Mode().IsRegular() || !ours.MatchString(e.Name()) { // an error: removed meanwhile, by another process
 			continue
 		}
 		total += info.Size()

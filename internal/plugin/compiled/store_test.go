@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -65,24 +66,55 @@ func TestStoreRemovesWhatIsDamaged(t *testing.T) {
 
 // A folder holds so many bytes: what was not used for the longest time goes.
 func TestStoreIsBounded(t *testing.T) {
-	s := NewStore(t.TempDir(), "")
+	s := NewStore(filepath.Join(t.TempDir(), "own"), "")
 	s.most = 1000
+	key := func(name string) string { return strings.Repeat("0", 64-len(name)) + name }
 	at := time.Now().Add(-time.Hour)
 	for i := range 4 {
-		name := fmt.Sprint(i)
+		name := key(fmt.Sprint(i))
 		s.put(name, bytes.Repeat([]byte{1}, 200)) // 232 with its hash
 		if err := os.Chtimes(filepath.Join(s.dir, name), at, at.Add(time.Duration(i)*time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if s.get("0") == nil { // used just now: 1 is the oldest then
+	theirs := filepath.Join(s.dir, "thesis.txt") // larger and older than all
+	if err := os.WriteFile(theirs, make([]byte, 5000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(theirs, at, at.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if s.get(key("0")) == nil { // used just now: 1 is the oldest then
 		t.Fatal("0 is gone")
 	}
-	s.put("4", bytes.Repeat([]byte{1}, 200))
-	s.put("large", bytes.Repeat([]byte{1}, 251))
-	for name, want := range map[string]bool{"0": true, "1": false, "2": true, "3": true, "4": true, "large": false} {
-		if got := s.get(name) != nil; got != want {
+	s.put(key("4"), bytes.Repeat([]byte{1}, 200))
+	s.put(key("f"), bytes.Repeat([]byte{1}, 251)) // too large
+	if _, err := os.Stat(theirs); err != nil {
+		t.Errorf("a file that is not ours: %v", err)
+	}
+	for name, want := range map[string]bool{"0": true, "1": false, "2": true, "3": true, "4": true, "f": false} {
+		if got := s.get(key(name)) != nil; got != want {
 			t.Errorf("%s is there: %v, want %v", name, got, want)
+		}
+	}
+}
+
+// A folder that others may write holds no machine code of ours.
+func TestStoreOfOthers(t *testing.T) {
+	s := NewStore(t.TempDir(), "")
+	s.put("key", []byte("code"))
+	if s.get("key") == nil {
+		t.Fatal("nothing was kept")
+	}
+	for _, mode := range []os.FileMode{0o777, 0o770, 0o702} {
+		if err := os.Chmod(s.dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		if s.get("key") != nil {
+			t.Errorf("%o: machine code of others is loaded", mode)
+		}
+		if s.put("new", []byte("code")); s.get("new") != nil {
+			t.Errorf("%o: it is written", mode)
 		}
 	}
 }

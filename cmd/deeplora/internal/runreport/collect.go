@@ -140,17 +140,11 @@ func (f *Facts) evaluate(ctx context.Context, of *train.Finished, o Options) err
 	return nil
 }
 
-// split reads the examples to evaluate the run on. Where the run's own training file is given, as one that was moved, those
-// are the rows of it that were kept for validation: all others have been trained on.
+// split reads the examples to evaluate the run on.
 func (f *Facts) split(ctx context.Context, p *train.Predictor, o Options) (*data.Split, error) {
 	s, err := p.Split(ctx, o.Sources, o.Data, o.Split)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoExamples, err)
-	}
-	m := f.Manifest
-	if o.Data != "" && o.Split == data.Validation && m != nil && m.Held != nil && m.SHA256 == s.Source.SHA256 {
-		_, held, _, err := m.HeldOut(s)
-		return held, err
 	}
 	if o.Data == "" && o.Split == data.Validation && !f.noted(s.Source) {
 		f.notice(fmt.Sprintf("%s has changed since the run was trained: these figures are not those that it was selected by", s.Source.File))
