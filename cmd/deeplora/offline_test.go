@@ -169,6 +169,9 @@ func TestOfflineWithoutANetwork(t *testing.T) {
 		smallRun(t, backendGo, filepath.Join(home, "run"), "--steps", "1"),
 		{"doctor"},
 	} {
+		if testing.Short() && args[0] == "demo" { // under the race detector it takes minutes
+			continue
+		}
 		p := offlineProgram(t, home, "http://127.0.0.1:1", args...)
 		p.Env = append(p.Env, "DEEPLORA_OFFLINE=1")
 		p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
