@@ -29,7 +29,7 @@ JOBS = {
     "r52": (CLASSES, ["--epochs", "1"], ["--epochs", "1"], ["all"]),
 }
 # Whose tuning a job takes that has none of its own.
-TUNED_ON = {("tiny", "spam"): ("tiny", "bbc"), ("minilm", "spam"): ("minilm", "bbc"), ("minilm", "r52"): ("tiny", "r52")}
+TUNED_ON = {(encoder, job): (encoder, "bbc") for encoder in ("tiny", "minilm") for job in ("spam", "r52")}
 
 
 class Run:
@@ -119,11 +119,11 @@ def gather(out):
     rows = []
     for path in sorted((out / "runs").glob("*/*/*/result.json")):
         r, c = json.loads(path.read_text()), json.loads((path.parent / "config.json").read_text())
-        encoder, job, name_of = path.parent.parts[-3:]
-        arm = next(arm for arm in ARMS if f"-{arm}-" in name_of)
+        encoder, job, name = path.parent.parts[-3:]
+        arm = next(arm for arm in ARMS if f"-{arm}-" in name)
         rows.append({
-            "encoder": encoder, "job": job, "draw": name_of.split(f"-{arm}-")[0], "arm": arm, "lr": c["lr"], "steps": c["steps"],
-            "set": {name: c[name] for name in ("class-weights", "max-length", "pooling") if f"-{name}-" in name_of},
+            "encoder": encoder, "job": job, "draw": name.split(f"-{arm}-")[0], "arm": arm, "lr": c["lr"], "steps": c["steps"],
+            "set": {flag: c[flag] for flag in ("class-weights", "max-length", "pooling") if f"-{flag}-" in name},
             "default": c["lr"] == DEFAULT[arm],
             "chosen": c["lr"] == best(encoder, job, arm, out),
             "parameters": r["trainable_parameters"], "examples": r["examples"], "loss": r["final_loss"], "metrics": r["metrics"],
