@@ -23,7 +23,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 GRID = [1, 10, 100, 1000]
-BEGIN = 100  # words of an article that are about 128 tokens
+BEGIN = 100  # words of a text that are about 128 tokens
 JOBS = {"bbc": "train*.csv", "spam": "train-*.csv", "stsb": "train-*.csv", "r52": "train.csv"}  # what each is trained on
 
 
@@ -98,7 +98,7 @@ def classification(job, draw, train, test, embedders):
     words = TfidfVectorizer(sublinear_tf=True).fit(texts)
     for weights in (None, "balanced") if job == "r52" else (None,):
         yield "", "tfidf", weights, lambda: classes(words.transform(texts), y, words.transform(test_texts), truth, weights)
-        if job == "bbc":
+        if job in ("bbc", "spam"):
             begin, test_begin = ([" ".join(t.split()[:BEGIN]) for t in x] for x in (texts, test_texts))
             few = TfidfVectorizer(sublinear_tf=True).fit(begin)
             yield "", "tfidf-begin", weights, lambda: classes(few.transform(begin), y, few.transform(test_begin), truth, weights)

@@ -9,15 +9,21 @@ file. A finished run is not made again and a stopped one goes on; --dry-run list
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-ARMS = {"deep": ["--method", "deep-compressed"], "lora": ["--method", "vanilla", "--init", "peft"]}
-DEFAULT = {"deep": 0.01, "lora": 0.0005}  # the methods' own
-# What an arm's rate is chosen from: three on the smallest job, else two.
-THREE = {"deep": [0.003, 0.01, 0.03], "lora": [0.0005, 0.002, 0.008]}
-TWO = {"deep": [0.01, 0.03], "lora": [0.002, 0.008]}
+ARMS = {
+    "deep": ["--method", "deep-compressed"],
+    "lora": ["--method", "vanilla", "--init", "peft"],
+    "head": ["--method", "head-only", "--pooling", "mean"],
+}
+DEFAULT = {"deep": 0.01, "lora": 0.0005, "head": 0.01}  # the methods' own
+# What an arm's rate is chosen from: three, or two where a run takes longer.
+THREE = {"deep": [0.003, 0.01, 0.03], "lora": [0.0005, 0.002, 0.008], "head": [0.01, 0.03, 0.1]}
+TWO = {"deep": [0.01, 0.03], "lora": [0.002, 0.008], "head": [0.03, 0.1]}
+FIXED = {"minilm": {"deep": 0.01, "lora": 0.002, "head": 0.03}}  # not chosen: the middle ones
 CLASSES = ["--task", "classification"]
 SCORES = ["--task", "regression", "--text", "first", "--pair", "second", "--label", "similarity"]
 SEEDS = 0, 1, 2
@@ -29,7 +35,7 @@ JOBS = {
     "r52": (CLASSES, ["--epochs", "1"], ["--epochs", "1"], ["all"]),
 }
 # Whose tuning a job takes that has none of its own.
-TUNED_ON = {(encoder, job): (encoder, "bbc") for encoder in ("tiny", "minilm") for job in ("spam", "r52")}
+TUNED_ON = {("tiny", "r52"): ("tiny", "bbc")}
 
 
 class Run:
@@ -63,12 +69,14 @@ def result(run, out):
 
 
 def tuning(encoder, job):
-    rates = THREE if (encoder, job) == ("tiny", "bbc") else TWO
+    rates = THREE if job in ("bbc", "spam") else TWO
     return [Run(encoder, job, "tune", arm, lr) for arm in ARMS for lr in rates[arm]]
 
 
 def best(encoder, job, arm, out):
     """The arm's best rate on the tuning files; None before all of them are measured."""
+    if encoder in FIXED:
+        return FIXED[encoder][arm]
     encoder, job = TUNED_ON.get((encoder, job), (encoder, job))
     runs = [r for r in tuning(encoder, job) if r.arm == arm]
     scores = [result(r, out) for r in runs]
@@ -79,14 +87,12 @@ def best(encoder, job, arm, out):
 
 def measured(encoder, job, a):
     """The runs that are evaluated on the test file, at the chosen rates or the defaults."""
-    rates = {arm: best(encoder, job, arm, a.out) for arm in ARMS} if not a.defaults else DEFAULT
-    if None in rates.values():
-        return
+    rates = {arm: best(encoder, job, arm, a.out) for arm in a.arm} if not a.defaults else DEFAULT
     for draw in JOBS[job][3]:
         if a.draw and draw not in a.draw:
             continue
         for name in ["all"] if draw == "all" else [f"{draw}-{seed}" for seed in a.seed or SEEDS]:
-            for arm in a.arm or ARMS:
+            for arm in a.arm:
                 for more in [{}, {"class-weights": "balanced"}] if job == "r52" else [{}]:
                     yield Run(encoder, job, name, arm, rates[arm], more | a.set)
 
@@ -95,9 +101,8 @@ def plan(a):
     """What is left, tuning first, since the rates of other runs depend on it."""
     for encoder, model in (m.split("=", 1) for m in a.model):
         for job in a.job or JOBS:
-            tune = [] if (encoder, job) in TUNED_ON else tuning(encoder, job)
-            for run in tune:
-                yield run, model
+            if encoder not in FIXED and (encoder, job) not in TUNED_ON:
+                yield from ((run, model) for run in tuning(encoder, job) if run.arm in a.arm)
             for run in measured(encoder, job, a):
                 yield run, model
 
@@ -123,7 +128,7 @@ def gather(out):
         arm = next(arm for arm in ARMS if f"-{arm}-" in name)
         rows.append({
             "encoder": encoder, "job": job, "draw": name.split(f"-{arm}-")[0], "arm": arm, "lr": c["lr"], "steps": c["steps"],
-            "set": {flag: c[flag] for flag in ("class-weights", "max-length", "pooling") if f"-{flag}-" in name},
+            "set": dict(re.findall(r"-(class-weights|epochs|max-length|pooling)-(\w+)", name)),
             "default": c["lr"] == DEFAULT[arm],
             "chosen": c["lr"] == best(encoder, job, arm, out),
             "parameters": r["trainable_parameters"], "examples": r["examples"], "loss": r["final_loss"], "metrics": r["metrics"],
@@ -141,10 +146,11 @@ def main():
     p.add_argument("--seed", action="append", type=int, help="seeds of few-shot draws (default 0, 1, 2)")
     p.add_argument("--out", type=Path, required=True, help="folder of the runs")
     p.add_argument("--set", action="append", default=[], metavar="FLAG=VALUE", help="a flag of deeplora train that all measured runs get")
-    p.add_argument("--arm", action="append", choices=list(ARMS), help="arms (default both)")
+    p.add_argument("--arm", action="append", choices=list(ARMS), help="methods (default deep and lora)")
     p.add_argument("--defaults", action="store_true", help="the methods' default rates instead of the chosen ones")
     p.add_argument("--dry-run", action="store_true", help="list the runs that are left")
     a = p.parse_args()
+    a.arm = a.arm or ["deep", "lora"]
     a.set = dict(s.split("=", 1) for s in a.set)
     for run, model in plan(a):
         if not result(run, a.out):

@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 ENCODERS = {"tiny": "embedded", "minilm": "MiniLM"}
-ARMS = {"lora": "LoRA", "deep": "deep-compressed"}
+ARMS = {"head": "head alone, on the mean", "lora": "LoRA", "deep": "deep-compressed"}
+WORDS = {"tfidf": "TF-IDF + LR", "tfidf-begin": "TF-IDF + LR, first 100 words only"}
 PEERS = {"embeddings": "embeddings + LR", "cosine": "cosine of embeddings, no training"}
 
 
@@ -64,10 +65,10 @@ class Results:
 
     def bbc(self):
         draws = ["8", "32", "128", "all"]
-        return lines(["encoder", "accuracy with shots a class:", *draws], self.shots("bbc", draws, "accuracy", {"tfidf": "TF-IDF + LR", "tfidf-begin": "TF-IDF + LR, first 100 words only"}))
+        return lines(["encoder", "accuracy with shots a class:", *draws], self.shots("bbc", draws, "accuracy", WORDS))
 
     def spam(self):
-        accuracy, f1 = (self.shots("spam", ["32"], m, {"tfidf": "TF-IDF + LR"}) for m in ("accuracy", "macro_f1"))
+        accuracy, f1 = (self.shots("spam", ["32"], m, WORDS) for m in ("accuracy", "macro_f1"))
         return lines(["encoder", "method", "accuracy", "macro F1"], [[*a, b[2]] for a, b in zip(accuracy, f1)])
 
     def stsb(self):
@@ -85,7 +86,10 @@ class Results:
         for e, title in ENCODERS.items():
             add(title, "embeddings + LR", lambda m, w: self.peer(m, "r52", "all", e, "embeddings", w))
             for arm, name in ARMS.items():
-                add(title, name, lambda m, w: self.ours(m, "r52", "all", e, arm, more={"class-weights": w} if w != "none" else {}))
+                for epochs in (1, 3):
+                    more = {"epochs": "3"} if epochs == 3 else {}
+                    figures = lambda m, w: self.ours(m, "r52", "all", e, arm, more={"class-weights": w} | more if w != "none" else more)
+                    add(title, f"{name}, {epochs} epoch{'s' * (epochs > 1)}", figures)
         return lines(["encoder", "weights:", "none: accuracy", "macro F1", "balanced: accuracy", "macro F1"], rows)
 
     def rates(self):
@@ -101,17 +105,20 @@ class Results:
                         rows.append([title, job, name, ", ".join(f"{'**' * c}{lr:g}: {s:.3f}{'**' * c}" for lr, s, c in said)])
         return lines(["encoder", "job", "method", "rate: accuracy (STS-B: Pearson) on the tuning file"], rows)
 
-    def defaults(self):
-        """What the method's own default gives where another rate was chosen."""
+    def reading(self):
+        """What a head reads, and whether adapters are trained, on one draw of BBC."""
         rows = []
-        for job, metric in (("bbc", "accuracy"), ("spam", "accuracy"), ("stsb", "pearson"), ("r52", "accuracy")):
-            for draw in ("8", "32", "128", "256", "all"):
-                for encoder, title in ENCODERS.items():
-                    for arm, name in ARMS.items():
-                        chosen, own = (self.ours(metric, job, draw, encoder, arm, which) for which in ("chosen", "default"))
-                        if own and own != chosen:
-                            rows.append([title, job, draw, name, cell(own), cell(chosen)])
-        return lines(["encoder", "job", "shots", "method", "at its default rate", "at the chosen rate"], rows)
+        for arm, name in (("deep", "deep-compressed"), ("lora", "LoRA")):
+            for pooling, title in (("head", "first token through the pooler, the encoder's default"), ("mean", "mean of the last states")):
+                runs = [
+                    r for r in self.runs if (r["encoder"], r["job"], r["draw"], r["arm"]) == ("tiny", "bbc", "32-0", arm)
+                    and r["chosen"] and r["set"].get("pooling", "head") == pooling
+                ]
+                rows.append([name, title, cell([r["metrics"]["accuracy"] for r in runs])])
+        head = [r["metrics"]["accuracy"] for r in self.runs if (r["encoder"], r["job"], r["draw"], r["arm"]) == ("tiny", "bbc", "32-0", "head")]
+        peer = [r["accuracy"] for r in self.peers if (r["encoder"], r["job"], r["draw"], r["peer"]) == ("tiny", "bbc", "32-0", "embeddings")]
+        rows += [["none: head alone", "mean of the last states", cell(head)], ["none: LR", "mean of the last states, at length 1", cell(peer)]]
+        return lines(["adapter", "what is read", "accuracy"], rows)
 
 
 def main():
