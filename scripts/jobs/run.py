@@ -20,9 +20,8 @@ ARMS = {
     "head": ["--method", "head-only", "--pooling", "mean"],
 }
 DEFAULT = {"deep": 0.01, "lora": 0.0005, "head": 0.01}  # the methods' own
-# What an arm's rate is chosen from: three, or two where a run takes longer.
-THREE = {"deep": [0.003, 0.01, 0.03], "lora": [0.0005, 0.002, 0.008], "head": [0.01, 0.03, 0.1]}
-TWO = {"deep": [0.01, 0.03], "lora": [0.002, 0.008], "head": [0.03, 0.1]}
+# What an arm's rate is chosen from.
+RATES = {"deep": [0.003, 0.01, 0.03], "lora": [0.0005, 0.002, 0.008], "head": [0.01, 0.03, 0.1]}
 FIXED = {"minilm": {"deep": 0.01, "lora": 0.002, "head": 0.03}}  # not chosen: the middle ones
 CLASSES = ["--task", "classification"]
 SCORES = ["--task", "regression", "--text", "first", "--pair", "second", "--label", "similarity"]
@@ -69,8 +68,7 @@ def result(run, out):
 
 
 def tuning(encoder, job):
-    rates = THREE if job in ("bbc", "spam") else TWO
-    return [Run(encoder, job, "tune", arm, lr) for arm in ARMS for lr in rates[arm]]
+        return [Run(encoder, job, "tune", arm, lr) for arm in ARMS for lr in RATES[arm]]
 
 
 def best(encoder, job, arm, out):
