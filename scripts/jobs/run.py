@@ -68,7 +68,7 @@ def result(run, out):
 
 
 def tuning(encoder, job):
-        return [Run(encoder, job, "tune", arm, lr) for arm in ARMS for lr in RATES[arm]]
+    return [Run(encoder, job, "tune", arm, lr) for arm in ARMS for lr in RATES[arm]]
 
 
 def best(encoder, job, arm, out):
