@@ -20,8 +20,9 @@ ARMS = {
     "head": ["--method", "head-only", "--pooling", "mean"],
 }
 DEFAULT = {"deep": 0.01, "lora": 0.0005, "head": 0.01}  # the methods' own
-# What an arm's rate is chosen from.
-RATES = {"deep": [0.003, 0.01, 0.03], "lora": [0.0005, 0.002, 0.008], "head": [0.01, 0.03, 0.1]}
+# What an arm's rate is chosen from, as many for each adapter. STS-B wants lower ones.
+HIGH = {"deep": [0.003, 0.01, 0.03, 0.1], "lora": [0.0005, 0.002, 0.008, 0.032], "head": [0.01, 0.03, 0.1]}
+LOW = {"deep": [0.001, 0.003, 0.01, 0.03], "lora": [0.000125, 0.0005, 0.002, 0.008], "head": [0.01, 0.03, 0.1]}
 FIXED = {"minilm": {"deep": 0.01, "lora": 0.002, "head": 0.03}}  # not chosen: the middle ones
 CLASSES = ["--task", "classification"]
 SCORES = ["--task", "regression", "--text", "first", "--pair", "second", "--label", "similarity"]
@@ -68,7 +69,8 @@ def result(run, out):
 
 
 def tuning(encoder, job):
-    return [Run(encoder, job, "tune", arm, lr) for arm in ARMS for lr in RATES[arm]]
+    rates = LOW if job == "stsb" else HIGH
+    return [Run(encoder, job, "tune", arm, lr) for arm in ARMS for lr in rates[arm]]
 
 
 def best(encoder, job, arm, out):
@@ -90,7 +92,7 @@ def measured(encoder, job, a):
         if a.draw and draw not in a.draw:
             continue
         for name in ["all"] if draw == "all" else [f"{draw}-{seed}" for seed in a.seed or SEEDS]:
-            for arm in a.arm:
+            for arm in (arm for arm in a.arm if rates[arm]):  # none before it was tuned
                 for more in [{}, {"class-weights": "balanced"}] if job == "r52" else [{}]:
                     yield Run(encoder, job, name, arm, rates[arm], more | a.set)
 
