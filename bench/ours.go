@@ -14,15 +14,11 @@ import (
 
 // deeplora runs the program on the harness's engine. Every process compiles its own graphs.
 func (b *bench) deeplora(ctx context.Context, args ...string) (ended, error) {
-	return b.deepLoRA(ctx, append(args, "--no-compile-cache")...)
+	return b.keeping(ctx, append(args, "--no-compile-cache")...)
 }
 
 // keeping runs it where graphs are kept for the harness's later processes.
 func (b *bench) keeping(ctx context.Context, args ...string) (ended, error) {
-	return b.deepLoRA(ctx, args...)
-}
-
-func (b *bench) deepLoRA(ctx context.Context, args ...string) (ended, error) {
 	args = append(args, "--quiet", "--backend", b.backend, "--threads", strconv.Itoa(b.Threads))
 	return execute(ctx, []string{"DEEPLORA_OFFLINE=1", "DEEPLORA_COMPILED=" + filepath.Join(b.dir, "compiled")}, b.binary, args...)
 }

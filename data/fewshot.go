@@ -135,23 +135,24 @@ func drawPerLabel(s *Split, opt DrawOptions) (index []int, rule string, err erro
 		return nil, "", err
 	}
 	order, taken := numpyShuffle(uint32(opt.Seed), len(s.Examples)), make([]bool, len(s.Examples))
-	index, rule = s.drawEach(of, order, taken, opt.PerClass), rulePerLabel
+	index, have := s.drawEach(of, order, taken, opt.PerClass)
 	need := opt.PerClass
+	rule = rulePerLabel
 	if opt.Held {
-		index, rule = s.drawEach(of, order, taken, opt.PerClass), rulePerLabelHeld
-		need *= 2
+		index, have = s.drawEach(of, order, taken, opt.PerClass)
+		rule, need = rulePerLabelHeld, 2*opt.PerClass
 	}
 	for label, members := range of {
-		if have := s.countLabel(index, label); have < opt.PerClass {
-			return nil, "", fmt.Errorf("class %s has %d examples, of which %d are drawn; want %d", s.Task.Labels[label], len(members), have, need)
+		if have[label] < opt.PerClass {
+			return nil, "", fmt.Errorf("class %s has %d examples, of which %d are drawn; want %d", s.Task.Labels[label], len(members), have[label], need)
 		}
 	}
 	return index, rule, nil
 }
 
-// drawEach takes examples of each label, rarest first, until k have it.
-func (s *Split) drawEach(of [][]int, order []int, taken []bool, k int) (index []int) {
-	have := make([]int, len(of))
+// drawEach takes examples of each label, rarest first, until k have it, and says how many of them have each.
+func (s *Split) drawEach(of [][]int, order []int, taken []bool, k int) (index, have []int) {
+	have = make([]int, len(of))
 	for _, label := range rarest(of) {
 		for _, i := range order {
 			if have[label] >= k {
@@ -166,7 +167,7 @@ func (s *Split) drawEach(of [][]int, order []int, taken []bool, k int) (index []
 			}
 		}
 	}
-	return index
+	return index, have
 }
 
 // byLabel are the examples that have each class of a multilabel task.
@@ -191,15 +192,6 @@ func rarest(groups [][]int) []int {
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(len(groups[a]), len(groups[b])) })
 	return order
-}
-
-func (s *Split) countLabel(index []int, label int) (n int) {
-	for _, i := range index {
-		if slices.Contains(s.Examples[i].Classes, label) {
-			n++
-		}
-	}
-	return n
 }
 
 // drawPerQuantile draws scores of any range: the examples in order of their scores are cut into 2k equal parts, and each

@@ -438,13 +438,7 @@ func (r *hubRepo) rememberWhole() {
 			return
 		}
 	}
-	err := os.MkdirAll(filepath.Dir(r.wholePath()), 0o755)
-	if err == nil {
-		err = atomicfile.Write(r.wholePath(), func(w io.Writer) error { return json.NewEncoder(w).Encode(r.info.Files) })
-	}
-	if err != nil { // as in remember
-		r.info.Notices = append(r.info.Notices, fmt.Sprintf("the cache does not take note of the data set's files: %v", err))
-	}
+	r.note(r.wholePath(), "the cache does not take note of the data set's files", func(w io.Writer) error { return json.NewEncoder(w).Encode(r.info.Files) })
 }
 
 // remember writes down which commit the revision is. It is called last, so that a reference in the cache always
@@ -459,14 +453,20 @@ func (r *hubRepo) remember() {
 	if content, err := readfile.Path(r.refPath(), maxRef); err == nil && string(content) == r.info.Commit {
 		return
 	}
-	err := os.MkdirAll(filepath.Dir(r.refPath()), 0o755)
+	r.note(r.refPath(), "the cache does not take note of the revision, so --offline will not find it", func(w io.Writer) error {
+		_, err := io.WriteString(w, r.info.Commit)
+		return err
+	})
+}
+
+// note writes a file of the cache's own. A cache that others keep may be read-only, and the files are there: failed is
+// then a notice.
+func (r *hubRepo) note(path, failed string, write func(w io.Writer) error) {
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
 	if err == nil {
-		err = atomicfile.Write(r.refPath(), func(w io.Writer) error {
-			_, err := io.WriteString(w, r.info.Commit)
-			return err
-		})
+		err = atomicfile.Write(path, write)
 	}
-	if err != nil { // a cache that others keep may be read-only; the files are there
-		r.info.Notices = append(r.info.Notices, fmt.Sprintf("the cache does not take note of the revision, so --offline will not find it: %v", err))
+	if err != nil {
+		r.info.Notices = append(r.info.Notices, fmt.Sprintf("%s: %v", failed, err))
 	}
 }

@@ -61,6 +61,9 @@ func (o HubOptions) Dataset(ctx context.Context, ref, config string) (map[string
 	return paths, info, nil
 }
 
+// IsCommit reports whether a revision is a commit, which never changes.
+func (o HubOptions) IsCommit(revision string) bool { return commitPattern.MatchString(revision) }
+
 // IsDataset reports whether ref can be the name of a data set of the hub: org/name, and no file or folder here.
 func (o HubOptions) IsDataset(ref string) bool {
 	if _, err := os.Stat(ref); err == nil {

@@ -13,7 +13,8 @@ import (
 // defaultSeparator stands between the classes of a cell.
 const defaultSeparator = "|"
 
-func (t Task) separator() string { return cmp.Or(t.files.separator, defaultSeparator) }
+// Separator stands between the classes of a cell, "|" unless WithSeparator says otherwise.
+func (t Task) Separator() string { return cmp.Or(t.files.separator, defaultSeparator) }
 
 // severalNames are the classes that a cell names: a list's items, or those of a text between separators. A separator
 // alone is none: an empty cell says that nobody has labelled the row.
@@ -32,11 +33,11 @@ func (t Task) severalNames(c table.Cell) ([]string, error) {
 	case c.Kind != table.String:
 		return []string{text}, nil
 	case strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]"):
-		return nil, fmt.Errorf("labels %v look like a list; in a table write a%sb, or keep lists in JSONL or parquet", c, t.separator())
-	case text == t.separator():
+		return nil, fmt.Errorf("labels %v look like a list; in a table write a%sb, or keep lists in JSONL or parquet", c, t.Separator())
+	case text == t.Separator():
 		return nil, nil
 	default:
-		names = strings.Split(text, t.separator())
+		names = strings.Split(text, t.Separator())
 		for i := range names {
 			names[i] = strings.TrimSpace(names[i])
 		}
@@ -75,6 +76,20 @@ func (t Task) classesOf(e Example) []int {
 	default:
 		return []int{int(e.Label)}
 	}
+}
+
+// ClassCounts are how many examples have each class of the task, by id; of a regression there are none.
+func (s *Split) ClassCounts() []int {
+	counts := make([]int, len(s.Task.Labels))
+	if s.Task.Regression() {
+		return counts
+	}
+	for _, e := range s.Examples {
+		for _, id := range s.Task.classesOf(e) {
+			counts[id]++
+		}
+	}
+	return counts
 }
 
 // checkClasses is the error for an example whose classes are not those of a multilabel task.

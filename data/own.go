@@ -300,16 +300,10 @@ func (s *Split) noticeAbsent(file string) {
 	if s.Name != Train || s.Task.Regression() {
 		return
 	}
-	seen := make([]bool, len(s.Task.Labels))
-	for _, e := range s.Examples {
-		for _, id := range s.Task.classesOf(e) {
-			seen[id] = true
-		}
-	}
 	var absent []string
-	for id, name := range s.Task.Labels {
-		if !seen[id] {
-			absent = append(absent, name)
+	for id, n := range s.ClassCounts() {
+		if n == 0 {
+			absent = append(absent, s.Task.Labels[id])
 		}
 	}
 	if len(absent) > 0 {
@@ -323,7 +317,7 @@ func (s *Split) countUnlabelled(file string, missing int, first string, skip boo
 		return nil
 	case !skip && s.Task.Multi:
 		return fmt.Errorf("%s: the first of %d rows without labels (of %d); write %s, or [] in JSON, where none of the classes hold, or leave these rows out with --skip-unlabelled",
-			first, missing, s.Source.Rows, s.Task.separator())
+			first, missing, s.Source.Rows, s.Task.Separator())
 	case !skip:
 		return fmt.Errorf("%s: the first of %d rows without a label (of %d); --skip-unlabelled leaves them out", first, missing, s.Source.Rows)
 	case len(s.Examples) == 0:

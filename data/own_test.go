@@ -371,6 +371,20 @@ func ownSplit(t *testing.T, task, content string) *Split {
 	return s
 }
 
+// readAgain is a manifest as it comes back from its file.
+func readAgain(t *testing.T, m *Manifest) *Manifest {
+	t.Helper()
+	var b bytes.Buffer
+	if err := m.Encode(&b); err != nil {
+		t.Fatal(err)
+	}
+	read, err := parseManifest(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
 // The share is taken of each class, by the seed, and a manifest repeats it.
 func TestHoldOut(t *testing.T) {
 	content := "text,label\n"
@@ -398,14 +412,7 @@ func TestHoldOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b bytes.Buffer
-	if err := m.Encode(&b); err != nil {
-		t.Fatal(err)
-	}
-	read, err := parseManifest(b.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
+	read := readAgain(t, m)
 	left, kept, ok, err := read.HeldOut(s)
 	if err != nil || !ok || !reflect.DeepEqual(left.Examples, train.Examples) || !reflect.DeepEqual(kept.Examples, validation.Examples) {
 		t.Errorf("%v, %v", ok, err)
@@ -486,14 +493,7 @@ func TestSetsAreSplitByTheirClasses(t *testing.T) {
 			rows[e.Row] = true
 		}
 	}
-	var b bytes.Buffer
-	if err := m.Encode(&b); err != nil {
-		t.Fatal(err)
-	}
-	read, err := parseManifest(b.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
+	read := readAgain(t, m)
 	replayed, err := read.Replay(train)
 	if err != nil || !reflect.DeepEqual(replayed.Examples, drawn.Examples) {
 		t.Errorf("%v", err)

@@ -8,6 +8,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 
 	"github.com/deeplora/deeplora/internal/graphx"
+	"github.com/deeplora/deeplora/internal/settings"
 )
 
 // Precision says in which numbers the products with frozen kernels are computed. Sums are always float32, and so is all
@@ -40,14 +41,14 @@ func low(x, high *Node) *Node {
 }
 
 // Hold replaces the kernels whose weights are not among trained by what Frozen computes with in the precision, on the
-// backend, and frees them. It is an error if the backend or the checkpoint's dtype cannot: products of bfloat16 with sums
-// of float32 are XLA's, and start from float32.
+// backend, and frees them. It is an error if the backend (an error about settings) or the checkpoint's dtype cannot:
+// products of bfloat16 with sums of float32 are XLA's, and start from float32.
 func (c *Checkpoint) Hold(p Precision, backend compute.Backend, trained func(weight string) bool) error {
 	if p == "" || p == F32 {
 		return nil
 	}
 	if backend.Name() != "xla" {
-		return fmt.Errorf("precision %s: this engine (%s) computes in float32 only; take xla:cpu or xla:cuda, or precision f32", p, backend.Name())
+		return settings.Error(fmt.Errorf("precision %s: this engine (%s) computes in float32 only; take xla:cpu or xla:cuda, or precision f32", p, backend.Name()))
 	}
 	return graphx.Try("hold kernels as "+string(p), func() {
 		exec := graphx.Must(NewExec(backend, p.hold))

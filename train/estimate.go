@@ -14,7 +14,6 @@ import (
 	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/lora"
-	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train/loop"
 )
 
@@ -114,7 +113,7 @@ func (j *job) evaluationBytes(m loop.Memory) (bytes int64, err error) {
 		return 0, err
 	}
 	defer p.Close()
-	if j.config.Precision == string(model.F32) {
+	if !j.config.held() {
 		for _, k := range j.adapted.kernels() {
 			bytes += int64(k.In*k.Out) * int64(dtypes.Float32.Size())
 		}

@@ -178,7 +178,7 @@ func (f *Finished) checkpoint(backend compute.Backend) (*model.Checkpoint, error
 // Open loads the run's model and merges its adapter in. In a precision other than f32 it stays beside the kernels, as it
 // was trained: they are held with fewer bits than a small ΔK needs.
 func (f *Finished) Open(backend compute.Backend) (*Predictor, error) {
-	if f.Run.Precision != string(model.F32) {
+	if f.Run.held() {
 		return f.beside(backend, f.Run.Precision)
 	}
 	a, byKernel, err := f.adaptation(nil)
@@ -217,7 +217,7 @@ func (f *Finished) beside(backend compute.Backend, precision string) (*Predictor
 	if err != nil {
 		return nil, err
 	}
-	if err := hold(c, precision, backend, func(weight string) bool { return !f.Run.Whole() && f.Values[weight] != nil }); err != nil {
+	if err := c.Hold(model.Precision(precision), backend, func(weight string) bool { return !f.Run.Whole() && f.Values[weight] != nil }); err != nil {
 		return nil, err
 	}
 	weights := weightsOf(c)

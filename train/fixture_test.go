@@ -285,6 +285,21 @@ func some[T any](b compute.Backend, variants ...T) []T {
 	return variants[len(variants)-1:]
 }
 
+// validated evaluates an opened run on the validation examples of its data, and closes it.
+func validated(t *testing.T, p *Predictor) *Evaluation {
+	t.Helper()
+	defer p.Close()
+	split, err := embedded().Split(t.Context(), p.Run.Data, p.Task, data.Validation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := p.Evaluate(t.Context(), split, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
 // poison makes a parameter NaN.
 func poison(p loop.NamedTensor) {
 	tensors.MustMutableFlatData(p.Value, func(flat []float32) {

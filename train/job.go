@@ -139,7 +139,7 @@ func (j *job) Examples(batch int) []string {
 func (j *job) Evaluate(ctx context.Context, values []loop.NamedTensor, progress func(done, total int)) (loop.Metrics, error) {
 	if j.evaluator == nil {
 		var err error
-		if j.evaluator, err = newEvaluator(j.backend, j.inputs.checkpoint, j.adapted, j.config.Precision); err != nil {
+		if j.evaluator, err = newEvaluator(j.backend, j.inputs.checkpoint, j.adapted, j.config.held()); err != nil {
 			return nil, err
 		}
 	}
@@ -212,7 +212,7 @@ func (j *job) sites(kernels []model.Kernel) ([]lora.Site, error) {
 			Seed:     j.config.Seed,
 			Gradient: func() (*tensors.Tensor, error) { return gradients.of(k.Name) },
 			Weight: func() (*tensors.Tensor, error) {
-				if j.config.Precision != string(model.F32) {
+				if j.config.held() {
 					return nil, settings.Error(fmt.Errorf("precision: method %s starts from the kernels themselves, which are held as %s; take f32", j.config.Method, j.config.Precision))
 				}
 				return j.inputs.checkpoint.Kernel(k.Name), nil

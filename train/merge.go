@@ -100,10 +100,10 @@ type evaluator struct {
 	predictor  *Predictor
 }
 
-func newEvaluator(backend compute.Backend, c *model.Checkpoint, a *adaptation, precision string) (*evaluator, error) {
+func newEvaluator(backend compute.Backend, c *model.Checkpoint, a *adaptation, held bool) (*evaluator, error) {
 	e := &evaluator{checkpoint: c, adapted: a}
 	var err error
-	if precision != string(model.F32) {
+	if held {
 		e.predictor, err = newPredictor(backend, c.Config, nil, a)
 		return e, err
 	}

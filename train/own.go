@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -27,7 +26,7 @@ import (
 const defaultShare = 0.1
 
 // defaultSeparator stands between the classes of a cell.
-const defaultSeparator = "|"
+var defaultSeparator = data.Task{}.Separator()
 
 // task is what the settings say is learned. Columns and classes that they leave open are found in the training file.
 func (c *Config) task() (data.Task, error) {
@@ -84,12 +83,9 @@ func (c *Config) noteTask(t data.Task) {
 	}
 }
 
-// commit is a revision of the hub that does not change.
-var commit = regexp.MustCompile(`^[0-9a-f]{40}$`)
-
 // hubSet reports whether the data is a data set of the hub.
 func (c *Config) hubSet() bool {
-	if c.DataConfig != "" && commit.MatchString(c.DataRevision) && strings.Count(c.Data, "/") == 1 && !filepath.IsAbs(c.Data) {
+	if c.DataConfig != "" && (data.HubOptions{}).IsCommit(c.DataRevision) && strings.Count(c.Data, "/") == 1 && !filepath.IsAbs(c.Data) {
 		return true // as a run has noted it, whatever lies here now
 	}
 	return !slices.Contains([]string{BuiltinData, HubData, memoryData}, c.Data) && data.HubOptions{}.IsDataset(c.Data)

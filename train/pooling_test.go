@@ -102,15 +102,9 @@ func TestRunsPoolAsTheModelDeclares(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		split, err := embedded().Split(t.Context(), c.Data, p.Task, data.Validation)
-		if err != nil {
-			t.Fatal(err)
+		if e := validated(t, p); !near(e.Metrics["pearson"], result.Metrics["pearson"]) {
+			t.Errorf("opened again it has %v, want %v", e, result.Metrics)
 		}
-		e, err := p.Evaluate(t.Context(), split, nil)
-		if err != nil || !near(e.Metrics["pearson"], result.Metrics["pearson"]) {
-			t.Errorf("opened again it has %v, want %v (%v)", e, result.Metrics, err)
-		}
-		p.Close()
 	}
 	interruptAt(t, b, c, parts, 3)
 	trainSmall(t, b, c, parts, func(o *Options) { o.Resume = true })

@@ -99,15 +99,7 @@ func TestRunsInBF16(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				split, err := embedded().Split(t.Context(), c.Data, saved.Task, data.Validation)
-				if err != nil {
-					t.Fatal(err)
-				}
-				e, err := saved.Evaluate(t.Context(), split, nil)
-				saved.Close()
-				if err != nil {
-					t.Fatal(err)
-				}
+				e := validated(t, saved)
 				for name, want := range r.Metrics {
 					if got := e.Metrics[name]; p == "" && got != want || !(got-want < 0.02 && want-got < 0.02) {
 						t.Errorf("%s opened as %q: %s is %v, at the end of the run %v", method, p, name, got, want)

@@ -70,7 +70,7 @@ func openCheckpoint(files fs.FS, backend compute.Backend, precision string) (*Pr
 	if err != nil {
 		return nil, err
 	}
-	if err := hold(checkpoint, precision, backend, func(string) bool { return false }); err != nil {
+	if err := checkpoint.Hold(model.Precision(precision), backend, func(string) bool { return false }); err != nil {
 		return nil, err
 	}
 	p, err := NewPredictor(backend, checkpoint)

@@ -206,7 +206,7 @@ func TestT20MergedEqualsAdapted(t *testing.T) {
 				c, a, values := mergeable(t, method, p.dtype)
 				factored := rawLogits(t, b, c.Config, append(weightsOf(c), values...), a, batch)
 				plain := rawLogits(t, b, c.Config, weightsOf(c), nil, batch)
-				e, err := newEvaluator(b, c, a, "f32")
+				e, err := newEvaluator(b, c, a, false)
 				if err != nil {
 					t.Fatal(err)
 				}

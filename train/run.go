@@ -87,7 +87,7 @@ func (c *RunConfig) Resolved(run string, given Config) (Config, error) {
 		return given, err
 	}
 	Settings().Choose(&given, &c.Config)
-	if !commit.MatchString(given.DataRevision) { // a branch was a commit when the run began, and is that for it
+	if !(data.HubOptions{}).IsCommit(given.DataRevision) { // a branch was a commit when the run began, and is that for it
 		given.DataRevision = c.DataRevision
 	}
 	if given.AutoBatch && c.AutoBatch {

@@ -185,15 +185,7 @@ func TestOpenedRunIsTheTrainedOne(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer saved.Close()
-			split, err := embedded().Split(t.Context(), c.Data, saved.Task, data.Validation)
-			if err != nil {
-				t.Fatal(err)
-			}
-			e, err := saved.Evaluate(t.Context(), split, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			e := validated(t, saved)
 			if e.Examples != r.Examples || e.Dropped != r.Dropped {
 				t.Errorf("%s: %d examples and %d dropped, want %d and %d", method, e.Examples, e.Dropped, r.Examples, r.Dropped)
 			}

@@ -224,6 +224,9 @@ func methodNames() (names []string) {
 	return names
 }
 
+// held reports whether frozen kernels are held in fewer bits than float32's.
+func (c *Config) held() bool { return c.Precision != string(model.F32) }
+
 // Default returns the defaults of the command line.
 func Default() Config { return Settings().Defaults() }
 
@@ -254,7 +257,7 @@ func (c *Config) Validate() error {
 	if len(c.Target) == 0 {
 		f.Add(prefixed("scope", settings.OneOf(lora.Scopes()...)(c.Scope)))
 	}
-	f.Check(c.Precision == string(model.F32) || c.Method != "full", "precision: method %s trains every kernel, in float32; take f32", c.Method)
+	f.Check(!c.held() || c.Method != "full", "precision: method %s trains every kernel, in float32; take f32", c.Method)
 	f.Check(!c.TrainPooler || c.Pooling == poolingAuto || model.Pooling(c.Pooling).HasPooler(), "train-pooler: pooling %s has no pooler; leave it out, or take pooling head", c.Pooling)
 	f.Check(c.Shots == 0 || c.ShotsPerClass == 0, "shots and shots-per-class: give one of them")
 	f.Check(c.Manifest == "" || c.Shots == 0 && c.ShotsPerClass == 0, "manifest: a replayed draw takes no shots or shots-per-class")

@@ -162,7 +162,7 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 	}
 	c.trainDrawn(in.checkpoint)
 	trained := c.trained(in.checkpoint.Config)
-	if err := hold(in.checkpoint, c.Precision, o.Backend, func(weight string) bool { return slices.Contains(trained, weight) }); err != nil {
+	if err := in.checkpoint.Hold(model.Precision(c.Precision), o.Backend, func(weight string) bool { return slices.Contains(trained, weight) }); err != nil {
 		return nil, err
 	}
 	tok, err := data.OpenTokenizer(files, "")
@@ -180,15 +180,6 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 	}
 	in.notices(c, notice)
 	return in, nil
-}
-
-// hold makes a checkpoint's kernels, but for those that are trained, what a precision computes with.
-func hold(c *model.Checkpoint, precision string, backend compute.Backend, trained func(weight string) bool) error {
-	err := c.Hold(model.Precision(precision), backend, trained)
-	if err != nil && backend.Name() != "xla" { // which the user may choose; else it is the machine or the model
-		err = settings.Error(err)
-	}
-	return err
 }
 
 // headOf are the classes and the problem type of the head that a task takes.

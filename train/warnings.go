@@ -60,18 +60,7 @@ func warnOfClasses(task data.Task, train *data.Split, notice func(format string,
 	if task.Regression() {
 		return
 	}
-	seen := make([]int, len(task.Labels))
-	for _, x := range train.Examples {
-		switch {
-		case math.IsNaN(x.Label):
-		case task.Multi:
-			for _, class := range x.Classes {
-				seen[class]++
-			}
-		default:
-			seen[int(x.Label)]++
-		}
-	}
+	seen := train.ClassCounts()
 	var never, occur []string
 	for i, n := range seen {
 		if n == 0 {

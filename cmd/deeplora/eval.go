@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -112,10 +111,6 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 	return errors.Join(oneOf("--overlong", e.overlong, "truncate", "drop"), checkPrecision(e.precision))
 }
 
-func checkSplit(split string) error {
-	return oneOf("--split", split, data.Train, data.Validation, data.Test)
-}
-
 func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, error) {
 	saved, err := s.openRun(cmd, e.run, movedBase(cmd, e.model), e.precision)
 	if err != nil {
@@ -130,7 +125,7 @@ func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, e
 	}
 	if e.data != "" {
 		saved.Run.DataConfig, saved.Run.DataRevision = e.dataConfig, e.dataRevision
-		if data.HubOptions.IsDataset(s.hub(), e.data) {
+		if s.hub().IsDataset(e.data) {
 			saved.Run.Data = e.data
 		}
 	}
@@ -142,33 +137,6 @@ func (s *shared) evaluate(cmd *cobra.Command, e evalFlags) (*train.Evaluation, e
 		s.notice("%s", n)
 	}
 	return saved.Evaluate(cmd.Context(), examples, s.ui.phaseFunc("evaluate"))
-}
-
-func bindPrecision(f *pflag.FlagSet, precision *string) {
-	f.StringVar(precision, "precision", "", "numbers of products with the model's kernels: f32, bf16 or bf16x3 (default the run's, or f32)")
-}
-
-// checkPrecision refuses an unknown precision; an empty one is that of the run.
-func checkPrecision(precision string) error {
-	if precision == "" {
-		return nil
-	}
-	return oneOf("--precision", precision, model.F32.All()...)
-}
-
-// thresholdFlag is --threshold.
-type thresholdFlag struct{ threshold float64 }
-
-func (t *thresholdFlag) bindThreshold(f *pflag.FlagSet) {
-	f.Float64Var(&t.threshold, "threshold", train.Default().Threshold, "probability from which on a class of several is predicted (default the run's)")
-}
-
-// setThreshold gives the predictor a threshold that the line has.
-func (t *thresholdFlag) setThreshold(f *pflag.FlagSet, p *train.Predictor) error {
-	if !f.Changed("threshold") {
-		return nil
-	}
-	return p.SetThreshold(t.threshold)
 }
 
 // openRun opens a finished run on the backend that the flags ask for, whose base model is now at base or, if that is

@@ -83,9 +83,6 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
 	}
 	if err := checkpoint.Hold(model.Precision(e.precision), backend, func(string) bool { return false }); err != nil {
-		if backend.Name() != "xla" {
-			err = usageError{err}
-		}
 		return nil, err
 	}
 	p, err := train.NewPredictor(backend, checkpoint)

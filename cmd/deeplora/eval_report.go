@@ -1,13 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/runreport"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -60,19 +59,10 @@ func confusionRows(e *train.Evaluation) [][]string {
 
 // confusedRows are the most frequent confusions; of equally frequent ones, those of the first classes.
 func confusedRows(e *train.Evaluation) [][]string {
-	type pair struct{ truth, said, n int }
-	var pairs []pair
-	for i, counts := range e.Confusion {
-		for j, n := range counts {
-			if i != j && n > 0 {
-				pairs = append(pairs, pair{i, j, n})
-			}
-		}
-	}
-	slices.SortStableFunc(pairs, func(a, b pair) int { return cmp.Compare(b.n, a.n) })
+	pairs := runreport.Confusions(e.Confusion)
 	rows := [][]string{{"true", "predicted", "examples"}}
 	for _, p := range pairs[:min(confusions, len(pairs))] {
-		rows = append(rows, []string{shortened(e.Labels[p.truth], textWidth), shortened(e.Labels[p.said], textWidth), strconv.Itoa(p.n)})
+		rows = append(rows, []string{shortened(e.Labels[p.Truth], textWidth), shortened(e.Labels[p.Said], textWidth), strconv.Itoa(p.N)})
 	}
 	if len(pairs) > confusions {
 		rows = append(rows, []string{fmt.Sprintf("and %d more pairs: --json has the whole matrix", len(pairs)-confusions)})

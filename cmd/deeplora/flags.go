@@ -20,6 +20,7 @@ import (
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/nearest"
 	"github.com/deeplora/deeplora/internal/settings"
+	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -282,4 +283,36 @@ func withPreset(parsed *pflag.FlagSet, c train.Config) train.Config {
 		}
 	}
 	return c
+}
+
+// checkSplit refuses an unknown split.
+func checkSplit(split string) error {
+	return oneOf("--split", split, data.Train, data.Validation, data.Test)
+}
+
+func bindPrecision(f *pflag.FlagSet, precision *string) {
+	f.StringVar(precision, "precision", "", "numbers of products with the model's kernels: f32, bf16 or bf16x3 (default the run's, or f32)")
+}
+
+// checkPrecision refuses an unknown precision; an empty one is that of the run.
+func checkPrecision(precision string) error {
+	if precision == "" {
+		return nil
+	}
+	return oneOf("--precision", precision, model.F32.All()...)
+}
+
+// thresholdFlag is --threshold.
+type thresholdFlag struct{ threshold float64 }
+
+func (t *thresholdFlag) bindThreshold(f *pflag.FlagSet) {
+	f.Float64Var(&t.threshold, "threshold", train.Default().Threshold, "probability from which on a class of several is predicted (default the run's)")
+}
+
+// setThreshold gives the predictor a threshold that the line has.
+func (t *thresholdFlag) setThreshold(f *pflag.FlagSet, p *train.Predictor) error {
+	if !f.Changed("threshold") {
+		return nil
+	}
+	return p.SetThreshold(t.threshold)
 }

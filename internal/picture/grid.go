@@ -47,25 +47,24 @@ const (
 // WriteSVG draws the grid. The bytes follow from the grid alone. It is an error if there is no panel, or if
 // rows differ in length.
 func (g Grid) WriteSVG(w io.Writer) error {
-	plots, err := g.plots()
-	if err != nil {
-		return err
-	}
-	return writeFile(w, g.draw(plots, true))
+	l, err := g.layout()
+	return writeFile(w, l, err)
 }
 
 // WriteInline is WriteSVG as an element of an HTML page, in the page's colours, without its title, which becomes
 // the element's label, and what the axes are, which belongs into its caption.
 func (g Grid) WriteInline(w io.Writer) error {
-	plots, err := g.plots()
-	if err != nil {
-		return err
-	}
-	return writeInline(w, g.draw(plots, false), g.Title)
+	l, err := g.layout()
+	return writeInline(w, l, g.Title, err)
 }
 
-// plots are the panels, each as a plot.
-func (g Grid) plots() ([][]*plot.Plot, error) {
+// gridLayout is a grid with each panel as a plot.
+type gridLayout struct {
+	Grid
+	plots [][]*plot.Plot
+}
+
+func (g Grid) layout() (*gridLayout, error) {
 	rows := len(g.Panels)
 	if rows == 0 || len(g.Panels[0]) == 0 {
 		return nil, errors.New("picture: no panels")
@@ -90,12 +89,12 @@ func (g Grid) plots() ([][]*plot.Plot, error) {
 			plots[i][j], labelled = p, true
 		}
 	}
-	return plots, nil
+	return &gridLayout{g, plots}, nil
 }
 
 // draw puts the plots on a canvas: a white one with the heading for a file, and a clear one without for a page.
-func (g Grid) draw(plots [][]*plot.Plot, file bool) *vgsvg.Canvas {
-	rows, columns := len(plots), len(plots[0])
+func (l *gridLayout) draw(file bool) *vgsvg.Canvas {
+	rows, columns := len(l.plots), len(l.plots[0])
 	width := vg.Length(columns*panelWidth + 2*margin)
 	top := vg.Length(margin)
 	if file {
@@ -107,16 +106,16 @@ func (g Grid) draw(plots [][]*plot.Plot, file bool) *vgsvg.Canvas {
 	if file {
 		canvas.SetColor(color.White)
 		canvas.Fill(canvas.Rectangle.Path())
-		canvas.FillText(style(titleSize), vg.Point{X: margin, Y: height - 20}, g.Title)
-		canvas.FillText(style(textSize), vg.Point{X: margin, Y: height - 34}, g.Axes)
+		canvas.FillText(style(titleSize), vg.Point{X: margin, Y: height - 20}, l.Title)
+		canvas.FillText(style(textSize), vg.Point{X: margin, Y: height - 34}, l.Axes)
 	}
 	tiles := draw.Tiles{
 		Rows: rows, Cols: columns, PadTop: top, PadLeft: margin, PadRight: margin, PadBottom: margin, PadX: margin, PadY: margin,
 	}
-	for i, row := range plot.Align(plots, tiles, canvas) {
+	for i, row := range plot.Align(l.plots, tiles, canvas) {
 		for j, at := range row {
-			if plots[i][j] != nil {
-				plots[i][j].Draw(at)
+			if l.plots[i][j] != nil {
+				l.plots[i][j].Draw(at)
 			}
 		}
 	}

@@ -32,20 +32,14 @@ const aboutBins = 12
 // finite place is an error.
 func (h Histogram) WriteSVG(w io.Writer) error {
 	c, err := h.chart()
-	if err != nil {
-		return err
-	}
-	return writeFile(w, c.draw(true))
+	return writeFile(w, c, err)
 }
 
 // WriteInline is WriteSVG as an element of an HTML page, in the page's colours, without its title, which becomes
 // the element's label.
 func (h Histogram) WriteInline(w io.Writer) error {
 	c, err := h.chart()
-	if err != nil {
-		return err
-	}
-	return writeInline(w, c.draw(false), h.Title)
+	return writeInline(w, c, h.Title, err)
 }
 
 func (h Histogram) chart() (*chart, error) {

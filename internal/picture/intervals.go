@@ -34,20 +34,14 @@ type IntervalSeries struct {
 // WriteSVG draws the intervals as a file of their own, on white. It is an error if a list has not one value a row.
 func (v Intervals) WriteSVG(w io.Writer) error {
 	c, err := v.chart()
-	if err != nil {
-		return err
-	}
-	return writeFile(w, c.draw(true))
+	return writeFile(w, c, err)
 }
 
 // WriteInline is WriteSVG as an element of an HTML page, in the page's colours, without its title, which becomes
 // the element's label.
 func (v Intervals) WriteInline(w io.Writer) error {
 	c, err := v.chart()
-	if err != nil {
-		return err
-	}
-	return writeInline(w, c.draw(false), v.Title)
+	return writeInline(w, c, v.Title, err)
 }
 
 // lane is the height of one series in a row.

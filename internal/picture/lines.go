@@ -37,20 +37,14 @@ const markedPoints = 24
 // if a series has lists of different lengths.
 func (l Lines) WriteSVG(w io.Writer) error {
 	c, err := l.chart()
-	if err != nil {
-		return err
-	}
-	return writeFile(w, c.draw(true))
+	return writeFile(w, c, err)
 }
 
 // WriteInline is WriteSVG as an element of an HTML page, in the page's colours, without its title, which becomes
 // the element's label.
 func (l Lines) WriteInline(w io.Writer) error {
 	c, err := l.chart()
-	if err != nil {
-		return err
-	}
-	return writeInline(w, c.draw(false), l.Title)
+	return writeInline(w, c, l.Title, err)
 }
 
 func (l Lines) chart() (*chart, error) {

@@ -37,20 +37,14 @@ const (
 // name, a list has not one count a name, or a count is negative.
 func (m Matrix) WriteSVG(w io.Writer) error {
 	l, err := m.layout()
-	if err != nil {
-		return err
-	}
-	return writeFile(w, l.draw(true))
+	return writeFile(w, l, err)
 }
 
 // WriteInline is WriteSVG as an element of an HTML page, in the page's colours, without its title, which becomes
 // the element's label.
 func (m Matrix) WriteInline(w io.Writer) error {
 	l, err := m.layout()
-	if err != nil {
-		return err
-	}
-	return writeInline(w, l.draw(false), m.Title)
+	return writeInline(w, l, m.Title, err)
 }
 
 // matrixLayout is where the parts of a matrix are.

@@ -69,13 +69,19 @@ func style(size vg.Length) text.Style {
 	}
 }
 
-// writeFile writes a canvas as an SVG file.
-func writeFile(w io.Writer, canvas *vgsvg.Canvas) error {
-	var svg bytes.Buffer
-	if _, err := canvas.WriteTo(&svg); err != nil {
+// drawing is a picture that is laid out: it draws itself as a file, on white and with its title, or for a page.
+type drawing interface{ draw(file bool) *vgsvg.Canvas }
+
+// writeFile writes a drawing as an SVG file, unless it could not be laid out: err.
+func writeFile(w io.Writer, d drawing, err error) error {
+	if err != nil {
 		return err
 	}
-	_, err := w.Write(bytes.ReplaceAll(svg.Bytes(), []byte(fontName), []byte(fontFallback)))
+	var svg bytes.Buffer
+	if _, err := d.draw(true).WriteTo(&svg); err != nil {
+		return err
+	}
+	_, err = w.Write(bytes.ReplaceAll(svg.Bytes(), []byte(fontName), []byte(fontFallback)))
 	return err
 }
 
@@ -95,9 +101,13 @@ var onPage = func() *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }()
 
-// writeInline writes a canvas as an element of an HTML page that follows the page's colours. label says
-// to those who cannot see it what it shows.
-func writeInline(w io.Writer, canvas *vgsvg.Canvas, label string) error {
+// writeInline writes a drawing as an element of an HTML page that follows the page's colours, unless it could not be laid
+// out: err. label says to those who cannot see it what it shows.
+func writeInline(w io.Writer, d drawing, label string, err error) error {
+	if err != nil {
+		return err
+	}
+	canvas := d.draw(false)
 	var svg, escaped bytes.Buffer
 	if _, err := canvas.WriteTo(&svg); err != nil {
 		return err
@@ -111,7 +121,7 @@ func writeInline(w io.Writer, canvas *vgsvg.Canvas, label string) error {
 	}
 	body = attributes.ReplaceAllFunc(body, func(style []byte) []byte { return []byte(onPage.Replace(string(style))) })
 	width, height := canvas.Size()
-	_, err := fmt.Fprintf(w, `<svg viewBox="0 0 %.5g %.5g" style="--width:%.5g" fill="currentColor" role="img" aria-label="%s">`+"\n<g%s",
+	_, err = fmt.Fprintf(w, `<svg viewBox="0 0 %.5g %.5g" style="--width:%.5g" fill="currentColor" role="img" aria-label="%s">`+"\n<g%s",
 		width.Points(), height.Points(), width.Points(), escaped.Bytes(), body)
 	return err
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"gonum.org/v1/gonum/stat"
+
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/page"
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/picture"
@@ -75,9 +77,7 @@ func drawText(m *data.Manifest) string {
 
 func (f *Facts) splitRow(e *Examples) []page.Entry {
 	tokens, characters := slices.Sorted(slices.Values(e.Tokens)), slices.Sorted(slices.Values(e.Characters))
-	at := func(sorted []int, share float64) page.Entry {
-		return page.Whole(sorted[int(math.Round(share*float64(len(sorted)-1)))])
-	}
+	at := func(sorted []int, share float64) page.Entry { return page.Whole(quantile(sorted, share)) }
 	long := f.overlong(e)
 	cut := page.Whole(long)
 	cut.Text += fmt.Sprintf(" (%.1f\u00a0%%)", 100*float64(long)/float64(len(tokens)))
@@ -114,23 +114,6 @@ func (f *Facts) longNotices() (lines []string) {
 	return lines
 }
 
-// counts are how many examples have each class.
-func (f *Facts) counts(e *Examples) []int {
-	counts := make([]int, len(f.Task.Labels))
-	for _, x := range e.Examples {
-		switch {
-		case math.IsNaN(x.Label):
-		case f.Task.Multi:
-			for _, class := range x.Classes {
-				counts[class]++
-			}
-		default:
-			counts[int(x.Label)]++
-		}
-	}
-	return counts
-}
-
 // countClasses is the table of class counts, those with most training examples first.
 func (f *Facts) countClasses(c *contents) {
 	if f.Task.Labels == nil {
@@ -148,7 +131,7 @@ func (f *Facts) countClasses(c *contents) {
 		order[i] = i
 	}
 	for s, e := range splits {
-		counts[s] = f.counts(e)
+		counts[s] = e.ClassCounts()
 		t.Columns = append(t.Columns, page.Numbers(f.name(e))...)
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(counts[0][b], counts[0][a]) })
@@ -216,12 +199,6 @@ func scoreText(values []float64) string {
 	if len(values) == 0 {
 		return "none"
 	}
-	mean, squares := 0.0, 0.0
-	for _, v := range values {
-		mean += v / float64(len(values))
-	}
-	for _, v := range values {
-		squares += (v - mean) * (v - mean) / float64(len(values))
-	}
-	return fmt.Sprintf("%.4g to %.4g, mean %.4g, standard deviation %.4g", slices.Min(values), slices.Max(values), mean, math.Sqrt(squares))
+	mean, deviation := stat.PopMeanStdDev(values, nil)
+	return fmt.Sprintf("%.4g to %.4g, mean %.4g, standard deviation %.4g", slices.Min(values), slices.Max(values), mean, deviation)
 }

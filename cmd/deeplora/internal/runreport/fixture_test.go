@@ -3,10 +3,7 @@ package runreport
 import (
 	"bytes"
 	"encoding/json"
-	"encoding/xml"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strings"
@@ -139,39 +136,6 @@ func write(t testing.TB, f *Facts) string {
 		t.Fatal(err)
 	}
 	return b.String()
-}
-
-// wellFormed fails where elements are not closed in the order in which they were opened, and returns how often
-// each occurs.
-func wellFormed(t *testing.T, page string) map[string]int {
-	t.Helper()
-	d := xml.NewDecoder(strings.NewReader(page))
-	d.Strict, d.AutoClose, d.Entity = false, []string{"meta"}, xml.HTMLEntity
-	count := map[string]int{}
-	var open []string
-	for {
-		token, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch token := token.(type) {
-		case xml.StartElement:
-			count[token.Name.Local]++
-			open = append(open, token.Name.Local)
-		case xml.EndElement:
-			if last := open[len(open)-1]; last != token.Name.Local {
-				t.Fatalf("</%s> closes <%s>", token.Name.Local, last)
-			}
-			open = open[:len(open)-1]
-		}
-	}
-	if len(open) > 0 {
-		t.Fatalf("left open: %v", open)
-	}
-	return count
 }
 
 func films() data.Task { return data.Task{Name: "films", Labels: []string{"bad", "good", "so-so"}} }

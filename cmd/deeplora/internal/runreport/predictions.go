@@ -24,19 +24,19 @@ const (
 	binExamples    = 5    // at least, of a bin
 )
 
-// confusion is a true class, another that was predicted, and how often.
-type confusion struct{ truth, said, n int }
+// Confusion is a true class, another that was predicted, and how often.
+type Confusion struct{ Truth, Said, N int }
 
-// confusions are all of them, the most frequent first; of equals, those of the first classes.
-func (f *Facts) confusions() (list []confusion) {
-	for i, row := range f.Evaluation.Confusion {
+// Confusions are those of a matrix, a row a true class, the most frequent first; of equals, those of the first classes.
+func Confusions(matrix [][]int) (list []Confusion) {
+	for i, row := range matrix {
 		for j, n := range row {
 			if i != j && n > 0 {
-				list = append(list, confusion{i, j, n})
+				list = append(list, Confusion{i, j, n})
 			}
 		}
 	}
-	slices.SortStableFunc(list, func(a, b confusion) int { return cmp.Compare(b.n, a.n) })
+	slices.SortStableFunc(list, func(a, b Confusion) int { return cmp.Compare(b.N, a.N) })
 	return list
 }
 
@@ -47,7 +47,7 @@ func (f *Facts) drawConfusion(c *contents) error {
 	if len(all) == 0 {
 		return nil
 	}
-	list := f.confusions()
+	list := Confusions(all)
 	var classes []int
 	if len(all) <= drawnClasses {
 		for i := range all {
@@ -55,7 +55,7 @@ func (f *Facts) drawConfusion(c *contents) error {
 		}
 	} else {
 		for _, x := range list {
-			for _, class := range []int{x.truth, x.said} {
+			for _, class := range []int{x.Truth, x.Said} {
 				if !slices.Contains(classes, class) && len(classes) < confusedOnes {
 					classes = append(classes, class)
 				}
@@ -87,12 +87,12 @@ func (f *Facts) drawConfusion(c *contents) error {
 	return nil
 }
 
-func (f *Facts) confusionTable(list []confusion) folded {
+func (f *Facts) confusionTable(list []Confusion) folded {
 	t := page.Table{Label: "Most frequent confusions", Columns: append(page.Words("true", "predicted"), page.Numbers("examples", "of true")...)}
 	for _, x := range list[:min(confusionRows, len(list))] {
-		truth := f.Evaluation.Labels[x.truth]
+		truth := f.Evaluation.Labels[x.Truth]
 		support := f.Evaluation.PerLabel[truth].Support
-		t.Rows = append(t.Rows, []page.Entry{class(truth), class(f.Evaluation.Labels[x.said]), page.Whole(x.n), percent(x.n, support)})
+		t.Rows = append(t.Rows, []page.Entry{class(truth), class(f.Evaluation.Labels[x.Said]), page.Whole(x.N), percent(x.N, support)})
 	}
 	what := fmt.Sprintf("The %d most frequent", len(t.Rows))
 	if len(t.Rows) == len(list) {
@@ -149,7 +149,7 @@ func (f *Facts) drawScores(c *contents) error {
 }
 
 // quantile of sorted values: the nearest of them.
-func quantile(sorted []float64, share float64) float64 {
+func quantile[T int | float64](sorted []T, share float64) T {
 	return sorted[int(math.Round(share*float64(len(sorted)-1)))]
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/testpage"
 	"github.com/deeplora/deeplora/train"
 	"github.com/deeplora/deeplora/train/loop"
 )
@@ -26,7 +27,7 @@ func TestPageHasEverySection(t *testing.T) {
 	f.Evaluations = []loop.Evaluated{{Step: 2, Metrics: loop.Metrics{"accuracy": 0.4}}, {Step: 3, Metrics: loop.Metrics{"accuracy": 0.5}}}
 	f.Run.Steps = 3
 	page := write(t, f)
-	elements := wellFormed(t, page)
+	elements := testpage.WellFormed(t, page)
 	for _, section := range []string{"metrics", "confusion", "errors", "curve", "data", "adapter", "settings", "cost", "software"} {
 		contains(t, page, `<h2 id="`+section+`">`, `href="#`+section+`"`)
 	}
@@ -75,7 +76,7 @@ func TestPageEscapesWhatItIsGiven(t *testing.T) {
 	f.Evaluated.Source.File = evil
 	f.Run.Provenance.Libraries = map[string]string{evil: evil}
 	page := write(t, f)
-	if elements := wellFormed(t, page); elements["script"] != 1 {
+	if elements := testpage.WellFormed(t, page); elements["script"] != 1 {
 		t.Errorf("%d scripts", elements["script"])
 	}
 	for _, bad := range []string{"<script>alert", "\x1b", "\u202e", "\x00"} {
@@ -106,7 +107,7 @@ func TestPageOfManyClasses(t *testing.T) {
 			outcomes = append(outcomes, outcome{text: "a text", is: task.Labels[i%c.classes : i%c.classes+1], said: task.Labels[said : said+1], loss: 1})
 		}
 		page := write(t, fabricate(t, task, outcomes))
-		wellFormed(t, page)
+		testpage.WellFormed(t, page)
 		contains(t, page, c.want...)
 		if len(page) > c.size {
 			t.Errorf("%d classes: %d bytes", c.classes, len(page))
@@ -122,7 +123,7 @@ func TestPageOfScores(t *testing.T) {
 	}
 	f := fabricate(t, data.Task{Name: "scores", Columns: []string{"one", "two"}}, outcomes)
 	page := write(t, f)
-	wellFormed(t, page)
+	testpage.WellFormed(t, page)
 	contains(t, page, "pearson 0.5000", "What is predicted is a score.", "Predicted score over the true one", "in 5 parts of about as many examples", "off by 0.5",
 		"Scores of the training examples: 0 to 9, mean 4.5", `<p class="column">one</p>`, "the second")
 	if strings.Contains(page, `id="confusion"`) || strings.Contains(page, "always says") {
@@ -137,7 +138,7 @@ func TestPageOfSetsOfLabels(t *testing.T) {
 		{text: "two", said: []string{"money"}, loss: 0.6},
 		{text: "three", is: []string{"city"}, said: []string{"city"}, loss: 0.1},
 	}))
-	wellFormed(t, page)
+	testpage.WellFormed(t, page)
 	contains(t, page, "micro_f1 0.5000", "any of 3 labels, or none; one is predicted from the probability 0.5 on", "Precision, recall and F1 of each label", "Examples of each label",
 		"2 (66.7\u00a0%)", "true <b>sport, city</b>", "true <b>none</b>", `<li class="right">`)
 	if strings.Contains(page, `id="confusion"`) || strings.Contains(page, "the true class had") {
@@ -191,7 +192,7 @@ func TestPageOfLittle(t *testing.T) {
 			f := fabricate(t, films(), verdicts(30))
 			c.change(f)
 			page := write(t, f)
-			wellFormed(t, page)
+			testpage.WellFormed(t, page)
 			contains(t, page, c.want...)
 			for _, not := range append(c.not, ">NaN", ",NaN", " to NaN", "Infinity") {
 				if strings.Contains(strings.ReplaceAll(page, `data-sort="-Infinity"`, ""), not) {
@@ -205,7 +206,7 @@ func TestPageOfLittle(t *testing.T) {
 // One class only, and one example.
 func TestPageOfOneClass(t *testing.T) {
 	page := write(t, fabricate(t, data.Task{Name: "one", Labels: []string{"only", "never"}}, []outcome{{text: "t", is: []string{"only"}, said: []string{"only"}, loss: 0}}))
-	wellFormed(t, page)
+	testpage.WellFormed(t, page)
 	contains(t, page, "Measured on 1 validation example of", "None: every example is right.")
 }
 

@@ -2,13 +2,12 @@ package study
 
 import (
 	"bytes"
-	"encoding/xml"
-	"errors"
-	"io"
 	"math"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/deeplora/deeplora/internal/testpage"
 )
 
 func report(t testing.TB, f fabricated) string {
@@ -20,43 +19,10 @@ func report(t testing.TB, f fabricated) string {
 	return b.String()
 }
 
-// wellFormed fails where elements are not closed in the order in which they were opened, and returns how often
-// each occurs.
-func wellFormed(t *testing.T, page string) map[string]int {
-	t.Helper()
-	d := xml.NewDecoder(strings.NewReader(page))
-	d.Strict, d.AutoClose, d.Entity = false, []string{"meta"}, xml.HTMLEntity
-	count := map[string]int{}
-	var open []string
-	for {
-		token, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch token := token.(type) {
-		case xml.StartElement:
-			count[token.Name.Local]++
-			open = append(open, token.Name.Local)
-		case xml.EndElement:
-			if last := open[len(open)-1]; last != token.Name.Local {
-				t.Fatalf("</%s> closes <%s>", token.Name.Local, last)
-			}
-			open = open[:len(open)-1]
-		}
-	}
-	if len(open) > 0 {
-		t.Fatalf("left open: %v", open)
-	}
-	return count
-}
-
 func TestReportHasEverySection(t *testing.T) {
 	f := fabricate(t, smallStudy)
 	page := report(t, f)
-	elements := wellFormed(t, page)
+	elements := testpage.WellFormed(t, page)
 	for _, section := range []string{"scores", "differences", "settings", "curves", "spectra", "angles", "cost", "runs", "statistics"} {
 		if !strings.Contains(page, `<h2 id="`+section+`">`) || !strings.Contains(page, `href="#`+section+`"`) {
 			t.Errorf("no section %s, or no link to it", section)
@@ -113,7 +79,7 @@ func TestReportEscapesWhatItIsGiven(t *testing.T) {
 	}
 	f.measured = slices.Delete(f.measured, 3, 4)
 	page := report(t, f)
-	elements := wellFormed(t, page)
+	elements := testpage.WellFormed(t, page)
 	if elements["script"] != 1 || elements["img"] != 0 || strings.Contains(page, "<script>alert") {
 		t.Errorf("markup from data: %d scripts, %d images", elements["script"], elements["img"])
 	}
@@ -168,7 +134,7 @@ func TestReportOfLittle(t *testing.T) {
 			f := fabricate(t, c.experiment)
 			c.change(&f)
 			page := report(t, f)
-			wellFormed(t, page)
+			testpage.WellFormed(t, page)
 			for _, text := range append(c.want, "<h1>") {
 				if !strings.Contains(page, text) {
 					t.Errorf("no %q", text)
