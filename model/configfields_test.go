@@ -11,10 +11,10 @@ func TestEveryFieldOfTheConfigHasAFate(t *testing.T) {
 	read := func(fields string) (*Config, error) {
 		return ReadConfig(fstest.MapFS{"config.json": {Data: []byte(`{"model_type": "bert"` + fields + `}`)}}, "config.json")
 	}
-	for _, fault := range configFields.Faults() {
+	for _, fault := range commonFields.Faults() {
 		t.Error(fault)
 	}
-	for _, f := range configFields {
+	for _, f := range commonFields {
 		if f.Only == nil {
 			continue
 		}

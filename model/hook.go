@@ -9,7 +9,8 @@ import (
 type Kernel struct {
 	Name    string // Hugging Face name without ".weight": bert.encoder.layer.0.attention.self.query
 	In, Out int
-	Lookup  bool // an embedding table: x holds row ids, y the rows of K
+	Lookup  bool   // an embedding table: x holds row ids, y the rows of K
+	Part    string // what it does in its encoder: one of internal/parts; empty where the graph names a kernel
 }
 
 // Weight is the name of the kernel's tensor in a checkpoint and in Weights.

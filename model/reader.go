@@ -73,11 +73,13 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 	if r.found, r.Ignored, err = r.w.canonical(o.Architecture, config); err != nil {
 		return nil, err
 	}
+	r.w.head = config.HeadNames()
 	if o.NewHead {
-		delete(r.found, HeadWeight)
-		delete(r.found, HeadBias)
+		for _, name := range r.w.head {
+			delete(r.found, name)
+		}
 	}
-	if r.Has(HeadWeight) && len(o.Labels) > 0 { // else nobody asks for another order
+	if r.Has(r.w.head[0]) && len(o.Labels) > 0 { // else nobody asks for another order
 		if r.w.headRows, err = matchLabels(own, config.Labels()); err != nil {
 			return nil, err
 		}
@@ -88,7 +90,7 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 // holds is the error for tensors that are missing or unexpected. Whole heads and poolers may be missing.
 func (r *Reader) holds() error {
 	var missing []string
-	absent := absentModules(r.found)
+	absent := absentModules(r.Config, r.found)
 	left := maps.Clone(r.found)
 	for _, spec := range r.Specs() {
 		delete(left, spec.Name)
@@ -107,6 +109,9 @@ func (r *Reader) Specs() []Spec { return r.Architecture.specs(r.Config) }
 
 // Has reports whether the files hold a tensor, by its canonical name. What they lack is a whole head or pooler.
 func (r *Reader) Has(name string) bool { _, ok := r.found[name]; return ok }
+
+// HasHead reports whether the files hold a layer of outputs.
+func (r *Reader) HasHead() bool { return r.Has(r.w.head[0]) }
 
 // Tensor reads one tensor, dense kernels as [in, out]. Its shape and values are verified as by Load.
 func (r *Reader) Tensor(spec Spec) (*tensors.Tensor, error) {

@@ -24,7 +24,8 @@ type weights struct {
 	files  []weightFile
 	where  map[string]weightFile // tensor name as in the file -> file
 
-	headRows []int // rows of the head in the order wanted; nil: as they stand
+	head     []string // the tensors of the layer of outputs
+	headRows []int    // rows of the head in the order wanted; nil: as they stand
 }
 
 type weightFile struct {
@@ -32,6 +33,8 @@ type weightFile struct {
 	name string
 	raw  fs.File
 }
+
+func (w *weights) isHead(name string) bool { return slices.Contains(w.head, name) }
 
 func (w *weights) close() {
 	for _, f := range w.files {
@@ -131,7 +134,7 @@ func (w *weights) addShards(fsys fs.FS) error {
 		WeightMap map[string]string `json:"weight_map"`
 	}
 	if err := json.Unmarshal(text, &index); err != nil {
-		return fmt.Errorf("%s: %w", indexFile, jsonFault(err))
+		return fmt.Errorf("%s: %w", indexFile, jsonFault(err, nil))
 	}
 	mapped := slices.Sorted(maps.Keys(index.WeightMap))
 	var shards []string
@@ -172,27 +175,25 @@ func (w *weights) addShards(fsys fs.FS) error {
 // of others and the position_ids buffer.
 func (w *weights) canonical(a Architecture, c *Config) (found map[string]string, ignored []string, err error) {
 	prefixed, bare := "", ""
-	otherHead := w.otherHeads(c)
+	names := a.names(c)
+	otherHead := w.otherHeads(names)
 	found = map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(w.where)) {
-		short, hasPrefix := strings.CutPrefix(name, "bert.")
+		short, hasPrefix := strings.CutPrefix(name, names.prefix)
 		if short == positionIDs {
 			if err := w.checkPositions(name, c.MaxPositionEmbeddings); err != nil {
 				return nil, nil, err
 			}
 		}
-		if a.ignores(name, c.Pooling) || short == positionIDs || otherHead(name) {
+		to, encoders := names.canonical(name)
+		if a.ignores(to, names) || short == positionIDs || otherHead(name) {
 			ignored = append(ignored, name)
 			continue
 		}
-		to := modernNorm(name)
-		if !strings.HasPrefix(name, classifier+".") && !strings.HasPrefix(name, "cls.") {
-			to = "bert." + modernNorm(short)
-			if hasPrefix {
-				prefixed = name
-			} else {
-				bare = name
-			}
+		if encoders && hasPrefix {
+			prefixed = name
+		} else if encoders {
+			bare = name
 		}
 		if other, twice := found[to]; twice {
 			return nil, nil, fmt.Errorf("%s: tensors %q and %q are one tensor under two spellings", w.where[name].name, other, name)
@@ -200,25 +201,22 @@ func (w *weights) canonical(a Architecture, c *Config) (found map[string]string,
 		found[to] = name
 	}
 	if prefixed != "" && bare != "" {
-		return nil, nil, fmt.Errorf("%s mixes names with and without the prefix \"bert.\": %q and %q", w.where[bare].name, prefixed, bare)
+		return nil, nil, fmt.Errorf("%s mixes names with and without the prefix %q: %q and %q", w.where[bare].name, names.prefix, prefixed, bare)
 	}
 	return found, ignored, nil
 }
 
 // otherHeads tells tensors of other models' heads, as qa_outputs.weight: what stands beside an encoder at the top, under
 // whatever name. Where the files hold no encoder by its names, nothing is a head: it is another model.
-func (w *weights) otherHeads(c *Config) func(name string) bool {
-	parts := []string{"bert", "embeddings", "encoder", "pooler", classifier, "cls"}
-	if c.otherClassifier() {
-		parts = slices.DeleteFunc(parts, func(p string) bool { return p == classifier })
-	}
-	encoder := false
-	for name := range w.where {
-		encoder = encoder || strings.HasPrefix(strings.TrimPrefix(name, "bert."), "encoder.layer.")
-	}
+func (w *weights) otherHeads(n tensorNames) func(name string) bool {
+	encoder := slices.ContainsFunc(n.kernels, func(k string) bool {
+		_, prefixed := w.where[n.prefix+k]
+		_, bare := w.where[k]
+		return prefixed || bare
+	})
 	return func(name string) bool {
 		top, _, _ := strings.Cut(name, ".")
-		return encoder && !slices.Contains(parts, top)
+		return encoder && !strings.HasPrefix(name, n.prefix) && !slices.Contains(n.tops, top) && !slices.Contains(n.heads, top)
 	}
 }
 
@@ -268,7 +266,7 @@ func (w *weights) tensor(name string, spec Spec, dtype dtypes.DType) (*tensors.T
 	info, _ := f.Info(name)
 	if !slices.Equal(info.Shape, spec.Shape) {
 		hint := "is config.json from another model?"
-		if spec.Name == HeadWeight || spec.Name == HeadBias {
+		if w.isHead(spec.Name) {
 			hint = "this head was made for another task: --fresh-head draws a new one"
 		}
 		return nil, fmt.Errorf("%s: tensor %q is %v, want %v; %s", f.name, name, info.Shape, spec.Shape, hint)
@@ -290,7 +288,7 @@ func read[T float32 | float64](w *weights, values func(name string) ([]T, error)
 			return nil, fmt.Errorf("%s: tensor %q holds %g at element %d; a checkpoint of a training that diverged?", w.where[name].name, name, v, i)
 		}
 	}
-	if w.headRows != nil && (spec.Name == HeadWeight || spec.Name == HeadBias) {
+	if w.headRows != nil && w.isHead(spec.Name) {
 		list = reordered(list, w.headRows)
 	}
 	return toTensor(list, spec), nil
@@ -334,7 +332,7 @@ func (w *weights) errMissing(names []string, c *Config) error {
 	if len(names) == 0 {
 		return nil
 	}
-	if !slices.ContainsFunc(names, func(n string) bool { return n != HeadWeight && n != HeadBias }) && len(names) == 2 {
+	if !slices.ContainsFunc(names, func(n string) bool { return !w.isHead(n) }) && len(names) == 2 {
 		return fmt.Errorf("%s: no classification head: %s are missing; deeplora train gives it one", w.source, list(names))
 	}
 	return fmt.Errorf("%s: %s missing: %s; config.json asks for %d layers of %d", w.source, count(names), list(names), c.NumHiddenLayers, c.HiddenSize)

@@ -136,10 +136,9 @@ func (f *Finished) sameBase(any bool) error {
 }
 
 func (f *Finished) loadOptions() model.LoadOptions {
-	_, head := f.Values[model.HeadWeight]
 	return model.LoadOptions{
 		Labels: f.Adapter.Labels, ProblemType: f.Adapter.ProblemType, Pooling: f.Adapter.Pooling,
-		DrawHead: true, HeadSeed: headSeed(&f.Run.Config), NewHead: f.Run.FreshHead || head && f.Adapter.Imported,
+		DrawHead: true, HeadSeed: headSeed(&f.Run.Config), NewHead: f.Run.FreshHead || f.Adapter.Imported && f.Adapter.HeadTrained,
 	}
 }
 
@@ -163,7 +162,7 @@ func (f *Finished) checkpoint(backend compute.Backend) (*model.Checkpoint, error
 	if f.Run.Dropout != checkpointDropout {
 		c.Config.SetDropout(f.Run.Dropout)
 	}
-	values, err := f.userValues()
+	values, err := f.userValues(c.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -320,7 +319,7 @@ func (a *AdapterInfo) onlyKnown(left map[string]*tensors.Tensor, c *model.Config
 	trained := (&Config{Method: a.Method}).trained(c)
 	for _, spec := range c.Specs() {
 		t, ok := left[spec.Name]
-		if !ok || !slices.Contains(trained, spec.Name) && !slices.Contains(slices.Concat(headNames, poolerNames), spec.Name) {
+		if !ok || !slices.Contains(trained, spec.Name) && !spec.Head {
 			continue
 		}
 		want := slices.Clone(spec.Shape)
@@ -374,7 +373,7 @@ func (f *Finished) Merge(backend compute.Backend) (*Merging, error) {
 	m := &Merging{Reader: r}
 	a, factors, err := f.adaptation(r.Config)
 	if err == nil {
-		m.values, err = f.userValues()
+		m.values, err = f.userValues(r.Config)
 	}
 	if err == nil {
 		m.factors = factors

@@ -98,7 +98,9 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 		note := func(at model.Kernel, x, w *Node) *Node {
 			y := model.Frozen(at, x, w)
 			if w.DType() == dtypes.BFloat16 && wanted(at.Name) { // which is held, and has no gradient: that of a ΔK of zeros is the same
-				w = Zeros(x.Graph(), shapes.Make(x.DType(), at.In, at.Out))
+				if w = kernel[at.Name]; w == nil { // of a kernel that several layers share there is one
+					w = Zeros(x.Graph(), shapes.Make(x.DType(), at.In, at.Out))
+				}
 				y = Add(y, Dot(x, w).Product())
 			}
 			kernel[at.Name] = w
@@ -106,7 +108,7 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 		}
 		in, total := graphx.Split(in, len(in)-1)
 		batch := batchOf(padding, in)
-		bert := &model.BERT{Config: k.config, Weights: weights, Hook: note, GradientCheckpointing: k.again}
+		bert := &model.Encoder{Config: k.config, Weights: weights, Hook: note, GradientCheckpointing: k.again}
 		losses := lossOf(k.config.ProblemType)(bert.Logits(batch.inputs), batch.labels)
 		loss := weightedMean(losses, batch.weights, total[0])
 		kernels := make([]*Node, len(group))

@@ -104,7 +104,7 @@ func weightsOf(c *model.Checkpoint) (list []loop.NamedTensor) {
 // newPredictor computes with weights. adapted are the adapters beside them; nil: there are none.
 func newPredictor(backend compute.Backend, config *model.Config, weights []loop.NamedTensor, adapters *adaptation) (*Predictor, error) {
 	p := &Predictor{Run: RunConfig{Config: Default()}, backend: backend, config: config, weights: weights}
-	p.Run.MaxLength = min(p.Run.MaxLength, config.MaxPositionEmbeddings)
+	p.Run.MaxLength = min(p.Run.MaxLength, config.Positions())
 	for exec, packed := range map[**Exec]bool{&p.padded: false, &p.packed: true} {
 		e, err := NewExec(backend, func(in []*Node) []*Node {
 			named, in := byName(p.weights, in)
@@ -112,7 +112,7 @@ func newPredictor(backend compute.Backend, config *model.Config, weights []loop.
 			if adapters != nil {
 				hook = adapted(adapters.deltas(named))
 			}
-			bert := &model.BERT{Config: config, Weights: named, Hook: hook}
+			bert := &model.Encoder{Config: config, Weights: named, Hook: hook}
 			return []*Node{bert.Logits(encoderInputs(packed, in))}
 		})
 		if err != nil {

@@ -218,7 +218,7 @@ func otherHead(files fs.FS, want []string) (have []string) {
 	}
 	defer r.Close()
 	have = r.Config.Labels()
-	if !r.Has(model.HeadWeight) || len(have) == len(want) && (len(want) == 1 || labels.Unnamed(have)) {
+	if !r.HasHead() || len(have) == len(want) && (len(want) == 1 || labels.Unnamed(have)) {
 		return nil
 	}
 	if _, err = labels.Match(have, want); errors.Is(err, labels.ErrOther) {
@@ -239,8 +239,8 @@ func checkVocabulary(tok data.Tokenizer, config *model.Config, c *Config) error 
 	if size := tok.VocabSize(); size > config.VocabSize {
 		return fmt.Errorf("its tokenizer gives ids up to %d, the word embeddings have %d rows: they are not of one model", size-1, config.VocabSize)
 	}
-	if c.MaxLength > config.MaxPositionEmbeddings {
-		return settings.Error(fmt.Errorf("max-length is %d, the model has %d positions; lower --max-length", c.MaxLength, config.MaxPositionEmbeddings))
+	if most := config.Positions(); c.MaxLength > most {
+		return settings.Error(fmt.Errorf("max-length is %d, the model has %d positions; lower --max-length", c.MaxLength, most))
 	}
 	return nil
 }
@@ -322,10 +322,10 @@ func (in *inputs) noticeFresh(c *Config, notice func(format string, args ...any)
 		names        []string
 		new, trained bool
 	}{
-		{poolerNames, false, c.TrainPooler},
-		{headNames, c.FreshHead, c.TrainHead},
+		{in.checkpoint.Config.PoolerNames(), false, c.TrainPooler},
+		{in.checkpoint.Config.HeadNames(), c.FreshHead, c.TrainHead},
 	} {
-		if !slices.Contains(in.checkpoint.Fresh, module.names[0]) {
+		if !containsAny(in.checkpoint.Fresh, module.names) {
 			continue
 		}
 		why, state := "not in the checkpoint", "frozen"

@@ -70,8 +70,8 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
 	}
 	config := train.Default()
-	config.Task, config.Overlong, config.MaxLength = task.Name, e.overlong, cmp.Or(e.maxLength, min(config.MaxLength, checkpoint.Config.MaxPositionEmbeddings))
-	if positions := checkpoint.Config.MaxPositionEmbeddings; config.MaxLength < 3 || config.MaxLength > positions {
+	config.Task, config.Overlong, config.MaxLength = task.Name, e.overlong, cmp.Or(e.maxLength, min(config.MaxLength, checkpoint.Config.Positions()))
+	if positions := checkpoint.Config.Positions(); config.MaxLength < 3 || config.MaxLength > positions {
 		return nil, usagef("--max-length: %d is not between 3 and the model's %d positions", config.MaxLength, positions)
 	}
 	examples, err := s.checkpointSplit(cmd, e, task)
@@ -148,7 +148,7 @@ func loadFor(files fs.FS, backend compute.Backend, task data.Task) (*model.Check
 	case task.Multi:
 		o.ProblemType = model.MultiLabel
 	}
-	if r.Has(model.HeadWeight) { // or Load says that there is none
+	if r.HasHead() { // or Load says that there is none
 		if err := fits(r.Config, o, task); err != nil {
 			return nil, err
 		}

@@ -57,7 +57,7 @@ func writeBase(t *testing.T, layers int, pooler bool) string {
 		})
 	}
 	if !pooler {
-		checkpoint.Architecture = model.Encoder
+		checkpoint.Architecture = model.Base
 	}
 	if err := checkpoint.Save(dir, dtypes.Float32); err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func writePooled(t *testing.T, base, method, scope string, pooling model.Pooling
 			s.Values[k.Name+"."+f.Name] = draw(k.Name+"."+f.Name, 0.7/math.Sqrt(float64(min(f.Shape[0], f.Shape[1]))), f.Shape...)
 		}
 	}
-	for name, shape := range map[string][]int{model.HeadWeight: {16, 3}, model.HeadBias: {3}, model.PoolerWeight: {16, 16}, model.PoolerBias: {16}} {
+	for name, shape := range map[string][]int{"classifier.weight": {16, 3}, "classifier.bias": {3}, "bert.pooler.dense.weight": {16, 16}, "bert.pooler.dense.bias": {16}} {
 		s.Values[name] = draw(name, 0.25, shape...)
 	}
 	r, err := model.OpenReader(files, model.LoadOptions{})
@@ -133,9 +133,9 @@ func writePooled(t *testing.T, base, method, scope string, pooling model.Pooling
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if r.Has(model.PoolerWeight) || !pooling.HasPooler() {
-		delete(s.Values, model.PoolerWeight)
-		delete(s.Values, model.PoolerBias)
+	if r.Has("bert.pooler.dense.weight") || !pooling.HasPooler() {
+		delete(s.Values, "bert.pooler.dense.weight")
+		delete(s.Values, "bert.pooler.dense.bias")
 	}
 	if s.Adapter.BaseFiles, err = r.Files(); err != nil {
 		t.Fatal(err)

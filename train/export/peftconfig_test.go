@@ -329,7 +329,7 @@ func TestModulesAreChosenAsByPEFT(t *testing.T) {
 			t.Errorf("%s: %v", tc.fields, err)
 			continue
 		}
-		chosen, _ := c.kernels(all)
+		chosen, _ := c.kernels(all, nil)
 		var names []string
 		for _, k := range chosen {
 			names = append(names, strings.TrimPrefix(strings.TrimPrefix(k.Name, "bert."), "encoder.layer."))

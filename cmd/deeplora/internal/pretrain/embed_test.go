@@ -55,7 +55,7 @@ func statesOf(t *testing.T, e *Embedder, text string) [][]float64 {
 	}
 	exec := MustNewExec(e.backend, func(in []*Node) *Node {
 		weights := func(name string) *Node { return in[2+slices.Index(names, name)] }
-		bert := &model.BERT{Config: e.model.Config, Weights: weights, Hook: model.Frozen}
+		bert := &model.Encoder{Config: e.model.Config, Weights: weights, Hook: model.Frozen}
 		return bert.Hidden(model.Padded{IDs: in[0], Types: in[1], Mask: OnesLike(in[0])})
 	})
 	defer exec.Finalize()

@@ -52,7 +52,7 @@ func (o *objective) loss(weights func(name string) *Node, batch []*Node, key, to
 
 // terms is the whole forward pass: the batch's arguments in the order of arrays.args. dropout may be nil.
 func (o *objective) terms(weights model.Weights, in []*Node, dropout *model.Dropout) terms {
-	bert := &model.BERT{Config: o.model, Weights: weights, Hook: model.Frozen, Dropout: dropout}
+	bert := &model.Encoder{Config: o.model, Weights: weights, Hook: model.Frozen, Dropout: dropout}
 	hidden := bert.Hidden(model.Packed{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3]}) // [rows·length, H]
 	var t terms
 	next := in[4:]
@@ -76,7 +76,7 @@ func (o *objective) terms(weights model.Weights, in []*Node, dropout *model.Drop
 }
 
 // maskedTokens is the masked-language-model loss: positions and tokens [masked].
-func (t *terms) maskedTokens(bert *model.BERT, hidden, at, was, weight *Node) {
+func (t *terms) maskedTokens(bert *model.Encoder, hidden, at, was, weight *Node) {
 	logits := bert.TokenLogits(Gather(hidden, InsertAxes(at, -1))) // [masked, V]
 	chosen := OneHot(was, logits.Shape().Dim(1), logits.DType())
 	losses := Neg(ReduceSum(Mul(chosen, LogSoftmax(logits, -1)), -1)) // [masked]

@@ -275,7 +275,7 @@ func (r *run) readModel(ctx context.Context) error {
 
 // fits holds the settings against the model.
 func (r *run) fits() error {
-	if n := r.model.MaxPositionEmbeddings; r.config.MaxLength > n {
+	if n := r.model.Positions(); r.config.MaxLength > n {
 		return fmt.Errorf("max-length is %d, %s has max_position_embeddings %d", r.config.MaxLength, cmp.Or(r.config.Model, r.config.Shape), n)
 	}
 	if r.config.pairs() && r.model.TypeVocabSize < 2 {
