@@ -16,8 +16,8 @@ const (
 	Base                                       // BertModel and its like, without a pooler
 )
 
-// class is the name in config.json's architectures.
-func (a Architecture) class(c *Config) string {
+// Class is the name in config.json's architectures.
+func (a Architecture) Class(c *Config) string {
 	name := c.kind().classes[c.ModelType]
 	if name == "" {
 		name = "Bert"

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/deeplora/deeplora/internal/labels"
 	"github.com/deeplora/deeplora/internal/readfile"
@@ -363,6 +364,9 @@ func (c *Config) HeadModules() (list []HeadModule) {
 	}
 	return list
 }
+
+// EncoderName is what Transformers' classifier calls its encoder: "bert".
+func (c *Config) EncoderName() string { return strings.TrimSuffix(c.kind().prefix, ".") }
 
 // WordTable and TypeTable are the names of the tables of words [V, H] and of token types [T, H].
 func (c *Config) WordTable() string { return c.base(wordEmbeddings) + ".weight" }

@@ -203,7 +203,7 @@ func configJSON(c *Config, a Architecture, dtype string) ([]byte, error) {
 	}
 	maps.DeleteFunc(fields, func(_ string, v any) bool { return v == nil || v == "" || v == false })
 	maps.Copy(all, fields)
-	all["architectures"], all["dtype"] = []string{a.class(c)}, dtype
+	all["architectures"], all["dtype"] = []string{a.Class(c)}, dtype
 	text, err := json.MarshalIndent(all, "", "  ")
 	return append(text, '\n'), err
 }
