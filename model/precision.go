@@ -109,21 +109,22 @@ func (p Precision) Product(x, k *Node) *Node {
 	if !p.narrow() {
 		return Dot(x, k).Product()
 	}
-	return p.einsum(equation{"ri", "io", "ro"}, x, k)
+	return p.einsum(matrices, x, k)
 }
 
 // heldProduct is x·K for a kernel that Hold made: x [rows, In] -> [rows, Out], float32.
 func heldProduct(x, k *Node) *Node {
 	p, parts := held(k)
-	e := equation{"ri", "io", "ro"}
-	shape := []int{x.Shape().Dim(0), k.Shape().Dim(-1)}
-	return graphx.WithGradient([]*Node{x}, shape, func() *Node { return e.sum(p.parts(x), parts) }, func(_ int, _ []*Node, v *Node) *Node {
-		return e.byX().sum(p.parts(v), parts)
+	return graphx.WithGradient([]*Node{x}, matrices.dims(x, parts[0]), func() *Node { return matrices.sum(p.parts(x), parts) }, func(_ int, _ []*Node, v *Node) *Node {
+		return matrices.byX().sum(p.parts(v), parts)
 	})
 }
 
 // einsum is a product of float32 numbers in a precision, with gradients by both in it.
 func (p Precision) einsum(e equation, x, k *Node) *Node {
+	if !p.narrow() {
+		return Einsum(e.x+","+e.k+"->"+e.y, x, k)
+	}
 	return graphx.WithGradient([]*Node{x, k}, e.dims(x, k), func() *Node { return e.sum(p.parts(x), p.parts(k)) }, func(i int, again []*Node, v *Node) *Node {
 		if i == 0 {
 			return e.byX().sum(p.parts(v), p.parts(again[1]))
@@ -135,6 +136,8 @@ func (p Precision) einsum(e equation, x, k *Node) *Node {
 // equation is a product as Einsum writes it, x,k->y, a letter an axis. Each letter stands in two of the three, so that
 // the gradients are equations too.
 type equation struct{ x, k, y string }
+
+var matrices = equation{"ri", "io", "ro"} // x [rows, In], K [In, Out]
 
 func (e equation) byX() equation { return equation{e.y, e.k, e.x} }
 func (e equation) byK() equation { return equation{e.x, e.y, e.k} }
