@@ -31,6 +31,7 @@ type Checkpoint struct {
 	Ignored []string  // tensors of the files that Architecture has no use for
 
 	Architecture Architecture
+	Precision    Precision // that Hold made the kernels for, and that the graph is to compute in
 }
 
 // FileSum is a file with the sha256 of its bytes.

@@ -92,6 +92,7 @@ func (c *Checkpoint) Hold(p Precision, backend compute.Backend, trained func(wei
 			c.Tensors[k.Weight()] = graphx.Must(exec.Call(w))[0]
 			w.MustFinalizeAll()
 		}
+		c.Precision = p
 	})
 }
 

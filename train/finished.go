@@ -223,7 +223,7 @@ func (f *Finished) beside(backend compute.Backend, precision string) (*Predictor
 	for _, s := range a.sites {
 		weights = append(weights, s.named(byKernel[s.kernel.Name])...)
 	}
-	return f.predictor(newPredictor(backend, c.Config, weights, a))
+	return f.predictor(newPredictor(backend, c, weights, a))
 }
 
 // predictor is p for the run.

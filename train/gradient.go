@@ -25,14 +25,15 @@ const groupBytes = 512 << 20
 // compressed initialisation starts from (method.md 3.2). Kernels are differentiated a group at a time, when
 // the first of a group is asked for, and each gradient is handed out once.
 type kernelGradients struct {
-	backend compute.Backend
-	config  *model.Config
-	weights []loop.NamedTensor
-	batch   data.Batch
-	kernels []model.Kernel
-	limit   int  // bytes held at once; 0: groupBytes
-	again   bool // gradient checkpointing
-	ready   map[string]*tensors.Tensor
+	backend   compute.Backend
+	config    *model.Config
+	precision model.Precision
+	weights   []loop.NamedTensor
+	batch     data.Batch
+	kernels   []model.Kernel
+	limit     int  // bytes held at once; 0: groupBytes
+	again     bool // gradient checkpointing
+	ready     map[string]*tensors.Tensor
 }
 
 // of returns the gradient of one kernel.
@@ -96,7 +97,7 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 			return slices.ContainsFunc(group, func(k model.Kernel) bool { return k.Name == name })
 		}
 		note := func(at model.Kernel, x, w *Node) *Node {
-			y := model.Frozen(at, x, w)
+			y := k.precision.Hook(at, x, w)
 			if w.DType() == dtypes.BFloat16 && wanted(at.Name) { // which is held, and has no gradient: that of a ΔK of zeros is the same
 				if w = kernel[at.Name]; w == nil { // of a kernel that several layers share there is one
 					w = Zeros(x.Graph(), shapes.Make(x.DType(), at.In, at.Out))
@@ -108,7 +109,7 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 		}
 		in, total := graphx.Split(in, len(in)-1)
 		batch := batchOf(padding, in)
-		bert := &model.Encoder{Config: k.config, Weights: weights, Hook: note, GradientCheckpointing: k.again}
+		bert := &model.Encoder{Config: k.config, Weights: weights, Hook: note, Precision: k.precision, GradientCheckpointing: k.again}
 		losses := lossOf(k.config.ProblemType)(bert.Logits(batch.inputs), batch.labels)
 		loss := weightedMean(losses, batch.weights, total[0])
 		kernels := make([]*Node, len(group))
@@ -123,7 +124,7 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 func (j *job) gradientsOn(b data.Batch, kernels []model.Kernel) *kernelGradients {
 	c := j.inputs.checkpoint
 	return &kernelGradients{
-		backend: j.backend, config: c.Config, weights: weightsOf(c), batch: b, kernels: kernels, again: j.config.GradientCheckpointing,
+		backend: j.backend, config: c.Config, precision: c.Precision, weights: weightsOf(c), batch: b, kernels: kernels, again: j.config.GradientCheckpointing,
 	}
 }
 

@@ -33,11 +33,10 @@ const embedBatch = 256
 type Embedder struct {
 	How modelfiles.Embedding // what the model's folder declares
 
-	backend   compute.Backend
-	model     *model.Checkpoint
-	precision model.Precision
-	tok       data.Tokenizer
-	exec      *Exec
+	backend compute.Backend
+	model   *model.Checkpoint
+	tok     data.Tokenizer
+	exec    *Exec
 }
 
 // OpenEmbedder reads an encoder and its tokenizer: a directory, a hub id or builtin:tiny. Its kernels are held in the
@@ -68,7 +67,7 @@ func OpenEmbedder(ctx context.Context, backend compute.Backend, ref string, from
 	if how.Lower && ignoresCase(tok) {
 		how.Lower = false // the tokenizer does it, and better
 	}
-	e := &Embedder{How: how, backend: backend, model: checkpoint, precision: p, tok: tok}
+	e := &Embedder{How: how, backend: backend, model: checkpoint, tok: tok}
 	exec, err := NewExec(backend, e.graph)
 	if err != nil {
 		return nil, fmt.Errorf("embed: %w", err)
@@ -120,7 +119,7 @@ func (e *Embedder) graph(in []*Node) []*Node {
 	for _, spec := range e.model.Specs() {
 		names = append(names, spec.Name)
 	}
-	bert := &model.Encoder{Config: e.model.Config, Weights: named(names, in[3:]), Hook: model.Frozen, Precision: e.precision}
+	bert := &model.Encoder{Config: e.model.Config, Weights: named(names, in[3:]), Hook: model.Frozen, Precision: e.model.Precision}
 	hidden := bert.Hidden(model.Padded{IDs: in[0], Types: in[1], Mask: in[2]})
 	batch, seq := in[0].Shape().Dim(0), in[0].Shape().Dim(1)
 	return []*Node{unit(e.pool(Reshape(hidden, batch, seq, e.Width()), in[2]))}
