@@ -6,7 +6,10 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/bfloat16"
+	"github.com/gomlx/compute/dtypes/float16"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/internal/settings"
@@ -46,11 +49,14 @@ func (p Precision) parts(x *Node) []*Node {
 	return []*Node{high, ConvertDType(Sub(x, ConvertDType(high, x.DType())), dtypes.BFloat16)}
 }
 
-// hold makes a kernel [In, Out], float32, what Frozen computes with in a precision: bfloat16 [In, Out] or, as two parts,
-// bfloat16 [2, In, Out].
+// hold makes a kernel [In, Out] what Frozen computes with in a precision: bfloat16 [In, Out] or, as parts, bfloat16
+// [2, In, Out]. One that is bfloat16 already has no second part: [1, In, Out].
 func (p Precision) hold(w *Node) *Node {
-	parts := p.parts(w)
-	if len(parts) == 1 {
+	parts := []*Node{w}
+	if w.DType() != dtypes.BFloat16 {
+		parts = p.parts(ConvertDType(w, dtypes.Float32))
+	}
+	if p == bf16 {
 		return parts[0]
 	}
 	return Stack(parts, 0)
@@ -71,29 +77,63 @@ func held(k *Node) (Precision, []*Node) {
 // Hold replaces the kernels whose weights are not among trained by what Frozen computes with in the precision, on the
 // backend, and frees them. It is an error if the backend (an error about settings) or the checkpoint's dtype cannot:
 // products of bfloat16 with sums of float32 are XLA's, and start from float32.
+//
+// Tables of embeddings stay as they are: those that the files have in 16 bits lose nothing in them, and others would.
 func (c *Checkpoint) Hold(p Precision, backend compute.Backend, trained func(weight string) bool) error {
-	if !p.narrow() {
-		return nil
-	}
 	if err := p.Check(backend); err != nil {
 		return err
 	}
-	return graphx.Try("hold kernels as "+string(p), func() {
-		exec := graphx.Must(NewExec(backend, p.hold))
-		defer exec.Finalize()
+	err := graphx.Try("hold kernels as "+string(p), func() {
+		hold := graphx.Must(NewExec(backend, p.hold))
+		defer hold.Finalize()
+		widen := graphx.Must(NewExec(backend, func(w *Node) *Node { return ConvertDType(w, dtypes.Float32) }))
+		defer widen.Finalize()
 		for _, k := range c.Config.Kernels() {
 			w := c.Tensors[k.Weight()]
-			if k.Lookup || w == nil || trained(k.Weight()) { // an Encoder has no pooler
+			if w == nil { // of an Encoder's pooler
 				continue
 			}
-			if w.DType() != dtypes.Float32 {
+			exec := hold
+			switch half := w.DType().IsHalfPrecision(); {
+			case half && (trained(k.Weight()) || !p.narrow()):
+				exec = widen
+			case !p.narrow() || k.Lookup || trained(k.Weight()) || p == bf16 && w.DType() == dtypes.BFloat16:
+				continue
+			case !half && w.DType() != dtypes.Float32:
 				panic(fmt.Errorf("%s is %s; want Float32", k.Weight(), w.DType()))
 			}
 			c.Tensors[k.Weight()] = graphx.Must(exec.Call(w))[0]
 			w.MustFinalizeAll()
 		}
-		c.Precision = p
 	})
+	if err == nil {
+		c.Precision = p
+	}
+	return err
+}
+
+// Float32 are the values of a tensor, also of a table that is held in 16 bits.
+func (c *Checkpoint) Float32(name string) ([]float32, error) {
+	t := c.Tensors[name]
+	switch t.DType() {
+	case dtypes.BFloat16:
+		return widened[bfloat16.BFloat16](t)
+	case dtypes.Float16:
+		return widened[float16.Float16](t)
+	}
+	return tensors.CopyFlatData[float32](t)
+}
+
+func widened[T interface {
+	dtypes.Supported
+	Float32() float32
+}](t *tensors.Tensor) ([]float32, error) {
+	flat, err := tensors.CopyFlatData[T](t)
+	wide := make([]float32, len(flat))
+	for i, v := range flat {
+		wide[i] = v.Float32()
+	}
+	return wide, err
 }
 
 // Hook is the plain model in a precision: Frozen, and kernels that are trained, which are float32, rounded in the graph at

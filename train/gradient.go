@@ -73,7 +73,7 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 	return graphx.Try("compression pass", func() {
 		exec := graphx.Must(k.exec(group))
 		defer exec.Finalize()
-		dtype := k.weights[0].Value.DType()
+		dtype := k.dtype()
 		args := append(argsOf(k.weights), graphx.Donated(k.backend, k.batch.Args(dtype))...)
 		out := graphx.Must(exec.Call(append(args, graphx.Scalar(k.batch.Weight(), dtype))...))
 		k.ready = map[string]*tensors.Tensor{}
@@ -81,6 +81,12 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 			k.ready[g.Name] = out[i]
 		}
 	})
+}
+
+// dtype is that of the model: of a norm or a bias, as kernels and tables may be held in fewer bits.
+func (k *kernelGradients) dtype() dtypes.DType {
+	i := slices.IndexFunc(k.weights, func(w loop.NamedTensor) bool { return w.Value.Shape().Rank() == 1 })
+	return k.weights[i].Value.DType()
 }
 
 // exec is the pass: weights, batch, total -> gradients of the group. The hook only notes which node each kernel is:
@@ -98,11 +104,11 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 		}
 		note := func(at model.Kernel, x, w *Node) *Node {
 			y := k.precision.Hook(at, x, w)
-			if w.DType() == dtypes.BFloat16 && wanted(at.Name) { // which is held, and has no gradient: that of a ΔK of zeros is the same
+			if w.DType().IsHalfPrecision() && wanted(at.Name) { // which is held, and has no gradient: that of a ΔK of zeros is the same
 				if w = kernel[at.Name]; w == nil { // of a kernel that several layers share there is one
-					w = Zeros(x.Graph(), shapes.Make(x.DType(), at.In, at.Out))
+					w = Zeros(x.Graph(), shapes.Make(y.DType(), at.In, at.Out))
 				}
-				y = Add(y, Dot(x, w).Product())
+				y = Add(y, model.Frozen(at, x, w))
 			}
 			kernel[at.Name] = w
 			return y
@@ -134,7 +140,7 @@ func (k *kernelGradients) bytes(m loop.Memory) (bytes int64, err error) {
 		exec := graphx.Must(k.exec(k.group(k.kernels[0].Name)))
 		defer exec.Finalize()
 		var args []shapes.Shape
-		dtype := k.weights[0].Value.DType()
+		dtype := k.dtype()
 		for _, w := range k.weights {
 			args = append(args, w.Value.Shape())
 		}

@@ -79,6 +79,43 @@ func TestT22KernelGradientsHeld(t *testing.T) {
 	})
 }
 
+// Of a checkpoint that is bfloat16 on disk, tables of embeddings are held so too, and have the same gradients.
+func TestGradientsOfHeldTables(t *testing.T) {
+	batch := packed(t, goldenBatch(t, "ce"))
+	eachXLA(t, func(t *testing.T, b compute.Backend) {
+		dir := t.TempDir()
+		whole, err := model.Load(os.DirFS(testshared.Path(t, "reference", "tiny_bert")), model.LoadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := whole.Save(dir, dtypes.BFloat16); err != nil {
+			t.Fatal(err)
+		}
+		words := whole.Config.Kernels()[0]
+		of := func(p model.Precision) []float64 {
+			c, err := model.Load(os.DirFS(dir), model.LoadOptions{Precision: p})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Hold("bf16", b, func(string) bool { return false }); err != nil {
+				t.Fatal(err)
+			}
+			if held := c.Kernel(words.Name).DType() == dtypes.BFloat16; !words.Lookup || held != (p == "bf16") {
+				t.Errorf("%s is %s", words.Name, c.Kernel(words.Name).DType())
+			}
+			k := &kernelGradients{backend: b, config: c.Config, precision: "bf16", weights: weightsOf(c), batch: batch, kernels: []model.Kernel{words}}
+			x, err := k.of(words.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return float64s(t, x)
+		}
+		if d := gap(of("bf16"), of("f32")); !(d < 1e-5) {
+			t.Errorf("the gradient differs by %.2g", d)
+		}
+	})
+}
+
 // A run in bf16 has the same bits again and when it is resumed, and opens as what it was measured as; in float32 it is
 // nearly that, with its adapter merged.
 func TestRunsInBF16(t *testing.T) {

@@ -59,7 +59,7 @@ func OpenCheckpoint(ctx context.Context, ref string, backend compute.Backend, o 
 }
 
 func openCheckpoint(files fs.FS, backend compute.Backend, precision string) (*Predictor, error) {
-	checkpoint, err := model.Load(files, model.LoadOptions{Backend: backend})
+	checkpoint, err := model.Load(files, model.LoadOptions{Precision: model.Precision(precision), Backend: backend})
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func OpenEmbedder(ctx context.Context, backend compute.Backend, ref string, from
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", ref, err)
 	}
-	checkpoint, err := model.Load(files, model.LoadOptions{Architecture: model.Base})
+	checkpoint, err := model.Load(files, model.LoadOptions{Architecture: model.Base, Precision: p})
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", ref, err)
 	}
