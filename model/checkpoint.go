@@ -31,6 +31,7 @@ type Checkpoint struct {
 	Ignored []string  // tensors of the files that Architecture has no use for
 
 	Architecture Architecture
+	Precision    Precision // that Hold made the kernels for, and that the graph is to compute in
 }
 
 // FileSum is a file with the sha256 of its bytes.
@@ -56,6 +57,9 @@ type LoadOptions struct {
 	// NewHead leaves out the head that the files hold, as if they lacked it.
 	NewHead bool
 	DType   dtypes.DType // Float32 unless set
+	// Precision is what Hold is called with next. Unless it is F32, kernels and tables of embeddings stay in the 16 bits
+	// that the files may have them in, so that there is never a copy of them in float32.
+	Precision Precision
 	// Backend, unless nil, is handed each tensor as soon as it is read, so that there is never a second copy of
 	// them all. Tensors can then be used on no other backend.
 	Backend compute.Backend

@@ -35,6 +35,8 @@ type Encoder struct {
 	Hook    WeightHook
 	Dropout *Dropout // nil outside training
 
+	Precision Precision // of products that no hook sees; that of the kernels is the hook's
+
 	// GradientCheckpointing keeps for the backward pass only what each layer passes on to the next, and computes the
 	// inside of a layer again when its gradients are due: a third more work for a fraction of the memory (Chen et al.
 	// 2016, arXiv:1604.06174). The numbers are the same up to rounding.

@@ -99,7 +99,7 @@ func run(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*tensors.
 	}
 	exec, err := NewExec(b, func(in []*Node) []*Node {
 		weights := func(name string) *Node { return in[slices.Index(names, name)] }
-		bert := &model.Encoder{Config: c.Config, Weights: weights, Hook: model.Frozen}
+		bert := &model.Encoder{Config: c.Config, Weights: weights, Hook: c.Precision.Hook, Precision: c.Precision}
 		n := len(names)
 		return fn(bert, model.Padded{IDs: in[n], Types: in[n+1], Mask: in[n+2]})
 	})

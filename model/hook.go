@@ -25,7 +25,11 @@ type WeightHook func(k Kernel, x, w *Node) *Node
 // Frozen is the plain model: y = x·K, or the rows of K. The kernel's dtype says the precision (Checkpoint.Hold).
 func Frozen(k Kernel, x, w *Node) *Node {
 	if k.Lookup {
-		return Gather(w, InsertAxes(x, -1)) // [rows, Out]
+		rows := Gather(w, InsertAxes(x, -1)) // [rows, Out]
+		if w.DType().IsHalfPrecision() {
+			return ConvertDType(rows, dtypes.Float32)
+		}
+		return rows
 	}
 	if w.DType() == dtypes.BFloat16 {
 		return heldProduct(x, w)

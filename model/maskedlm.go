@@ -27,9 +27,9 @@ func (c *Config) maskedLMSpecs() []Spec {
 // TokenLogits scores every word of the vocabulary for each state: [rows, H] -> [rows, V]. It is the head of
 // BertForMaskedLM: norm(act(x·W + b))·Eᵀ + bias, with E the word embeddings.
 func (e *Encoder) TokenLogits(states *Node) *Node {
-	x := Dot(states, e.Weights(predictionDense+".weight")).Product()
+	x := e.Precision.Product(states, e.Weights(predictionDense+".weight"))
 	x = activations[e.HiddenAct](Add(x, row(e.Weights(predictionDense+".bias"))))
-	x = e.norm(predictionNorm, x)                              // [rows, H]
-	logits := Einsum("rh,vh->rv", x, e.Weights(e.WordTable())) // [rows, V]
+	x = e.norm(predictionNorm, x)                                                         // [rows, H]
+	logits := e.Precision.einsum(equation{"rh", "vh", "rv"}, x, e.Weights(e.WordTable())) // [rows, V]
 	return Add(logits, row(e.Weights(predictionBias)))
 }

@@ -22,6 +22,7 @@ type Reader struct {
 	w     *weights
 	found map[string]string // canonical name -> name in the files
 	dtype dtypes.DType
+	half  map[string]bool // tensors that stay in the 16 bits that the files may have them in
 }
 
 // OpenReader opens the files of a checkpoint and verifies their headers against its config. The options are Load's, but
@@ -61,6 +62,12 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 	case dtypes.Float32, dtypes.Float64:
 	default:
 		return nil, fmt.Errorf("load model as %s; want Float32 or Float64", o.DType)
+	}
+	if o.Precision.narrow() && r.dtype == dtypes.Float32 {
+		r.half = map[string]bool{}
+		for _, k := range config.Kernels() {
+			r.half[k.Weight()] = true
+		}
 	}
 	if r.w, err = openWeights(fsys); err != nil {
 		return nil, err
@@ -119,7 +126,7 @@ func (r *Reader) Tensor(spec Spec) (*tensors.Tensor, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: tensor %q is missing", r.w.source, spec.Name)
 	}
-	return r.w.tensor(name, spec, r.dtype)
+	return r.w.tensor(name, spec, r.dtype, r.half[spec.Name])
 }
 
 // Files hashes what the checkpoint is read from: config.json, then the weight files in name order.

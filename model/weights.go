@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/bfloat16"
+	"github.com/gomlx/compute/dtypes/float16"
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/internal/readfile"
@@ -260,8 +262,9 @@ func (w *weights) checkPositions(name string, positions int) error {
 	return nil
 }
 
-// tensor reads one tensor after checking its shape, dense kernels turned to [in, out].
-func (w *weights) tensor(name string, spec Spec, dtype dtypes.DType) (*tensors.Tensor, error) {
+// tensor reads one tensor after checking its shape, dense kernels turned to [in, out]. With half, one that the file has in
+// 16 bits stays so.
+func (w *weights) tensor(name string, spec Spec, dtype dtypes.DType, half bool) (*tensors.Tensor, error) {
 	f := w.where[name]
 	info, _ := f.Info(name)
 	if !slices.Equal(info.Shape, spec.Shape) {
@@ -271,7 +274,12 @@ func (w *weights) tensor(name string, spec Spec, dtype dtypes.DType) (*tensors.T
 		}
 		return nil, fmt.Errorf("%s: tensor %q is %v, want %v; %s", f.name, name, info.Shape, spec.Shape, hint)
 	}
-	if dtype == dtypes.Float64 {
+	switch {
+	case half && info.DType == safetensors.DTypeBF16:
+		return readHalf[bfloat16.BFloat16](w, name, spec)
+	case half && info.DType == safetensors.DTypeF16:
+		return readHalf[float16.Float16](w, name, spec)
+	case dtype == dtypes.Float64:
 		return read(w, f.Float64, name, spec)
 	}
 	return read(w, f.Float32, name, spec)
@@ -285,13 +293,34 @@ func read[T float32 | float64](w *weights, values func(name string) ([]T, error)
 	}
 	for i, v := range list {
 		if v-v != 0 { // NaN or infinite
-			return nil, fmt.Errorf("%s: tensor %q holds %g at element %d; a checkpoint of a training that diverged?", w.where[name].name, name, v, i)
+			return nil, w.errNotFinite(name, float64(v), i)
 		}
 	}
 	if w.headRows != nil && w.isHead(spec.Name) {
 		list = reordered(list, w.headRows)
 	}
 	return toTensor(list, spec), nil
+}
+
+// readHalf is read for values of 16 bits, which stay as they are.
+func readHalf[T interface {
+	float16.Float16 | bfloat16.BFloat16
+	Float32() float32
+}](w *weights, name string, spec Spec) (*tensors.Tensor, error) {
+	list, err := safetensors.Half[T](w.where[name].File, name)
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range list {
+		if x := v.Float32(); x-x != 0 {
+			return nil, w.errNotFinite(name, float64(x), i)
+		}
+	}
+	return toTensor(list, spec), nil
+}
+
+func (w *weights) errNotFinite(name string, v float64, i int) error {
+	return fmt.Errorf("%s: tensor %q holds %g at element %d; a checkpoint of a training that diverged?", w.where[name].name, name, v, i)
 }
 
 // reordered takes the rows of a [len(order), …] in that order.
@@ -304,7 +333,12 @@ func reordered[T any](a []T, order []int) []T {
 	return out
 }
 
-func toTensor[T float32 | float64](values []T, spec Spec) *tensors.Tensor {
+// numbers are the types that tensors are read in.
+type numbers interface {
+	float32 | float64 | float16.Float16 | bfloat16.BFloat16
+}
+
+func toTensor[T numbers](values []T, spec Spec) *tensors.Tensor {
 	if !spec.Dense {
 		return tensors.FromFlatDataAndDimensions(values, spec.Shape...)
 	}
@@ -313,7 +347,7 @@ func toTensor[T float32 | float64](values []T, spec Spec) *tensors.Tensor {
 }
 
 // Transposed turns [rows, cols] into [cols, rows], in square blocks that stay in the cache.
-func Transposed[T float32 | float64](a []T, rows, cols int) []T {
+func Transposed[T numbers](a []T, rows, cols int) []T {
 	const block = 32
 	t := make([]T, len(a))
 	for i0 := 0; i0 < rows; i0 += block {

@@ -49,10 +49,10 @@ func (j *job) objective() loop.Objective {
 
 // loss is that of a classifier whose kernels have adapters.
 func (j *job) loss(weights func(name string) *Node, in []*Node, key, total *Node) *Node {
-	config := j.inputs.checkpoint.Config
+	config, p := j.inputs.checkpoint.Config, j.inputs.checkpoint.Precision
 	batch := batchOf(j.padding(), in)
 	b := &model.Encoder{
-		Config: config, Weights: weights, Hook: adapted(j.adapted.deltas(weights)), Dropout: &model.Dropout{Key: key},
+		Config: config, Weights: weights, Hook: adapted(j.adapted.deltas(weights), p), Precision: p, Dropout: &model.Dropout{Key: key},
 		GradientCheckpointing: j.config.GradientCheckpointing,
 	}
 	losses := lossOf(config.ProblemType)(b.Logits(batch.inputs), batch.labels)

@@ -162,7 +162,8 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 	}
 	c.trainDrawn(in.checkpoint)
 	trained := c.trained(in.checkpoint.Config)
-	if err := in.checkpoint.Hold(model.Precision(c.Precision), o.Backend, func(weight string) bool { return slices.Contains(trained, weight) }); err != nil {
+	kept := append(trained, in.checkpoint.Fresh...) // what was drawn travels with the adapter, as it was drawn
+	if err := in.checkpoint.Hold(model.Precision(c.Precision), o.Backend, func(weight string) bool { return slices.Contains(kept, weight) }); err != nil {
 		return nil, err
 	}
 	tok, err := data.OpenTokenizer(files, "")
@@ -198,7 +199,7 @@ func loadCheckpointFor(files fs.FS, backend compute.Backend, c *Config, task dat
 	classes, problem := headOf(task)
 	checkpoint, err := model.Load(files, model.LoadOptions{
 		Labels: classes, ProblemType: problem, Pooling: model.Pooling(c.Pooling),
-		DrawHead: true, HeadSeed: headSeed(c), NewHead: c.FreshHead, Backend: backend,
+		DrawHead: true, HeadSeed: headSeed(c), NewHead: c.FreshHead, Precision: model.Precision(c.Precision), Backend: backend,
 	})
 	if err != nil {
 		return nil, err

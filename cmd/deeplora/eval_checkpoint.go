@@ -65,7 +65,7 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	if task, err = e.columns(task, files); err != nil {
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
 	}
-	checkpoint, err := loadFor(files, backend, task)
+	checkpoint, err := loadFor(files, backend, task, model.Precision(e.precision))
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
 	}
@@ -135,13 +135,13 @@ func (s *shared) checkpointSplit(cmd *cobra.Command, e evalFlags, task data.Task
 }
 
 // loadFor reads a checkpoint whose head is one of the task's, its outputs in the task's order.
-func loadFor(files fs.FS, backend compute.Backend, task data.Task) (*model.Checkpoint, error) {
+func loadFor(files fs.FS, backend compute.Backend, task data.Task, p model.Precision) (*model.Checkpoint, error) {
 	r, err := model.OpenReader(files, model.LoadOptions{})
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	o := model.LoadOptions{Labels: task.Labels, ProblemType: model.SingleLabel, Backend: backend}
+	o := model.LoadOptions{Labels: task.Labels, ProblemType: model.SingleLabel, Precision: p, Backend: backend}
 	switch {
 	case task.Regression():
 		o.Labels, o.ProblemType = []string{"LABEL_0"}, model.Regression

@@ -214,7 +214,10 @@ func (r *run) lacksVocabulary() bool {
 
 // read reads corpus, model config and teacher, and notes their sums.
 func (r *run) read(ctx context.Context) error {
-	var err error
+	err := model.Precision(r.config.Precision).Check(r.options.Backend)
+	if err != nil {
+		return err
+	}
 	if r.corpus, err = readCorpus(r.config.Corpus); err != nil {
 		return err
 	}
@@ -234,7 +237,7 @@ func (r *run) read(ctx context.Context) error {
 	if r.config.Teacher == "" {
 		return nil
 	}
-	if r.teacher, err = OpenEmbedder(ctx, r.options.Backend, r.config.Teacher, r.options.Sources); err != nil {
+	if r.teacher, err = OpenEmbedder(ctx, r.options.Backend, r.config.Teacher, r.options.Sources, model.F32); err != nil {
 		return fmt.Errorf("teacher: %w", err)
 	}
 	for _, f := range r.teacher.Files() {
