@@ -17,6 +17,7 @@ import (
 var families = []*description{
 	&bertFamily,
 	&robertaFamily,
+	&distilbertFamily,
 }
 
 // description is a family as config.json and the files of weights show it.
