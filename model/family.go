@@ -18,6 +18,7 @@ var families = []*description{
 	&bertFamily,
 	&robertaFamily,
 	&distilbertFamily,
+	&electraFamily,
 }
 
 // description is a family as config.json and the files of weights show it.
