@@ -19,6 +19,7 @@ var families = []*description{
 	&robertaFamily,
 	&distilbertFamily,
 	&electraFamily,
+	&mpnetFamily,
 }
 
 // description is a family as config.json and the files of weights show it.
