@@ -20,6 +20,7 @@ var families = []*description{
 	&distilbertFamily,
 	&electraFamily,
 	&mpnetFamily,
+	&albertFamily,
 }
 
 // description is a family as config.json and the files of weights show it.
