@@ -55,17 +55,7 @@ func (bert) names(c *Config, i int) layerNames {
 
 // modules are three tables and six kernels a layer, with the norms between them.
 func (b bert) modules(c *Config) []module {
-	h := c.HiddenSize
-	list := []module{
-		{name: c.base(wordEmbeddings), kind: table, in: c.VocabSize, out: h, part: parts.Table},
-		{name: c.base(positionEmbeddings), kind: table, in: c.MaxPositionEmbeddings, out: h, part: parts.Table},
-		{name: c.base(typeEmbeddings), kind: table, in: c.TypeVocabSize, out: h, part: parts.Table},
-		{name: c.base(embeddingsNorm), kind: norm, out: h},
-	}
-	for i := range c.NumHiddenLayers {
-		list = append(list, b.names(c, i).modules(h, c.IntermediateSize)...)
-	}
-	return list
+	return append(c.embeddings(c.HiddenSize), c.layers(b.names)...)
 }
 
 // head is the pooler, which is part of BERT itself, and the classifier.
@@ -77,18 +67,7 @@ func (bert) head(c *Config) []module {
 	}
 }
 
-// embed sums word, token-type and position rows, then normalises: [batch, seq] -> [batch·seq, H].
-func (bert) embed(e *Encoder, in Inputs) *Node {
-	ids, types := in.tokens()
-	batch, seq, h := ids.Shape().Dim(0), ids.Shape().Dim(1), e.HiddenSize
-	x := Add(
-		e.lookup(e.base(wordEmbeddings), e.VocabSize, h, Reshape(ids, -1)),
-		e.lookup(e.base(typeEmbeddings), e.TypeVocabSize, h, Reshape(types, -1))) // [batch·seq, H]
-	places := e.lookup(e.base(positionEmbeddings), e.MaxPositionEmbeddings, h, Reshape(in.positions(), -1)) // [batch·seq or seq, H]
-	x = Add(Reshape(x, batch, seq, h), Reshape(places, -1, seq, h))
-	x = e.norm(e.base(embeddingsNorm), Reshape(x, batch*seq, h))
-	return e.Dropout.apply("embeddings", e.HiddenDropout, x)
-}
+func (bert) embed(e *Encoder, in Inputs) *Node { return e.embeddings(in, e.HiddenSize, 0) }
 
 // layer is one post-norm encoder layer.
 func (b bert) layer(e *Encoder, i int, hidden *Node, at queries) *Node {

@@ -176,8 +176,9 @@ func New(config *Config, a Architecture, seed uint64) *Checkpoint {
 		c.Fresh = append(c.Fresh, spec.Name)
 	}
 	words := c.Tensors[config.WordTable()]
+	width := words.Shape().Dim(1)
 	tensors.MustMutableFlatData(words, func(flat []float32) {
-		clear(flat[int(config.PadTokenID)*config.HiddenSize:][:config.HiddenSize])
+		clear(flat[int(config.PadTokenID)*width:][:width])
 	})
 	return c
 }

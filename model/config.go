@@ -125,15 +125,22 @@ func parseConfig(raw map[string]json.RawMessage) (*Config, error) {
 	fields := maps.Clone(raw)
 	for name, own := range d.names {
 		value, there := raw[own]
-		if alias, too := raw[name]; too && there && string(alias) != string(value) {
+		alias, too := raw[name]
+		if too = too && slices.Contains(d.aliases, name); too && there && string(alias) != string(value) {
 			return nil, fmt.Errorf("%s is %.40s and %s, its other name, %.40s; leave one out", own, value, name, alias)
 		}
-		if delete(fields, own); there {
+		delete(fields, own)
+		switch {
+		case there:
 			fields[name] = value
-		}
-		if own == "" {
+		case !too: // it is no field of this family
 			delete(fields, name)
 		}
+	}
+	// A null is as if the field were absent.
+	maps.DeleteFunc(fields, func(_ string, value json.RawMessage) bool { return string(value) == "null" })
+	if p := d.defaults.ClassifierDropout; p != nil {
+		c.ClassifierDropout = new(*p) // which the file's is read into
 	}
 	text, err := json.Marshal(fields)
 	if err != nil {
@@ -187,8 +194,8 @@ func (c *Config) check() error {
 		if size.field == "type_vocab_size" && c.kind().defaults.TypeVocabSize == 0 {
 			least = 0
 		}
-		if size.value < least || size.value > size.most {
-			fault("%s is %d; want %d to %d", c.field(size.field), size.value, least, size.most)
+		if err := checkSize(c.field(size.field), size.value, least, size.most); err != nil {
+			faults = append(faults, err)
 		}
 	}
 	if c.NumAttentionHeads > 0 && c.HiddenSize%c.NumAttentionHeads != 0 {
@@ -230,6 +237,13 @@ const (
 	maxLayers = 1 << 10
 	maxLabels = 1 << 16
 )
+
+func checkSize(field string, value, least, most int) error {
+	if value < least || value > most {
+		return fmt.Errorf("%s is %d; want %d to %d", field, value, least, most)
+	}
+	return nil
+}
 
 func (c *Config) checkLabels() []error {
 	var faults []error
@@ -413,7 +427,9 @@ func normsLast(modules []module) []Spec {
 // DenseHead reports whether a tensor is the weight of a layer of some family's head, by its name alone.
 func DenseHead(name string) bool {
 	for _, d := range families {
-		for _, m := range d.own().head(&d.defaults) {
+		c := d.defaults
+		c.ModelType = slices.Min(slices.Collect(maps.Keys(d.classes)))
+		for _, m := range d.own().head(&c) {
 			if m.kind == dense && m.name+".weight" == name {
 				return true
 			}

@@ -112,12 +112,49 @@ func (e *Encoder) end(hidden *Node) *Node {
 	return hidden.StopCheckpoint()
 }
 
+// embeddings are the tables of words, positions and, where the model has any, token types, with the norm behind them:
+// width wide.
+func (c *Config) embeddings(width int) []module {
+	list := []module{
+		{name: c.base(wordEmbeddings), kind: table, in: c.VocabSize, out: width, part: parts.Table},
+		{name: c.base(positionEmbeddings), kind: table, in: c.MaxPositionEmbeddings, out: width, part: parts.Table},
+	}
+	if c.TypeVocabSize > 0 {
+		list = append(list, module{name: c.base(typeEmbeddings), kind: table, in: c.TypeVocabSize, out: width, part: parts.Table})
+	}
+	return append(list, module{name: c.base(embeddingsNorm), kind: norm, out: width})
+}
+
+// embeddings sums word, token-type and position rows, then normalises: [batch, seq] -> [batch·seq, width]. A text's first
+// position is row first of its table.
+func (e *Encoder) embeddings(in Inputs, width, first int) *Node {
+	ids, types := in.tokens()
+	batch, seq := ids.Shape().Dim(0), ids.Shape().Dim(1)
+	x := e.lookup(e.base(wordEmbeddings), e.VocabSize, width, Reshape(ids, -1)) // [batch·seq, width]
+	if e.TypeVocabSize > 0 {
+		if !e.typed() {
+			types = ZerosLike(types)
+		}
+		x = Add(x, e.lookup(e.base(typeEmbeddings), e.TypeVocabSize, width, Reshape(types, -1)))
+	}
+	places := Reshape(in.positions(), -1)
+	if first > 0 {
+		places = AddScalar(places, first)
+	}
+	at := e.lookup(e.base(positionEmbeddings), e.MaxPositionEmbeddings, width, places) // [batch·seq or seq, width]
+	x = Add(Reshape(x, batch, seq, width), Reshape(at, -1, seq, width))
+	x = e.norm(e.base(embeddingsNorm), Reshape(x, batch*seq, width))
+	return e.Dropout.apply("embeddings", e.HiddenDropout, x)
+}
+
 // layerNames are the modules of a layer that normalises after its sums, as BERT's does.
 type layerNames struct {
 	at                               string // the layer's place, for the names of its masks: "bert.encoder.layer.0."
 	query, key, value                string
 	attentionOutput, attentionNorm   string
 	intermediate, output, outputNorm string
+
+	keepAttention, keepOutput bool // no dropout behind attentionOutput, or behind output
 }
 
 // modules lists them: H wide, the feed-forward part inner wide.
@@ -134,17 +171,29 @@ func (l layerNames) modules(h, inner int) []module {
 	}
 }
 
+// layers are the modules of all layers, by the names of each.
+func (c *Config) layers(names func(c *Config, i int) layerNames) (list []module) {
+	for i := range c.NumHiddenLayers {
+		list = append(list, names(c, i).modules(c.HiddenSize, c.IntermediateSize)...)
+	}
+	return list
+}
+
 // postNorm is a layer that normalises after its sums, for some of the tokens: hidden [batch·seq, H] -> [queries, H].
 // attend is its attention.
 func (e *Encoder) postNorm(l layerNames, hidden *Node, at queries, attend func(l layerNames, x, hidden *Node, at queries) *Node) *Node {
 	x := at.take(hidden) // [queries, H]
 	attended := e.dense(l.attentionOutput, attend(l, x, hidden, at), e.HiddenSize)
-	attended = e.Dropout.apply(l.at+"attention.output", e.HiddenDropout, attended)
+	if !l.keepAttention {
+		attended = e.Dropout.apply(l.at+"attention.output", e.HiddenDropout, attended)
+	}
 	x = e.norm(l.attentionNorm, Add(attended, x))
 
 	inner := activations[e.HiddenAct](e.dense(l.intermediate, x, e.IntermediateSize))
 	out := e.dense(l.output, inner, e.HiddenSize)
-	out = e.Dropout.apply(l.at+"output", e.HiddenDropout, out)
+	if !l.keepOutput {
+		out = e.Dropout.apply(l.at+"output", e.HiddenDropout, out)
+	}
 	return e.norm(l.outputNorm, Add(out, x))
 }
 

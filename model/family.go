@@ -17,6 +17,10 @@ import (
 var families = []*description{
 	&bertFamily,
 	&robertaFamily,
+	&distilbertFamily,
+	&electraFamily,
+	&mpnetFamily,
+	&albertFamily,
 }
 
 // description is a family as config.json and the files of weights show it.
@@ -26,6 +30,7 @@ type description struct {
 	defaults Config            // of Transformers, where config.json is silent
 	// names are the fields of Config that config.json calls otherwise; "" has none of it, so that it keeps its default.
 	names   map[string]string
+	aliases []string       // the keys of names that Transformers reads too (its attribute_map)
 	fields  jsonfile.Fates // of config.json beyond commonFields
 	untyped bool           // its tokenizers give no token types: all are 0
 	unused  []string       // the beginnings of names, behind the prefix, of tensors that its classifier has no use for

@@ -44,19 +44,7 @@ func denseHead(c *Config) []module {
 	}
 }
 
-// embed is BERT's with other positions, all of token type 0.
-func (roberta) embed(e *Encoder, in Inputs) *Node {
-	ids, _ := in.tokens()
-	batch, seq, h := ids.Shape().Dim(0), ids.Shape().Dim(1), e.HiddenSize
-	x := Add(
-		e.lookup(e.base(wordEmbeddings), e.VocabSize, h, Reshape(ids, -1)),
-		e.lookup(e.base(typeEmbeddings), e.TypeVocabSize, h, ZerosLike(Reshape(ids, -1)))) // [batch·seq, H]
-	places := AddScalar(Reshape(in.positions(), -1), e.offset())
-	at := e.lookup(e.base(positionEmbeddings), e.MaxPositionEmbeddings, h, places) // [batch·seq or seq, H]
-	x = Add(Reshape(x, batch, seq, h), Reshape(at, -1, seq, h))
-	x = e.norm(e.base(embeddingsNorm), Reshape(x, batch*seq, h))
-	return e.Dropout.apply("embeddings", e.HiddenDropout, x)
-}
+func (roberta) embed(e *Encoder, in Inputs) *Node { return e.embeddings(in, e.HiddenSize, e.offset()) }
 
 func (roberta) check(c *Config) []error {
 	if most := c.Positions(); most < 1 {
@@ -65,8 +53,10 @@ func (roberta) check(c *Config) []error {
 	return nil
 }
 
-// pool is tanh(W·h + b) of the first token's state.
-func (roberta) pool(e *Encoder, state *Node) *Node {
+func (roberta) pool(e *Encoder, state *Node) *Node { return e.densePool(state, Tanh) }
+
+// densePool is f(W·h + b) of the first token's state, of denseHead.
+func (e *Encoder) densePool(state *Node, f func(*Node) *Node) *Node {
 	x := e.Dropout.apply("pooler", e.classifierDropout(), state)
-	return Tanh(e.linear(e.pooler()[0], x))
+	return f(e.linear(e.pooler()[0], x))
 }
