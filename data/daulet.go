@@ -58,7 +58,7 @@ func (t *rustTokenizer) Encode(text string) ([]int32, error) {
 
 // document is a tokenizer.json for v, without truncation, padding and special tokens around a text.
 func (v *vocabulary) document() map[string]any {
-	return map[string]any{
+	d := map[string]any{
 		"version": "1.0", "truncation": nil, "padding": nil, "post_processor": nil, "decoder": nil,
 		"added_tokens": append([]addedToken{}, v.added...),
 		"normalizer": map[string]any{
@@ -71,4 +71,37 @@ func (v *vocabulary) document() map[string]any {
 			"max_input_chars_per_word": v.maxChars, "vocab": v.ids,
 		},
 	}
+	if v.pipeline != nil {
+		d["normalizer"], d["pre_tokenizer"], d["model"] = orNull(v.parts.normalizer), orNull(v.parts.preTokenizer), v.parts.model()
+	}
+	return d
+}
+
+func orNull(raw []byte) json.RawMessage {
+	if len(raw) == 0 {
+		return json.RawMessage("null")
+	}
+	return raw
+}
+
+// model is the model of a tokenizer.json.
+func (p parts) model() map[string]any {
+	if u := p.unigram; u != nil {
+		vocab := make([][2]any, len(u.Pieces))
+		for i, piece := range u.Pieces {
+			vocab[i] = [2]any{piece.Text, piece.Score}
+		}
+		return map[string]any{"type": "Unigram", "unk_id": u.Unknown, "byte_fallback": u.ByteFallback, "vocab": vocab}
+	}
+	b := p.bpe
+	m := map[string]any{
+		"type": "BPE", "dropout": nil, "fuse_unk": b.FuseUnknown, "byte_fallback": b.ByteFallback, "ignore_merges": b.IgnoreMerges,
+		"vocab": b.Vocab, "merges": b.Merges, "unk_token": nil, "continuing_subword_prefix": nil, "end_of_word_suffix": nil,
+	}
+	for name, value := range map[string]string{"unk_token": b.Unknown, "continuing_subword_prefix": b.Prefix, "end_of_word_suffix": b.Suffix} {
+		if value != "" {
+			m[name] = value
+		}
+	}
+	return m
 }

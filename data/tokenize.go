@@ -5,13 +5,13 @@ import (
 	"unicode/utf8"
 )
 
-// Tokenizer turns text into the token ids of one BERT vocabulary. Implementations are safe for
+// Tokenizer turns text into the token ids of one model's vocabulary. Implementations are safe for
 // concurrent use and give the same ids for the same text always.
 type Tokenizer interface {
-	// Encode returns the WordPiece ids of one text, without [CLS] and [SEP]. Text that spells a special
+	// Encode returns the ids of one text, without the special tokens around it. Text that spells a special
 	// token, as in "the [MASK] sat", gives that token's id. An error means text is not valid UTF-8.
 	Encode(text string) ([]int32, error)
-	// Token returns the token with this id as the vocabulary spells it ("##ing"), or "" if there is none.
+	// Token returns the token with this id as the vocabulary spells it ("##ing", "Ġthe"), or "" if there is none.
 	Token(id int32) string
 	// Special returns the ids of the special tokens.
 	Special() Special
@@ -20,23 +20,36 @@ type Tokenizer interface {
 	VocabSize() int
 }
 
-// Special holds the ids of a vocabulary's special tokens. MASK is -1 where the vocabulary has none;
-// the others always exist.
-type Special struct{ CLS, SEP, PAD, UNK, MASK int32 }
+// Special holds the ids of a vocabulary's special tokens, and how they stand around texts. CLS and SEP are those
+// before and behind a single text, whatever they are called: <s> and </s> for RoBERTa. MASK is -1 where the
+// vocabulary has none, UNK where nothing is unknown; the others always exist.
+type Special struct {
+	CLS, SEP, PAD, UNK, MASK int32
 
-// EncodePair assembles a model's input as BERT was trained on it: [CLS] text [SEP], and with hasPair
-// then pair [SEP]. Types are 0 up to and including the first [SEP], then 1. An empty pair is a pair.
+	around *form // nil: as around BERT's texts
+}
+
+func (s Special) form() form {
+	if s.around != nil {
+		return *s.around
+	}
+	return bertForm(s.CLS, s.SEP)
+}
+
+// Count is the number of special tokens around one text, or two.
+func (s Special) Count(pair bool) int { return specials(s.form().of(pair)) }
+
+// EncodePair assembles a model's input as its kind was trained on it. For BERT that is [CLS] text [SEP], and with
+// hasPair then pair [SEP], of types 0 up to and including the first [SEP], then 1; for RoBERTa <s> text </s>, and then
+// </s> pair </s>, all of type 0. An empty pair is a pair.
 //
 // Inputs longer than maxLength tokens, special ones included, are cut on the right, the longer text
 // first; 0 sets no limit. Cut is the number of tokens lost. Ids, types and cuts are those of the
 // tokenizers library under Hugging Face's fast tokenizers (formats.md 5).
 func EncodePair(tok Tokenizer, text, pair string, hasPair bool, maxLength int) (enc Encoded, cut int, err error) {
-	specials := 2
-	if hasPair {
-		specials = 3
-	}
-	if maxLength != 0 && maxLength < specials {
-		return Encoded{}, 0, fmt.Errorf("max length is %d; want at least %d, the special tokens alone, or 0 for no limit", maxLength, specials)
+	special := tok.Special()
+	if least := special.Count(hasPair); maxLength != 0 && maxLength < least {
+		return Encoded{}, 0, fmt.Errorf("max length is %d; want at least %d, the special tokens alone, or 0 for no limit", maxLength, least)
 	}
 	a, err := tok.Encode(text)
 	if err != nil {
@@ -48,23 +61,23 @@ func EncodePair(tok Tokenizer, text, pair string, hasPair bool, maxLength int) (
 			return Encoded{}, 0, fmt.Errorf("pair: %w", err)
 		}
 	}
-	enc, cut = tok.Special().Join(a, b, hasPair, maxLength)
+	enc, cut = special.Join(a, b, hasPair, maxLength)
 	return enc, cut, nil
 }
 
 // Join is EncodePair of texts that are token ids already, without special tokens. Of a maxLength that does not hold
 // the special tokens, these are all that is left.
 func (s Special) Join(a, b []int32, hasPair bool, maxLength int) (enc Encoded, cut int) {
+	pieces := s.form().of(hasPair)
+	if !hasPair {
+		b = nil
+	}
 	whole := len(a) + len(b)
 	if maxLength != 0 {
-		specials := 2
-		if hasPair {
-			specials = 3
-		}
-		na, nb := longestFirst(len(a), len(b), max(0, maxLength-specials), hasPair)
+		na, nb := longestFirst(len(a), len(b), max(0, maxLength-specials(pieces)), hasPair)
 		a, b = a[:na], b[:nb]
 	}
-	return assemble(s, a, b, hasPair), whole - len(a) - len(b)
+	return assemble(pieces, a, b), whole - len(a) - len(b)
 }
 
 // longestFirst shares a budget of tokens between texts of a and b tokens: the longer is cut first. When
@@ -82,23 +95,6 @@ func longestFirst(a, b, budget int, pair bool) (na, nb int) {
 		return budget - short, short
 	}
 	return short, budget - short
-}
-
-func assemble(s Special, a, b []int32, pair bool) Encoded {
-	ids := make([]int32, 0, len(a)+len(b)+3)
-	ids = append(ids, s.CLS)
-	ids = append(ids, a...)
-	ids = append(ids, s.SEP)
-	first := len(ids)
-	if pair {
-		ids = append(ids, b...)
-		ids = append(ids, s.SEP)
-	}
-	types := make([]int32, len(ids))
-	for i := first; i < len(types); i++ {
-		types[i] = 1
-	}
-	return Encoded{IDs: ids, Types: types}
 }
 
 // checkText refuses what is not text: an invalid byte would otherwise become U+FFFD and vanish in cleaning.

@@ -14,8 +14,11 @@ import (
 
 // tokenizerConfig is what tokenizer_config.json, and special_tokens_map.json behind it, say.
 type tokenizerConfig struct {
-	missing bool                       // there is no tokenizer_config.json
-	fields  map[string]json.RawMessage // all of it, without white space
+	missing bool    // there is no tokenizer_config.json
+	family  *family // nil: tokenizer.json is taken as it stands
+	// classSaid: a file names the class
+	classSaid bool
+	fields    map[string]json.RawMessage // all of it, without white space
 
 	Class      string          `json:"tokenizer_class"`
 	Lower      *bool           `json:"do_lower_case"`
@@ -23,6 +26,10 @@ type tokenizerConfig struct {
 	Strip      json.RawMessage `json:"strip_accents"` // true, false, null or absent: each means something else
 	Basic      *bool           `json:"do_basic_tokenize"`
 	NeverSplit []string        `json:"never_split"`
+
+	Prefix      *bool `json:"add_prefix_space"` // of byte-level BPE and of SentencePiece's
+	KeepAccents *bool `json:"keep_accents"`     // ALBERT
+	SplitPunct  *bool `json:"split_by_punct"`   // DeBERTa
 
 	CLS  *tokenName `json:"cls_token"`
 	SEP  *tokenName `json:"sep_token"`
@@ -61,19 +68,15 @@ func readTokenizerConfig(in folder) (*tokenizerConfig, error) {
 	for _, s := range []struct {
 		to    **tokenName
 		older *tokenName
-		usual tokenName
 	}{
-		{&c.CLS, older.CLS, "[CLS]"},
-		{&c.SEP, older.SEP, "[SEP]"},
-		{&c.PAD, older.PAD, "[PAD]"},
-		{&c.UNK, older.UNK, "[UNK]"},
-		{&c.MASK, older.MASK, "[MASK]"},
+		{&c.CLS, older.CLS},
+		{&c.SEP, older.SEP},
+		{&c.PAD, older.PAD},
+		{&c.UNK, older.UNK},
+		{&c.MASK, older.MASK},
 	} {
 		if *s.to == nil {
 			*s.to = s.older
-		}
-		if *s.to == nil {
-			*s.to = &s.usual
 		}
 	}
 	return c, nil
@@ -140,23 +143,18 @@ func (c *tokenizerConfig) cleaner() (cleaner, error) {
 	return cleaner{Clean: true, Chinese: c.Chinese == nil || *c.Chinese, Strip: strip, Lower: *c.Lower}, err
 }
 
-// added returns the added tokens of a tokenizer that has no tokenizer.json, by id: those the config
+// added returns the added tokens of BERT's tokenizer without tokenizer.json, by id: those the config
 // numbers, else its special tokens. ids are the model's.
 func (c *tokenizerConfig) added(ids map[string]int32) ([]addedToken, error) {
-	var added []addedToken
-	for _, key := range slices.Sorted(maps.Keys(c.Added)) {
-		id, err := strconv.ParseInt(key, 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("added_tokens_decoder: key %q is not a token id", key)
-		}
-		a := c.Added[key]
-		a.ID = int32(id)
-		added = append(added, a)
+	added, err := c.numbered()
+	if err != nil {
+		return nil, err
 	}
 	if added == nil {
 		for _, name := range []tokenName{*c.PAD, *c.UNK, *c.CLS, *c.SEP, *c.MASK} {
 			if id, ok := ids[string(name)]; ok { // findSpecials refuses a vocabulary without one it must have
-				added = append(added, addedToken{ID: id, Content: string(name), Special: true})
+				strips := name == *c.MASK && c.maskStrips()
+				added = append(added, addedToken{ID: id, Content: string(name), Special: true, Lstrip: strips})
 			}
 		}
 		for _, name := range c.Additional {
@@ -167,10 +165,29 @@ func (c *tokenizerConfig) added(ids map[string]int32) ([]addedToken, error) {
 			added = append(added, addedToken{ID: id, Content: string(name), Special: true})
 		}
 	}
+	return sorted(added), nil
+}
+
+// numbered are the added tokens that the config gives ids, nil if it does not.
+func (c *tokenizerConfig) numbered() (added []addedToken, err error) {
+	for _, key := range slices.Sorted(maps.Keys(c.Added)) {
+		id, err := strconv.ParseInt(key, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("added_tokens_decoder: key %q is not a token id", key)
+		}
+		a := c.Added[key]
+		a.ID = int32(id)
+		added = append(added, a)
+	}
+	return sorted(added), nil
+}
+
+// sorted orders tokens by id, each once.
+func sorted(added []addedToken) []addedToken {
 	slices.SortFunc(added, func(a, b addedToken) int {
 		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Content, b.Content))
 	})
-	return slices.Compact(added), nil
+	return slices.Compact(added)
 }
 
 // parseJSON is json.Unmarshal whose errors name the file and the line.

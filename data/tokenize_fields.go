@@ -1,33 +1,13 @@
 package data
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
-	"strings"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
-	"github.com/deeplora/deeplora/internal/nearest"
-	"github.com/deeplora/deeplora/internal/readfile"
 )
 
-// bertClasses are the classes of Transformers that read vocab.txt as BERT does. A class is known by its whole name:
-// BertJapaneseTokenizer and BertGenerationTokenizer cut words otherwise.
-var bertClasses = []string{
-	"BertTokenizer", "BertTokenizerFast", "BertTokenizerLegacy",
-	"ConvBertTokenizer", "ConvBertTokenizerFast", "DPRContextEncoderTokenizer", "DPRContextEncoderTokenizerFast",
-	"DPRQuestionEncoderTokenizer", "DPRQuestionEncoderTokenizerFast", "ElectraTokenizer", "ElectraTokenizerFast",
-	"LayoutLMTokenizer", "LayoutLMTokenizerFast", "MobileBertTokenizer", "MobileBertTokenizerFast",
-	"RetriBertTokenizer", "RetriBertTokenizerFast", "SqueezeBertTokenizer", "SqueezeBertTokenizerFast",
-}
-
-// fileClasses take tokenizer.json as it stands, whatever it holds; it is held to be BERT's where it is read.
-var fileClasses = []string{"PreTrainedTokenizerFast", "TokenizersBackend"}
-
-// tokenizerFields are the fields that Transformers 4 and 5 and their users write for BERT's tokenizers. Of a field that
-// is not here Transformers' own BertTokenizer takes no notice.
+// tokenizerFields are the fields that Transformers 4 and 5 and their users write for encoders' tokenizers. Of a field that
+// is not here Transformers' own classes take no notice.
 var tokenizerFields = jsonfile.Fates{
 	{Name: "tokenizer_class", Honoured: true},
 	{Name: "do_lower_case", Honoured: true},
@@ -43,6 +23,9 @@ var tokenizerFields = jsonfile.Fates{
 	{Name: "additional_special_tokens", Honoured: true},
 	{Name: "extra_special_tokens", Honoured: true},
 	{Name: "added_tokens_decoder", Honoured: true},
+	{Name: "add_prefix_space", Honoured: true},
+	{Name: "keep_accents", Honoured: true},
+	{Name: "split_by_punct", Honoured: true},
 
 	{Name: "word_tokenizer_type", Only: []string{"null", `"basic"`}},
 	{Name: "subword_tokenizer_type", Only: []string{"null", `"wordpiece"`}},
@@ -52,6 +35,8 @@ var tokenizerFields = jsonfile.Fates{
 	{Name: "sudachi_kwargs", Only: []string{"null", "{}"}},
 	{Name: "jumanpp_kwargs", Only: []string{"null", "{}"}},
 	{Name: "spm_file", Only: []string{"null"}},
+	{Name: "vocab_type", Only: []string{"null", `"spm"`}},
+	{Name: "sp_model_kwargs", Only: []string{"null", "{}"}},
 	{Name: "clean_text", Only: []string{"null", "true"}},
 	{Name: "split_special_tokens", Only: []string{"null", "false"}},
 	{Name: "truncation_side", Only: []string{"null", `"right"`}},
@@ -67,8 +52,13 @@ var tokenizerFields = jsonfile.Fates{
 	{Name: "model_input_names", Harmless: "the encoder takes ids, types and mask"},
 	{Name: "clean_up_tokenization_spaces", Harmless: "of decoding"},
 	{Name: "wordpieces_prefix", Harmless: "of decoding"},
-	{Name: "bos_token", Harmless: "in no template of BERT"},
-	{Name: "eos_token", Harmless: "in no template of BERT"},
+	{Name: "bos_token", Harmless: "cls_token again, or in no template"},
+	{Name: "eos_token", Harmless: "sep_token again, or in no template"},
+	{Name: "unk_id", Harmless: "the vocabulary says it"},
+	{Name: "trim_offsets", Harmless: "of places in the text"},
+	{Name: "errors", Harmless: "of decoding"},
+	{Name: "legacy", Harmless: "of classes for other models"},
+	{Name: "merges_file", Harmless: "where it lay"},
 	{Name: "chat_template", Harmless: "of conversations"},
 	{Name: "name_or_path", Harmless: "where it lay"},
 	{Name: "special_tokens_map_file", Harmless: "where it lay"},
@@ -85,45 +75,11 @@ var tokenizerFields = jsonfile.Fates{
 
 // check refuses what the files ask for that is not done.
 func (c *tokenizerConfig) check(in folder, fromJSON bool) error {
-	class, file := c.Class, configFile
-	if class == "" {
-		file = "config.json"
-		var err error
-		if class, err = classOf(in); err != nil {
-			return err
-		}
-	}
-	known := bertClasses
-	if fromJSON {
-		known = slices.Concat(bertClasses, fileClasses)
-	}
-	if class != "" && !slices.Contains(known, class) {
-		hint := ""
-		if near := nearest.Of(class, known); near != "BertTokenizer" && strings.EqualFold(near, class) {
-			hint = ", nearest: " + near
-		}
-		return fmt.Errorf("%s: tokenizer_class is %.40s, which is not supported; want BertTokenizer%s", in.path(file), class, hint)
+	if err := c.findFamily(in, fromJSON); err != nil {
+		return err
 	}
 	if faults := tokenizerFields.Refused(c.fields); faults != nil {
 		return fmt.Errorf("%s: %w", in.path(configFile), faults[0])
 	}
 	return nil
-}
-
-// classOf is the class that a model's config.json names, which older checkpoints have there alone.
-func classOf(in folder) (string, error) {
-	content, err := readfile.FS(in.fsys, "config.json", maxTokenizerFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", in.here(), err)
-	}
-	var model struct {
-		Class *string `json:"tokenizer_class"`
-	}
-	if json.Unmarshal(content, &model) != nil || model.Class == nil {
-		return "", nil // what else is wrong with it, the model's reader says
-	}
-	return *model.Class, nil
 }

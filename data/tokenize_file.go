@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 
 	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/readfile"
@@ -18,17 +19,18 @@ const (
 	specialsFile  = modelfiles.SpecialTokens
 	addedFile     = modelfiles.AddedTokens
 
-	// maxTokenizerFile bounds memory. The largest BERT vocabularies, of a hundred languages, take 4 MB.
+	// maxTokenizerFile bounds memory. The largest vocabularies of encoders, of a hundred languages, take 17 MB.
 	maxTokenizerFile = 64 << 20
 )
 
-// OpenTokenizer reads the tokenizer of a BERT checkpoint from its folder, such as os.DirFS(name). name is what errors
+// OpenTokenizer reads the tokenizer of an encoder's checkpoint from its folder, such as os.DirFS(name). name is what errors
 // call the folder, "" where it has no name.
 //
 // tokenizer.json is authoritative; truncation and padding it asks for are ignored, since the caller
-// decides both. Without it, vocab.txt and tokenizer_config.json are read. Where several are there they
-// must agree on vocabulary and case. Anything the files ask for that this package does not do, another
-// type of tokenizer above all, is an error that names it.
+// decides both. Without it, tokenizer_config.json and the older files of the tokenizer's class are read: vocab.txt, or
+// vocab.json with merges.txt, or a SentencePiece model. Where several are there they must agree on vocabulary and case.
+// Anything the files ask for that this package does not do, another type of tokenizer above all, is an error that
+// names it.
 func OpenTokenizer(fsys fs.FS, name string) (Tokenizer, error) {
 	in := folder{fsys, name}
 	v, err := readVocabulary(in)
@@ -64,23 +66,54 @@ func readVocabulary(in folder) (*vocabulary, error) {
 	if err == nil {
 		err = config.check(in, content != nil)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case content != nil:
-		v, err := parseTokenizerJSON(content, config, in.path(tokenizerFile))
-		if err != nil {
-			return nil, err
-		}
-		return v, v.agrees(in, config, lines)
-	case lines != nil && config.missing:
-		return nil, fmt.Errorf("%s has %s but no %s that says whether letters are made small; write one: {\"tokenizer_class\": \"BertTokenizer\", \"do_lower_case\": true} for an uncased model, false for a cased one: %w",
-			in.here(), vocabFile, configFile, fs.ErrNotExist)
-	case lines == nil:
-		return nil, fmt.Errorf("%s has no tokenizer: looked for %s, and for %s with %s; copy them from where the model came from: %w",
-			in.here(), tokenizerFile, vocabFile, configFile, fs.ErrNotExist)
 	}
-	return vocabularyFromLines(in, config, lines)
+	if content != nil {
+		return readTokenizerJSON(in, config, content, lines)
+	}
+	return readOlder(in, config, lines)
+}
+
+// readTokenizerJSON reads tokenizer.json, and holds the other files against it.
+func readTokenizerJSON(in folder, config *tokenizerConfig, content []byte, lines []string) (*vocabulary, error) {
+	v, err := parseTokenizerJSON(content, config, in.path(tokenizerFile))
+	if err != nil {
+		return nil, err
+	}
+	if err := v.agreesWithFamily(in, config); err != nil {
+		return nil, fmt.Errorf("%s: %w", in.path(configFile), err)
+	}
+	if err := v.agreesWithVocabularyJSON(in); err != nil {
+		return nil, err
+	}
+	return v, v.agrees(in, config, lines)
+}
+
+// readOlder reads a tokenizer that has no tokenizer.json.
+func readOlder(in folder, config *tokenizerConfig, lines []string) (*vocabulary, error) {
+	f := config.family
+	config.fill()
+	switch {
+	case f.older != nil && in.hasAll(f.files):
+		return f.older(in, config)
+	case f.older != nil:
+		return nil, fmt.Errorf("%s has no tokenizer of %s: looked for %s, and for %s; copy them from where the model came from: %w",
+			in.here(), f.name, tokenizerFile, strings.Join(f.files, " with "), fs.ErrNotExist)
+	case lines != nil && config.missing:
+		return nil, fmt.Errorf("%s has %s but no %s that says whether letters are made small; write one: {\"tokenizer_class\": \"%s\", \"do_lower_case\": true} for an uncased model, false for a cased one: %w",
+			in.here(), vocabFile, configFile, f.name, fs.ErrNotExist)
+	case lines != nil:
+		return vocabularyFromLines(in, config, lines)
+	}
+	for _, other := range families() {
+		if other.older != nil && in.hasAll(other.files) {
+			return nil, fmt.Errorf("%s has %s, but nothing says what reads it; write tokenizer_class into %s, as \"%s\"",
+				in.here(), strings.Join(other.files, " and "), configFile, other.name)
+		}
+	}
+	return nil, fmt.Errorf("%s has no tokenizer: looked for %s, and for %s with %s; copy them from where the model came from: %w",
+		in.here(), tokenizerFile, vocabFile, configFile, fs.ErrNotExist)
 }
 
 // readBounded returns a file's content, or nil if there is no such file.
@@ -90,7 +123,7 @@ func readBounded(in folder, name string) ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case errors.Is(err, readfile.ErrTooLarge):
-		return nil, fmt.Errorf("%s is larger than %d MB; no BERT tokenizer is", in.path(name), maxTokenizerFile>>20)
+		return nil, fmt.Errorf("%s is larger than %d MB; no encoder's tokenizer is", in.path(name), maxTokenizerFile>>20)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", in.here(), err)
 	}

@@ -5,17 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
+
+	"github.com/deeplora/deeplora/internal/tokenizer"
 )
 
 // tokenizerJSON is the part of tokenizer.json that decides ids.
 type tokenizerJSON struct {
-	Added        []addedToken    `json:"added_tokens"`
-	Normalizer   *normalizerJSON `json:"normalizer"`
-	PreTokenizer *struct {
-		Type string `json:"type"`
-	} `json:"pre_tokenizer"`
+	Added         []addedToken       `json:"added_tokens"`
+	Normalizer    json.RawMessage    `json:"normalizer"`
+	PreTokenizer  json.RawMessage    `json:"pre_tokenizer"`
 	PostProcessor *postProcessorJSON `json:"post_processor"`
 	Model         modelJSON          `json:"model"`
 }
@@ -29,12 +31,23 @@ type normalizerJSON struct {
 }
 
 type modelJSON struct {
-	Type     string          `json:"type"`
-	UNK      *string         `json:"unk_token"`
-	Prefix   *string         `json:"continuing_subword_prefix"`
-	MaxChars *int            `json:"max_input_chars_per_word"`
-	Vocab    json.RawMessage `json:"vocab"`
-	Merges   json.RawMessage `json:"merges"` // BPE's mark
+	Type   string          `json:"type"`
+	UNK    *string         `json:"unk_token"`
+	Prefix *string         `json:"continuing_subword_prefix"`
+	Vocab  json.RawMessage `json:"vocab"`
+
+	MaxChars *int `json:"max_input_chars_per_word"` // of WordPiece
+
+	// BPE
+	Merges       json.RawMessage `json:"merges"`
+	Dropout      *float64        `json:"dropout"`
+	Suffix       *string         `json:"end_of_word_suffix"`
+	FuseUNK      bool            `json:"fuse_unk"`
+	IgnoreMerges bool            `json:"ignore_merges"`
+
+	UNKID *int `json:"unk_id"` // of Unigram
+
+	ByteFallback bool `json:"byte_fallback"` // of both
 }
 
 // kind names the model's type. Files from before 2020 do not say it, but can be told apart.
@@ -52,47 +65,94 @@ func (m *modelJSON) kind() string {
 	return "WordPiece"
 }
 
+// modelFields are those of each type of model: one that is not here may ask for what is not done.
+var modelFields = map[string][]string{
+	"BPE": {
+		"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
+		"ignore_merges", "vocab", "merges",
+	},
+	"Unigram": {"type", "unk_id", "byte_fallback", "vocab"},
+}
+
 func parseTokenizerJSON(content []byte, config *tokenizerConfig, file string) (*vocabulary, error) {
 	var t tokenizerJSON
 	if err := parseJSON(content, &t, file); err != nil {
 		return nil, err
 	}
 	v, err := t.vocabulary()
+	if err == nil && v.pipeline != nil {
+		err = checkFields(content, t.Model.kind())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if err := v.addAll(t.Added); err != nil {
 		return nil, fmt.Errorf("%s: added_tokens: %w", file, err)
 	}
-	cls, sep, err := t.PostProcessor.specials()
+	around, err := t.PostProcessor.template()
 	if err != nil {
 		return nil, fmt.Errorf("%s: post_processor %w", file, err)
 	}
-	if err := v.findSpecials(cls.name, sep.name, config); err != nil {
+	if err := v.findSpecials(around, config); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if v.special.CLS != cls.id || v.special.SEP != sep.id {
+	if v.special.CLS != around.cls.id || v.special.SEP != around.sep.id {
 		return nil, fmt.Errorf("%s: post_processor gives %s and %s the ids %d and %d, the vocabulary %d and %d",
-			file, cls.name, sep.name, cls.id, sep.id, v.special.CLS, v.special.SEP)
+			file, around.cls.name, around.sep.name, around.cls.id, around.sep.id, v.special.CLS, v.special.SEP)
+	}
+	for _, p := range slices.Concat(around.single, around.pair) {
+		if p.text == 0 && v.tokens[p.id] == "" {
+			return nil, fmt.Errorf("%s: post_processor gives a special token the id %d, which the vocabulary has not", file, p.id)
+		}
 	}
 	return v, nil
 }
 
-// vocabulary checks that t is BERT's kind of tokenizer and returns it, yet without added tokens.
-func (t *tokenizerJSON) vocabulary() (*vocabulary, error) {
-	m := &t.Model
-	if kind := m.kind(); kind != "WordPiece" {
-		return nil, fmt.Errorf("model is of type %.40s, which is not supported; want WordPiece, the tokenizer of BERT", kind)
+// checkFields refuses fields of the model that are not known.
+func checkFields(content []byte, kind string) error {
+	var t struct {
+		Model map[string]json.RawMessage `json:"model"`
 	}
+	if err := json.Unmarshal(content, &t); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.Model)) {
+		if !slices.Contains(modelFields[kind], name) {
+			return fmt.Errorf("model.%.40s is %.40s, a field that is not known; want %s alone", name, t.Model[name], strings.Join(modelFields[kind], ", "))
+		}
+	}
+	return nil
+}
+
+// vocabulary makes the tokenizer, yet without added tokens.
+func (t *tokenizerJSON) vocabulary() (*vocabulary, error) {
+	switch kind := t.Model.kind(); kind {
+	case "WordPiece":
+		return t.wordPiece()
+	case "BPE":
+		return t.bpe()
+	case "Unigram":
+		return t.unigram()
+	default:
+		return nil, fmt.Errorf("model is of type %.40s, which is not supported; want WordPiece, BPE or Unigram", kind)
+	}
+}
+
+// wordPiece checks that t is BERT's kind of tokenizer and returns it.
+func (t *tokenizerJSON) wordPiece() (*vocabulary, error) {
+	m := &t.Model
 	clean, err := t.cleaner()
 	if err != nil {
 		return nil, err
 	}
+	pre, err := t.preTokenizer()
 	switch {
-	case t.PreTokenizer == nil:
+	case err != nil:
+		return nil, err
+	case pre == "":
 		return nil, fmt.Errorf("pre_tokenizer is missing; want BertPreTokenizer")
-	case t.PreTokenizer.Type != "BertPreTokenizer":
-		return nil, fmt.Errorf("pre_tokenizer is of type %.40s, which is not supported; want BertPreTokenizer", t.PreTokenizer.Type)
+	case pre != "BertPreTokenizer":
+		return nil, fmt.Errorf("pre_tokenizer is of type %.40s, which is not supported; want BertPreTokenizer before a WordPiece model", pre)
 	case m.UNK == nil || m.Prefix == nil || m.MaxChars == nil || len(m.Vocab) == 0:
 		return nil, fmt.Errorf("model lacks one of unk_token, continuing_subword_prefix, max_input_chars_per_word, vocab")
 	case *m.Prefix == "":
@@ -101,19 +161,44 @@ func (t *tokenizerJSON) vocabulary() (*vocabulary, error) {
 		return nil, fmt.Errorf("model.max_input_chars_per_word is %d; want 1 to %d (BERT's is 100)", *m.MaxChars, maxWord)
 	}
 	v := &vocabulary{clean: clean, unk: *m.UNK, prefix: *m.Prefix, maxChars: *m.MaxChars}
-	if err := json.Unmarshal(m.Vocab, &v.ids); err != nil {
-		return nil, fmt.Errorf("model.vocab: want an object of tokens and ids from 0 to %d: %w", math.MaxInt32, err)
+	if v.ids, err = m.tokens(); err != nil {
+		return nil, err
 	}
 	return v, v.index()
 }
 
+func (m *modelJSON) tokens() (ids map[string]int32, err error) {
+	if err := json.Unmarshal(m.Vocab, &ids); err != nil {
+		return nil, fmt.Errorf("model.vocab: want an object of tokens and ids from 0 to %d: %w", math.MaxInt32, err)
+	}
+	return ids, nil
+}
+
+func (t *tokenizerJSON) preTokenizer() (string, error) {
+	var p struct {
+		Type string `json:"type"`
+	}
+	if len(t.PreTokenizer) == 0 {
+		return "", nil
+	}
+	if err := json.Unmarshal(t.PreTokenizer, &p); err != nil {
+		return "", fmt.Errorf(`pre_tokenizer is %.40s; want an object with "type"`, t.PreTokenizer)
+	}
+	return p.Type, nil
+}
+
 func (t *tokenizerJSON) cleaner() (cleaner, error) {
-	n := t.Normalizer
+	var n *normalizerJSON
+	if len(t.Normalizer) > 0 {
+		if err := json.Unmarshal(t.Normalizer, &n); err != nil {
+			return cleaner{}, fmt.Errorf("normalizer: %w", err)
+		}
+	}
 	switch {
 	case n == nil:
 		return cleaner{}, fmt.Errorf("normalizer is missing; want BertNormalizer")
 	case n.Type != "BertNormalizer":
-		return cleaner{}, fmt.Errorf("normalizer is of type %.40s, which is not supported; want BertNormalizer", n.Type)
+		return cleaner{}, fmt.Errorf("normalizer is of type %.40s, which is not supported; want BertNormalizer before a WordPiece model", n.Type)
 	case n.Clean == nil || n.Chinese == nil || n.Lower == nil:
 		return cleaner{}, fmt.Errorf("normalizer lacks one of clean_text, handle_chinese_chars, lowercase")
 	}
@@ -124,97 +209,43 @@ func (t *tokenizerJSON) cleaner() (cleaner, error) {
 	return c, nil
 }
 
-// postProcessorJSON says which special tokens stand around the texts.
-type postProcessorJSON struct {
-	Type string `json:"type"`
-
-	// TemplateProcessing
-	Single   []templatePiece `json:"single"`
-	Pair     []templatePiece `json:"pair"`
-	Specials map[string]struct {
-		IDs []int32 `json:"ids"`
-	} `json:"special_tokens"`
-
-	// BertProcessing: a token and its id
-	CLS []json.RawMessage `json:"cls"`
-	SEP []json.RawMessage `json:"sep"`
-}
-
-type templatePiece struct {
-	Special  *templateItem `json:"SpecialToken"`
-	Sequence *templateItem `json:"Sequence"`
-}
-
-type templateItem struct {
-	ID   string `json:"id"`
-	Type int    `json:"type_id"`
-}
-
-// specials returns the tokens and ids of [CLS] and [SEP], having checked that inputs are put together
-// as EncodePair does it.
-func (p *postProcessorJSON) specials() (cls, sep namedID, err error) {
-	switch {
-	case p == nil:
-		return cls, sep, fmt.Errorf("is missing; want TemplateProcessing or BertProcessing, as BERT's tokenizers have")
-	case p.Type == "BertProcessing":
-		if cls, err = namedIDFrom(p.CLS); err == nil {
-			sep, err = namedIDFrom(p.SEP)
-		}
-		return cls, sep, err
-	case p.Type != "TemplateProcessing":
-		return cls, sep, fmt.Errorf("is of type %.40s, which is not supported; want TemplateProcessing or BertProcessing", p.Type)
-	case len(p.Single) != 3 || p.Single[0].Special == nil || p.Single[2].Special == nil:
-		return cls, sep, errTemplate
+func (t *tokenizerJSON) bpe() (*vocabulary, error) {
+	m := &t.Model
+	if m.Dropout != nil && *m.Dropout != 0 {
+		return nil, fmt.Errorf("model.dropout is %g, which is not supported; want null: with it a text has other ids each time", *m.Dropout)
 	}
-	cls.name, sep.name = p.Single[0].Special.ID, p.Single[2].Special.ID
-	c, a, s := cls.name+":0", sequence+"A:0", sep.name+":0"
-	if spell(p.Single) != join(c, a, s) || spell(p.Pair) != join(c, a, s, sequence+"B:1", sep.name+":1") {
-		return cls, sep, errTemplate
+	ids, err := m.tokens()
+	if err != nil {
+		return nil, err
 	}
-	for _, n := range []*namedID{&cls, &sep} {
-		ids := p.Specials[n.name].IDs
-		if len(ids) != 1 {
-			return cls, sep, fmt.Errorf("special_tokens gives %q %d ids; want one", n.name, len(ids))
-		}
-		n.id = ids[0]
-	}
-	return cls, sep, nil
-}
-
-var errTemplate = errors.New("has another template than BERT's; want [CLS] A [SEP] of type 0, and B [SEP] of type 1 behind it for a pair")
-
-// sequence marks a text's place in a spelled template, where a special token has its name.
-const sequence = "\x01"
-
-func join(pieces ...string) string { return strings.Join(pieces, "\x00") }
-
-// spell writes a template in a comparable form.
-func spell(template []templatePiece) string {
-	pieces := make([]string, len(template))
-	for i, p := range template {
-		switch {
-		case p.Special != nil:
-			pieces[i] = fmt.Sprintf("%s:%d", p.Special.ID, p.Special.Type)
-		case p.Sequence != nil:
-			pieces[i] = fmt.Sprintf("%s%s:%d", sequence, p.Sequence.ID, p.Sequence.Type)
+	b := &tokenizer.BPE{Vocab: ids, FuseUnknown: m.FuseUNK, ByteFallback: m.ByteFallback, IgnoreMerges: m.IgnoreMerges}
+	for _, s := range []struct {
+		to   *string
+		from *string
+	}{{&b.Unknown, m.UNK}, {&b.Prefix, m.Prefix}, {&b.Suffix, m.Suffix}} {
+		if s.from != nil {
+			*s.to = *s.from
 		}
 	}
-	return join(pieces...)
+	if len(m.Merges) == 0 {
+		return nil, errors.New("model.merges is missing; want a list of pairs of tokens")
+	}
+	if err := json.Unmarshal(m.Merges, &b.Merges); err != nil {
+		return nil, fmt.Errorf("model.merges: %w", err)
+	}
+	v := &vocabulary{}
+	return v, v.build(parts{t.Normalizer, t.PreTokenizer, b, nil})
 }
 
-type namedID struct {
-	name string
-	id   int32
-}
-
-func namedIDFrom(tuple []json.RawMessage) (n namedID, err error) {
-	if len(tuple) == 2 {
-		if err = json.Unmarshal(tuple[0], &n.name); err == nil {
-			err = json.Unmarshal(tuple[1], &n.id)
-		}
+func (t *tokenizerJSON) unigram() (*vocabulary, error) {
+	m := &t.Model
+	if m.UNKID == nil {
+		return nil, errors.New("model.unk_id is missing, which is not supported; want the id of unknown text")
 	}
-	if len(tuple) != 2 || err != nil {
-		return n, fmt.Errorf(`wants cls and sep to be a token and its id, as ["[SEP]", 102]`)
+	u := &tokenizer.Unigram{Unknown: *m.UNKID, ByteFallback: m.ByteFallback}
+	if err := json.Unmarshal(m.Vocab, &u.Pieces); err != nil {
+		return nil, fmt.Errorf("model.vocab: want a list of tokens and their scores: %w", err)
 	}
-	return n, nil
+	v := &vocabulary{}
+	return v, v.build(parts{t.Normalizer, t.PreTokenizer, nil, u})
 }

@@ -5,17 +5,24 @@ import (
 	"io/fs"
 	"math"
 	"slices"
+
+	"github.com/deeplora/deeplora/internal/tokenizer"
 )
 
 // maxWord bounds max_input_chars_per_word: the time a word takes grows with its square.
 const maxWord = 1000
 
-// vocabulary is a BERT tokenizer as its files state it: all that decides which ids a text gets.
+// vocabulary is a tokenizer as its files state it: all that decides which ids a text gets. It is BERT's where it has
+// no pipeline.
 type vocabulary struct {
 	ids    map[string]int32 // the model's tokens
+	size   int              // how many these are, where two may be spelled alike; 0: as many as ids
 	tokens map[int32]string // those and the added ones
 	added  []addedToken
 	clean  cleaner
+
+	parts    parts
+	pipeline *tokenizer.Pipeline
 
 	unk, prefix string // [UNK], ##
 	maxChars    int    // a word of more code points becomes [UNK]
@@ -24,15 +31,7 @@ type vocabulary struct {
 }
 
 // addedToken is a token looked for in the text itself, before words are.
-type addedToken struct {
-	ID         int32  `json:"id"`
-	Content    string `json:"content"`
-	SingleWord bool   `json:"single_word"` // only where no letter or digit touches it
-	Lstrip     bool   `json:"lstrip"`      // swallows white space before it
-	Rstrip     bool   `json:"rstrip"`      // and behind it
-	Normalized bool   `json:"normalized"`  // looked for in the normalised text, in normalised form
-	Special    bool   `json:"special"`
-}
+type addedToken = tokenizer.AddedToken
 
 func (v *vocabulary) Token(id int32) string { return v.tokens[id] }
 
@@ -71,15 +70,16 @@ func (v *vocabulary) index() error {
 // numbered on from the vocabulary's end, in order, as the tokenizers library does whatever their file says.
 func (v *vocabulary) addAll(added []addedToken) error {
 	known, highest := map[string]bool{}, int32(-1)
+	size := int32(max(len(v.ids), v.size))
 	for _, a := range added {
 		id, inModel := v.ids[a.Content]
 		if !inModel {
-			id = max(int32(len(v.ids)), highest+1)
+			id = max(size, highest+1)
 		}
 		switch {
 		case known[a.Content]:
 			return fmt.Errorf("%q is there twice", a.Content)
-		case len(v.clean.form(a)) == 0:
+		case a.Content == "" || a.Form(v.normalize) == "":
 			return fmt.Errorf("%q is empty once normalised", a.Content)
 		case a.ID != id:
 			return fmt.Errorf("%q has id %d; want %d, by its place in the vocabulary or behind it", a.Content, a.ID, id)
@@ -91,43 +91,95 @@ func (v *vocabulary) addAll(added []addedToken) error {
 		v.tokens[id] = a.Content
 	}
 	v.added = added
+	if v.pipeline != nil {
+		v.pipeline.Added = added
+		v.pipeline.Prepare()
+	}
 	return nil
 }
 
-// findSpecials looks up the special tokens.
-func (v *vocabulary) findSpecials(cls, sep string, config *tokenizerConfig) error {
-	id := func(name string) (int32, bool) {
-		if i := slices.IndexFunc(v.added, func(a addedToken) bool { return a.Content == name }); i >= 0 {
-			return v.added[i].ID, true
-		}
-		id, ok := v.ids[name]
-		return id, ok
+// normalize is what becomes of a text before words are looked for.
+func (v *vocabulary) normalize(text string) string {
+	if v.pipeline != nil {
+		return v.pipeline.Normalizer.Normalize(text)
 	}
+	return v.clean.Normalize(text)
+}
+
+// id finds a token, an added one first.
+func (v *vocabulary) id(name string) (int32, bool) {
+	if i := slices.IndexFunc(v.added, func(a addedToken) bool { return a.Content == name }); i >= 0 {
+		return v.added[i].ID, true
+	}
+	id, ok := v.ids[name]
+	return id, ok
+}
+
+// pick is the token that was named for a role, else the first of the usual ones that is there.
+func (v *vocabulary) pick(said *tokenName, usual ...string) string {
+	if said != nil {
+		return string(*said)
+	}
+	for _, name := range usual {
+		if _, ok := v.id(name); ok {
+			return name
+		}
+	}
+	return usual[0]
+}
+
+// findSpecials looks up the special tokens. t says which stand around texts.
+func (v *vocabulary) findSpecials(t template, config *tokenizerConfig) error {
 	for _, s := range []struct {
 		to         *int32
 		name, what string
 	}{
-		{&v.special.CLS, cls, "cls_token"},
-		{&v.special.SEP, sep, "sep_token"},
-		{&v.special.PAD, string(*config.PAD), "pad_token"},
+		{&v.special.CLS, t.cls.name, "cls_token"},
+		{&v.special.SEP, t.sep.name, "sep_token"},
+		{&v.special.PAD, v.pick(config.PAD, "[PAD]", "<pad>"), "pad_token"},
 	} {
 		var ok bool
-		if *s.to, ok = id(s.name); !ok {
+		if *s.to, ok = v.id(s.name); !ok {
 			return fmt.Errorf("token %q (%s) is not in the vocabulary", s.name, s.what)
 		}
 	}
-	var ok bool
-	if v.special.UNK, ok = v.ids[v.unk]; !ok {
-		return fmt.Errorf("token %q (unk_token) is not in the vocabulary", v.unk)
+	if err := v.findUnknown(config); err != nil {
+		return err
 	}
-	if v.special.MASK, ok = id(string(*config.MASK)); !ok {
+	var ok bool
+	if v.special.MASK, ok = v.id(v.pick(config.MASK, "[MASK]", "<mask>")); !ok {
 		v.special.MASK = -1
+	}
+	if !t.form.equal(bertForm(v.special.CLS, v.special.SEP)) {
+		v.special.around = &t.form
+	}
+	return nil
+}
+
+// findUnknown looks up the token of unknown text. A byte-level vocabulary spells every text; the token that is named
+// all the same is never given.
+func (v *vocabulary) findUnknown(config *tokenizerConfig) error {
+	var ok bool
+	if v.pipeline == nil {
+		if v.special.UNK, ok = v.ids[v.unk]; !ok {
+			return fmt.Errorf("token %q (unk_token) is not in the vocabulary", v.unk)
+		}
+		return nil
+	}
+	if v.special.UNK = v.pipeline.Model.Unknown(); v.special.UNK >= 0 {
+		return nil
+	}
+	if v.special.UNK, ok = v.id(v.pick(config.UNK, "<unk>", "[UNK]")); !ok {
+		v.special.UNK = -1
 	}
 	return nil
 }
 
 // agrees holds what the other files of the folder say against v, which tokenizer.json gave.
 func (v *vocabulary) agrees(in folder, config *tokenizerConfig, lines []string) error {
+	if v.pipeline != nil {
+		return nil // held where its family is known
+	}
 	if err := v.agreesWithLines(lines); err != nil {
 		return fmt.Errorf("%s and %s disagree: %w; are they of one model?", in.path(tokenizerFile), in.path(vocabFile), err)
 	}
@@ -205,8 +257,17 @@ func vocabularyFromLines(in folder, config *tokenizerConfig, lines []string) (*v
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", in.path(configFile), err)
 	}
-	if err := v.findSpecials(string(*config.CLS), string(*config.SEP), config); err != nil {
+	if err := v.frame(config); err != nil {
 		return nil, fmt.Errorf("%s: %w", in.path(vocabFile), err)
 	}
 	return v, nil
+}
+
+// frame finds the special tokens of a folder without tokenizer.json, and puts them around texts as its family does.
+func (v *vocabulary) frame(config *tokenizerConfig) error {
+	t := template{cls: namedID{name: string(*config.CLS)}, sep: namedID{name: string(*config.SEP)}}
+	t.cls.id, _ = v.id(t.cls.name) // findSpecials says which is missing
+	t.sep.id, _ = v.id(t.sep.name)
+	t.form = config.family.form(t.cls.id, t.sep.id)
+	return v.findSpecials(t, config)
 }

@@ -3,23 +3,25 @@ package data
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/deeplora/deeplora/internal/tokenizer"
 )
 
 // goTokenizer is BERT's tokenizer in Go: it finds the added tokens, cleans the text between them, cuts that into
 // words and the words into word pieces (docs/decisions/0011-tokenizer.md).
 type goTokenizer struct {
 	*vocabulary
-	raw, normalized *matcher
+	raw, normalized *tokenizer.Matcher
 	first, later    pieces // for the beginning of a word, and for what follows it
 }
 
 var _ Tokenizer = (*goTokenizer)(nil)
 
-func newGoTokenizer(v *vocabulary) *goTokenizer {
+func newWordPiece(v *vocabulary) *goTokenizer {
 	t := &goTokenizer{
 		vocabulary: v,
-		raw:        newMatcher(v.added, v.clean, false),
-		normalized: newMatcher(v.added, v.clean, true),
+		raw:        tokenizer.NewMatcher(v.added, v.clean.Normalize, false),
+		normalized: tokenizer.NewMatcher(v.added, v.clean.Normalize, true),
 		first:      pieces{ids: v.ids},
 		later:      pieces{ids: make(map[string]int32)},
 	}
@@ -57,7 +59,7 @@ func (t *goTokenizer) Encode(text string) ([]int32, error) {
 		return nil, err
 	}
 	e := encoding{goTokenizer: t, ids: make([]int32, 0, len(text)/4+4)}
-	e.raw.split(text, e.piece, e.token)
+	e.raw.Split(text, e.piece, e.token)
 	return e.ids, nil
 }
 
@@ -72,12 +74,12 @@ func (e *encoding) token(id int32) { e.ids = append(e.ids, id) }
 
 // piece encodes a text between added tokens.
 func (e *encoding) piece(text string) {
-	e.buf = e.clean.appendTo(e.buf[:0], text)
-	if e.normalized.empty {
-		splitWords(e.buf, e.word)
+	e.buf = e.clean.AppendTo(e.buf[:0], text)
+	if e.normalized.Empty() {
+		tokenizer.SplitWords(e.buf, e.word)
 		return
 	}
-	e.normalized.split(string(e.buf), func(s string) { splitWords([]byte(s), e.word) }, e.token)
+	e.normalized.Split(string(e.buf), func(s string) { tokenizer.SplitWords([]byte(s), e.word) }, e.token)
 }
 
 // word takes the longest piece from the left, again and again. If a rest begins with no piece, or the word is too

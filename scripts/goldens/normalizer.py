@@ -1,7 +1,7 @@
-"""Makes data/testdata/normalizer.json: what Hugging Face's tokenizers library makes of every code point.
+"""Makes internal/tokenizer/testdata/normalizer.json: what Hugging Face's tokenizers library makes of every code point.
 
     pip install tokenizers==0.23.3
-    python scripts/goldens/normalizer.py > data/testdata/normalizer.json
+    python scripts/goldens/normalizer.py > internal/tokenizer/testdata/normalizer.json
 
 For each code point c but surrogates, and each normaliser below, the probe is
 

@@ -1,4 +1,4 @@
-package data
+package tokenizer
 
 import (
 	"cmp"
@@ -8,38 +8,52 @@ import (
 	"unicode/utf8"
 )
 
-// matcher finds added tokens in a text: leftmost first, of those the longest, never overlapping.
-type matcher struct {
-	byFirst [256][]pattern // by the first byte, longest first
+// AddedToken is a token looked for in the text itself, before words are.
+type AddedToken struct {
+	ID         int32  `json:"id"`
+	Content    string `json:"content"`
+	SingleWord bool   `json:"single_word"` // only where no letter or digit touches it
+	Lstrip     bool   `json:"lstrip"`      // swallows white space before it
+	Rstrip     bool   `json:"rstrip"`      // and behind it
+	Normalized bool   `json:"normalized"`  // looked for in the normalised text, in normalised form
+	Special    bool   `json:"special"`
+}
+
+// Matcher finds added tokens in a text: leftmost first, of those the longest, never overlapping.
+type Matcher struct {
+	byFirst [256][]addedForm // by the first byte, longest first
 	empty   bool
 }
 
-type pattern struct {
-	addedToken
+// Empty reports that there is nothing to look for.
+func (m *Matcher) Empty() bool { return m.empty }
+
+type addedForm struct {
+	AddedToken
 	form string // what is looked for
 }
 
-// form is how an added token is spelled where it is looked for: in the text, or in the normalised text.
-func (c cleaner) form(a addedToken) string {
+// Form is how an added token is spelled where it is looked for: in the text, or in the normalised text.
+func (a AddedToken) Form(normalize func(string) string) string {
 	if a.Normalized {
-		return string(c.appendTo(nil, a.Content))
+		return normalize(a.Content)
 	}
 	return a.Content
 }
 
-// newMatcher finds those of the added tokens that are looked for in normalised text, or the others.
-func newMatcher(added []addedToken, c cleaner, normalized bool) *matcher {
-	m := &matcher{empty: true}
+// NewMatcher finds those of the added tokens that are looked for in normalised text, or the others.
+func NewMatcher(added []AddedToken, normalize func(string) string, normalized bool) *Matcher {
+	m := &Matcher{empty: true}
 	for _, a := range added {
 		if a.Normalized == normalized {
-			form := c.form(a)
-			m.byFirst[form[0]] = append(m.byFirst[form[0]], pattern{a, form})
+			form := a.Form(normalize)
+			m.byFirst[form[0]] = append(m.byFirst[form[0]], addedForm{a, form})
 			m.empty = false
 		}
 	}
 	for _, patterns := range m.byFirst {
 		// Of two that normalise to the same, a special one is taken, then the first.
-		slices.SortStableFunc(patterns, func(a, b pattern) int {
+		slices.SortStableFunc(patterns, func(a, b addedForm) int {
 			return cmp.Or(cmp.Compare(len(b.form), len(a.form)), compareBool(b.Special, a.Special))
 		})
 	}
@@ -56,9 +70,9 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// split cuts text at its added tokens: piece is called with what lies between, token with each token's id,
+// Split cuts text at its added tokens: piece is called with what lies between, token with each token's id,
 // in order.
-func (m *matcher) split(text string, piece func(string), token func(id int32)) {
+func (m *Matcher) Split(text string, piece func(string), token func(id int32)) {
 	from, done := 0, 0 // where to look on; what has been handed out
 	for !m.empty {
 		at, p := m.find(text, from)
@@ -89,7 +103,7 @@ func (m *matcher) split(text string, piece func(string), token func(id int32)) {
 
 // find returns the first token at or behind from. Forms are valid UTF-8, as text is, so that a match can
 // only begin where a character does.
-func (m *matcher) find(text string, from int) (int, *pattern) {
+func (m *Matcher) find(text string, from int) (int, *addedForm) {
 	for i := from; i < len(text); i++ {
 		patterns := m.byFirst[text[i]]
 		for j := range patterns {

@@ -1,4 +1,4 @@
-package data
+package tokenizer
 
 import (
 	"unicode"
@@ -78,4 +78,46 @@ func lower(r rune) rune {
 		return 0x019B
 	}
 	return unicode.ToLower(r)
+}
+
+// newLetters and newNumbers came with Unicode 15.1 and 16, which the library's expressions know and Go does not yet.
+var (
+	newLetters = [][2]rune{
+		{0x1C89, 0x1C8A}, {0xA7CB, 0xA7CD}, {0xA7DA, 0xA7DC}, {0x105C0, 0x105F3}, {0x10D4A, 0x10D65}, {0x10D6F, 0x10D85},
+		{0x10EC2, 0x10EC4}, {0x11380, 0x11389}, {0x1138B, 0x1138B}, {0x1138E, 0x1138E}, {0x11390, 0x113B5}, {0x113B7, 0x113B7},
+		{0x113D1, 0x113D1}, {0x113D3, 0x113D3}, {0x11BC0, 0x11BE0}, {0x13460, 0x143FA}, {0x16100, 0x1611D}, {0x16D40, 0x16D6C},
+		{0x18CFF, 0x18CFF}, {0x1E5D0, 0x1E5ED}, {0x1E5F0, 0x1E5F0}, {0x2EBF0, 0x2EE5D},
+	}
+	newNumbers = [][2]rune{
+		{0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9}, {0x16130, 0x16139}, {0x16D70, 0x16D79},
+		{0x1CCF0, 0x1CCF9}, {0x1E5F1, 0x1E5FA},
+	}
+	// newDigits are those of Unicode 17, of which the library's Digits is.
+	newDigits = append([][2]rune{{0x11DE0, 0x11DE9}, {0x16FF4, 0x16FF6}}, newNumbers...)
+)
+
+func within(list [][2]rune, r rune) bool {
+	for _, span := range list {
+		if span[0] <= r && r <= span[1] {
+			return true
+		}
+	}
+	return false
+}
+
+func isLetter(r rune) bool { return unicode.IsLetter(r) || r >= 0x1C89 && within(newLetters, r) }
+
+func isNumber(r rune) bool { return unicode.IsNumber(r) || r >= 0x10D40 && within(newNumbers, r) }
+
+func isDigit(r rune) bool { return unicode.IsNumber(r) || r >= 0x10D40 && within(newDigits, r) }
+
+// isMark reports category M of Unicode 9.
+func isMark(r rune) bool {
+	switch r {
+	case 0x1CF2, 0x1CF3: // Lo today
+		return true
+	case 0x111C9: // Po then
+		return false
+	}
+	return unicode.IsMark(r) && inUnicode9(r)
 }
