@@ -178,3 +178,33 @@ func TestEncodersTemplates(t *testing.T) {
 		})
 	}
 }
+
+func BenchmarkEncoders(b *testing.B) {
+	rows := goldenFiles(b)["STS-B/train"].examples(b)
+	for _, name := range []string{"roberta", "modernbert", "xlm-roberta", "deberta-v3", "distilbert"} {
+		v, err := readVocabulary(folder{only(b, testshared.Path(b, "reference", "encoders", "tokenizers", name), tokenizerFile), ""})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, engine := range slices.Sorted(maps.Keys(engines)) {
+			b.Run(name+"/"+engine, func(b *testing.B) {
+				b.ReportAllocs()
+				tok, err := engines[engine](v)
+				if err != nil {
+					b.Fatal(err)
+				}
+				tokens := 0
+				for b.Loop() {
+					for _, texts := range rows {
+						enc, _, err := EncodePair(tok, texts[0], texts[1], true, 128)
+						if err != nil {
+							b.Fatal(err)
+						}
+						tokens += len(enc.IDs)
+					}
+				}
+				b.ReportMetric(float64(tokens)/b.Elapsed().Seconds(), "tokens/s")
+			})
+		}
+	}
+}

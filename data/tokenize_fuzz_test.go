@@ -7,6 +7,8 @@ import (
 	"testing/fstest"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/deeplora/deeplora/internal/modelfiles"
 )
 
 // White space separates words, and nothing else does across it: texts may be cut there. \v, \f and
@@ -75,6 +77,8 @@ func FuzzTokenizerJSON(f *testing.F) {
 	f.Add([]byte(""), []byte(smallVocab), []byte(`{"do_lower_case": false, "added_tokens_decoder": {"4": {"content": "[MASK]", "lstrip": true}}, "additional_special_tokens": ["a"]}`))
 	f.Add([]byte(withPostProcessor(`{"type": "BertProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 3]}`)), []byte(""), []byte("{}"))
 	f.Add([]byte(`{"model": {"type": "BPE"}}`), []byte(""), []byte(""))
+	f.Add([]byte(bytesJSON), []byte(""), []byte(`{"tokenizer_class": "RobertaTokenizer", "add_prefix_space": false}`))
+	f.Add([]byte(piecesJSON), []byte(""), []byte(`{"tokenizer_class": "XLMRobertaTokenizer"}`))
 	f.Add([]byte(strings.Replace(smallJSON, `"##a": 7`, `"##a": 2147483647`, 1)), []byte(""), []byte(""))
 	f.Fuzz(func(t *testing.T, json, vocab, config []byte) {
 		fsys := fstest.MapFS{}
@@ -91,6 +95,64 @@ func FuzzTokenizerJSON(f *testing.F) {
 			return
 		}
 		enc, _, err := EncodePair(tok, "a aa [MASK]b CAB Ünï 北[SEP]"+strings.Repeat("x", 1500), "a\u0301.b", true, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range enc.IDs {
+			if id < 0 || int(id) >= tok.VocabSize() {
+				t.Fatalf("id %d of %d", id, tok.VocabSize())
+			}
+		}
+	})
+}
+
+// bytesJSON is a small byte-level tokenizer, piecesJSON one of SentencePiece's kind.
+const (
+	bytesJSON = `{"added_tokens": [{"id": 0, "content": "<s>", "special": true}, {"id": 1, "content": "</s>", "special": true}, {"id": 7, "content": "<mask>", "lstrip": true, "special": true}],
+	"normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+	"post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 1], "cls": ["<s>", 0], "trim_offsets": true, "add_prefix_space": false},
+	"model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false,
+		"vocab": {"<s>": 0, "</s>": 1, "<pad>": 2, "a": 3, "Ġ": 4, "Ġa": 5, "aa": 6}, "merges": ["Ġ a", ["a", "a"]]}}`
+	piecesJSON = `{"added_tokens": [{"id": 0, "content": "<s>", "special": true}, {"id": 2, "content": "</s>", "special": true}, {"id": 7, "content": "<mask>", "lstrip": true, "special": true}],
+	"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}, {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]},
+	"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}]},
+	"post_processor": {"type": "TemplateProcessing",
+		"single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+		"pair": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}},
+			{"SpecialToken": {"id": "</s>", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+		"special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}, "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}}},
+	"model": {"type": "Unigram", "unk_id": 3, "byte_fallback": false, "vocab": [["<s>", 0], ["<pad>", 0], ["</s>", 0], ["<unk>", 0], ["▁", -2], ["▁a", -1], ["a", -1.5]]}}`
+)
+
+// The older files of the other families: hostile ones give a clear error, or a tokenizer that keeps its promises.
+func FuzzOlderFiles(f *testing.F) {
+	f.Add("roberta", []byte(`{"<s>": 0, "</s>": 1, "<pad>": 2, "<unk>": 3, "a": 4, "aa": 5}`), []byte("#version: 0.2\na a\n"), []byte("{}"))
+	for name, g := range familyGoldens(f) {
+		files := g.folder(f)
+		for _, file := range []string{modelfiles.SentencePieceBPE, modelfiles.SentencePieceS} {
+			if content := files[file]; content != nil {
+				f.Add(strings.TrimSuffix(name, "-cased"), content.Data, []byte(""), []byte(`{"do_lower_case": true, "keep_accents": false}`))
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, model string, first, second, config []byte) {
+		fsys := fstest.MapFS{"config.json": {Data: []byte(`{"model_type": "` + model + `"}`)}}
+		for name, content := range map[string][]byte{
+			modelfiles.VocabularyJSON: first, modelfiles.SentencePieceBPE: first, modelfiles.SentencePieceS: first, modelfiles.SentencePieceSPM: first,
+			modelfiles.Merges: second, configFile: config,
+		} {
+			if len(content) > 0 {
+				fsys[name] = &fstest.MapFile{Data: content}
+			}
+		}
+		tok, err := OpenTokenizer(fsys, "m")
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "tokenizer: m") {
+				t.Fatalf("the error does not say where: %v", err)
+			}
+			return
+		}
+		enc, _, err := EncodePair(tok, "a aa <mask>b CAB Ünï 北</s>"+strings.Repeat("x", 500), "a\u0301.b 1,", true, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

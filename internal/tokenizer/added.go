@@ -90,6 +90,9 @@ func (m *Matcher) Split(text string, piece func(string), token func(id int32)) {
 		if p.Rstrip {
 			end = len(text) - len(strings.TrimLeftFunc(text[end:], unicode.IsSpace))
 		}
+		if start >= end {
+			continue // white space that the token before it has swallowed
+		}
 		if done < start {
 			piece(text[done:start])
 		}

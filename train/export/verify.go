@@ -89,11 +89,12 @@ func sameTokens(base, written fs.FS) error {
 	if err != nil {
 		return err
 	}
-	for _, text := range tokenized {
-		a, errA := want.Encode(text)
-		b, errB := got.Encode(text)
-		if errA != nil || errB != nil || !slices.Equal(a, b) {
-			return fmt.Errorf("%w: %q is tokenized as %v, by the base model's tokenizer as %v", ErrDiffers, text, b, a)
+	for i, text := range tokenized {
+		pair := tokenized[len(tokenized)-1-i]
+		a, _, errA := data.EncodePair(want, text, pair, true, 0)
+		b, _, errB := data.EncodePair(got, text, pair, true, 0)
+		if errA != nil || errB != nil || !slices.Equal(a.IDs, b.IDs) || !slices.Equal(a.Types, b.Types) {
+			return fmt.Errorf("%w: %q with %q is tokenized as %v, by the base model's tokenizer as %v", ErrDiffers, text, pair, b, a)
 		}
 	}
 	return nil

@@ -89,12 +89,27 @@ func (r *run) fitVocabulary() error {
 	switch {
 	case r.config.masks() && special.MASK < 0:
 		return fmt.Errorf("%s: the vocabulary has no [MASK]; --mlm-weight 0 does without", r.config.Model)
+	case r.config.WholeWord && !continues(r.tok):
+		return fmt.Errorf("%s: the vocabulary has no tokens that continue a word, as ##ing; leave --whole-word out", r.config.Model)
 	case r.from == nil:
 		r.model.VocabSize, r.model.PadTokenID = size, special.PAD
 	case size > r.model.VocabSize:
 		return fmt.Errorf("model %s: its tokenizer gives ids up to %d, the word embeddings have %d rows", r.config.Model, size-1, r.model.VocabSize)
 	}
 	return nil
+}
+
+// continuing begins the tokens that continue a word. Vocabularies of other kinds mark what begins one.
+const continuing = "##"
+
+// continues reports a vocabulary that marks what continues a word.
+func continues(tok data.Tokenizer) bool {
+	for id := range int32(tok.VocabSize()) {
+		if strings.HasPrefix(tok.Token(id), continuing) {
+			return true
+		}
+	}
+	return false
 }
 
 // teach embeds the corpus with the teacher.
@@ -178,7 +193,7 @@ func (r *run) masking() *masking {
 	if r.config.WholeWord {
 		m.piece = make([]bool, r.model.VocabSize)
 		for id := range m.piece {
-			m.piece[id] = strings.HasPrefix(r.tok.Token(int32(id)), "##")
+			m.piece[id] = strings.HasPrefix(r.tok.Token(int32(id)), continuing)
 		}
 	}
 	return m

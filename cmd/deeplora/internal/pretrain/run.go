@@ -202,7 +202,7 @@ func (r *run) readAgain(ctx context.Context, then RunConfig, doing string) error
 // lacksVocabulary reports whether the run died before it had written its tokenizer.
 func (r *run) lacksVocabulary() bool {
 	return slices.ContainsFunc(modelfiles.OfTokenizer, func(name string) bool {
-		wanted := name != modelfiles.SpecialTokens && name != modelfiles.AddedTokens // which our own vocabularies have none of
+		wanted := slices.Contains([]string{modelfiles.Tokenizer, modelfiles.TokenizerConfig, modelfiles.Vocabulary}, name) // our own vocabularies'
 		if r.from != nil {
 			_, err := fs.Stat(r.fromFiles, name)
 			wanted = err == nil
