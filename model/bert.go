@@ -80,13 +80,10 @@ func (bert) head(c *Config) []module {
 // embed sums word, token-type and position rows, then normalises: [batch, seq] -> [batch·seq, H].
 func (bert) embed(e *Encoder, in Inputs) *Node {
 	ids, types := in.tokens()
-	batch, seq, h := ids.Shape().Dim(0), ids.Shape().Dim(1), e.HiddenSize
 	x := Add(
-		e.lookup(e.base(wordEmbeddings), e.VocabSize, h, Reshape(ids, -1)),
-		e.lookup(e.base(typeEmbeddings), e.TypeVocabSize, h, Reshape(types, -1))) // [batch·seq, H]
-	places := e.lookup(e.base(positionEmbeddings), e.MaxPositionEmbeddings, h, Reshape(in.positions(), -1)) // [batch·seq or seq, H]
-	x = Add(Reshape(x, batch, seq, h), Reshape(places, -1, seq, h))
-	x = e.norm(e.base(embeddingsNorm), Reshape(x, batch*seq, h))
+		e.lookup(e.base(wordEmbeddings), e.VocabSize, e.HiddenSize, Reshape(ids, -1)),
+		e.lookup(e.base(typeEmbeddings), e.TypeVocabSize, e.HiddenSize, Reshape(types, -1))) // [batch·seq, H]
+	x = e.norm(e.base(embeddingsNorm), e.placed(x, in.positions()))
 	return e.Dropout.apply("embeddings", e.HiddenDropout, x)
 }
 

@@ -149,11 +149,18 @@ func (e *Encoder) postNorm(l layerNames, hidden *Node, at queries, attend func(l
 // attention is softmax(q·kᵀ/√d + bias)·v over the heads: queries of x [queries, H], keys and values of hidden
 // [batch·seq, H] -> [queries, H].
 func (e *Encoder) attention(l layerNames, x, hidden *Node, at queries) *Node {
+	return e.attend(l, x, hidden, at, func(q, k *Node) *Node {
+		return MulScalar(e.scores(q, k), 1/math.Sqrt(float64(e.headSize())))
+	})
+}
+
+// attend is attention with scores of another kind: of q [group, query, heads, size] and k [group, seq, heads, size],
+// [group, heads, query, key].
+func (e *Encoder) attend(l layerNames, x, hidden *Node, at queries, score func(q, k *Node) *Node) *Node {
 	q := e.heads(e.dense(l.query, x, e.HiddenSize), at.groups())
 	k := at.see(e.heads(e.dense(l.key, hidden, e.HiddenSize), at.batch(hidden)))
 	v := at.see(e.heads(e.dense(l.value, hidden, e.HiddenSize), at.batch(hidden)))
-	scores := Add(MulScalar(e.scores(q, k), 1/math.Sqrt(float64(e.headSize()))), at.bias)
-	return e.mix(l.at+"attention.self", scores, v)
+	return e.mix(l.at+"attention.self", Add(score(q, k), at.bias), v)
 }
 
 func (c *Config) headSize() int { return c.HiddenSize / c.NumAttentionHeads }
@@ -197,6 +204,13 @@ func (e *Encoder) linear(m module, x *Node) *Node {
 func (e *Encoder) lookup(name string, size, width int, ids *Node) *Node {
 	k := Kernel{Name: name, In: size, Out: width, Lookup: true}
 	return e.Hook(k, ids, e.Weights(k.Weight()))
+}
+
+// placed adds to states the rows of their places [batch or 1, seq]: [batch·seq, width] -> [batch·seq, width].
+func (e *Encoder) placed(x, places *Node) *Node {
+	seq, width := places.Shape().Dim(1), x.Shape().Dim(1)
+	rows := e.lookup(e.base(positionEmbeddings), e.MaxPositionEmbeddings, width, Reshape(places, -1)) // [batch·seq or seq, width]
+	return Reshape(Add(Reshape(x, -1, seq, width), Reshape(rows, -1, seq, width)), -1, width)
 }
 
 // norm is layer normalisation over the last axis: [rows, H] -> [rows, H].

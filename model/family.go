@@ -28,7 +28,7 @@ type description struct {
 	names   map[string]string
 	fields  jsonfile.Fates // of config.json beyond commonFields
 	untyped bool           // its tokenizers give no token types: all are 0
-	unused  []string       // the beginnings of names, behind the prefix, of tensors that its classifier has no use for
+	unused  []string       // the beginnings of names, behind the prefix, of tensors that a classifier without any of them has no use for
 	// own makes the family's own part of a config, at Transformers' defaults, to be filled from config.json.
 	own func() family
 }

@@ -47,14 +47,10 @@ func denseHead(c *Config) []module {
 // embed is BERT's with other positions, all of token type 0.
 func (roberta) embed(e *Encoder, in Inputs) *Node {
 	ids, _ := in.tokens()
-	batch, seq, h := ids.Shape().Dim(0), ids.Shape().Dim(1), e.HiddenSize
 	x := Add(
-		e.lookup(e.base(wordEmbeddings), e.VocabSize, h, Reshape(ids, -1)),
-		e.lookup(e.base(typeEmbeddings), e.TypeVocabSize, h, ZerosLike(Reshape(ids, -1)))) // [batch·seq, H]
-	places := AddScalar(Reshape(in.positions(), -1), e.offset())
-	at := e.lookup(e.base(positionEmbeddings), e.MaxPositionEmbeddings, h, places) // [batch·seq or seq, H]
-	x = Add(Reshape(x, batch, seq, h), Reshape(at, -1, seq, h))
-	x = e.norm(e.base(embeddingsNorm), Reshape(x, batch*seq, h))
+		e.lookup(e.base(wordEmbeddings), e.VocabSize, e.HiddenSize, Reshape(ids, -1)),
+		e.lookup(e.base(typeEmbeddings), e.TypeVocabSize, e.HiddenSize, ZerosLike(Reshape(ids, -1)))) // [batch·seq, H]
+	x = e.norm(e.base(embeddingsNorm), e.placed(x, AddScalar(in.positions(), e.offset())))
 	return e.Dropout.apply("embeddings", e.HiddenDropout, x)
 }
 
