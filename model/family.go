@@ -17,6 +17,7 @@ import (
 var families = []*description{
 	&bertFamily,
 	&robertaFamily,
+	&debertaFamily,
 }
 
 // description is a family as config.json and the files of weights show it.
@@ -131,7 +132,8 @@ func familyOf(modelType string) (*description, error) {
 		known = append(known, slices.Sorted(maps.Keys(d.classes))...)
 	}
 	hint := ""
-	if near := nearest.Of(modelType, known); modelType != "" && strings.HasPrefix(near, modelType) {
+	first := modelType == "deberta" // another model than the second version
+	if near := nearest.Of(modelType, known); modelType != "" && !first && strings.HasPrefix(near, modelType) {
 		hint = "; nearest: " + near
 	}
 	return nil, fmt.Errorf("model_type is %q, which is not supported; want one of %s%s", modelType, strings.Join(known, ", "), hint)
