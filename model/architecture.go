@@ -82,7 +82,9 @@ func (a Architecture) names(c *Config) tensorNames {
 		n.ignored = append(n.ignored, whole.output().name+".")
 	}
 	for _, unused := range c.kind().unused {
-		n.ignored = append(n.ignored, n.prefix+unused)
+		if used := func(s Spec) bool { return strings.HasPrefix(s.Name, n.prefix+unused) }; !slices.ContainsFunc(c.Specs(), used) {
+			n.ignored = append(n.ignored, n.prefix+unused)
+		}
 	}
 	if c.kind() == &bertFamily {
 		n.heads = append(n.heads, "cls")

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -11,8 +12,10 @@ func TestEveryFieldOfTheConfigHasAFate(t *testing.T) {
 	read := func(fields string) (*Config, error) {
 		return ReadConfig(fstest.MapFS{"config.json": {Data: []byte(`{"model_type": "bert"` + fields + `}`)}}, "config.json")
 	}
-	for _, fault := range commonFields.Faults() {
-		t.Error(fault)
+	for _, d := range families {
+		for _, fault := range slices.Concat(commonFields, d.fields).Faults() {
+			t.Errorf("%s: %v", d.prefix, fault)
+		}
 	}
 	for _, f := range commonFields {
 		if f.Only == nil {

@@ -128,23 +128,26 @@ func (c *Config) embeddings(width int) []module {
 // embeddings sums word, token-type and position rows, then normalises: [batch, seq] -> [batch·seq, width]. A text's first
 // position is row first of its table.
 func (e *Encoder) embeddings(in Inputs, width, first int) *Node {
-	ids, types := in.tokens()
-	batch, seq := ids.Shape().Dim(0), ids.Shape().Dim(1)
-	x := e.lookup(e.base(wordEmbeddings), e.VocabSize, width, Reshape(ids, -1)) // [batch·seq, width]
-	if e.TypeVocabSize > 0 {
-		if !e.typed() {
-			types = ZerosLike(types)
-		}
-		x = Add(x, e.lookup(e.base(typeEmbeddings), e.TypeVocabSize, width, Reshape(types, -1)))
-	}
-	places := Reshape(in.positions(), -1)
+	x := e.words(in, width)
+	places := in.positions()
 	if first > 0 {
 		places = AddScalar(places, first)
 	}
-	at := e.lookup(e.base(positionEmbeddings), e.MaxPositionEmbeddings, width, places) // [batch·seq or seq, width]
-	x = Add(Reshape(x, batch, seq, width), Reshape(at, -1, seq, width))
-	x = e.norm(e.base(embeddingsNorm), Reshape(x, batch*seq, width))
+	x = e.norm(e.base(embeddingsNorm), e.placed(x, places))
 	return e.Dropout.apply("embeddings", e.HiddenDropout, x)
+}
+
+// words sums word and, where there are any, token-type rows: [batch, seq] -> [batch·seq, width].
+func (e *Encoder) words(in Inputs, width int) *Node {
+	ids, types := in.tokens()
+	x := e.lookup(e.base(wordEmbeddings), e.VocabSize, width, Reshape(ids, -1))
+	if e.TypeVocabSize == 0 {
+		return x
+	}
+	if !e.typed() {
+		types = ZerosLike(types)
+	}
+	return Add(x, e.lookup(e.base(typeEmbeddings), e.TypeVocabSize, width, Reshape(types, -1)))
 }
 
 // layerNames are the modules of a layer that normalises after its sums, as BERT's does.
@@ -200,11 +203,18 @@ func (e *Encoder) postNorm(l layerNames, hidden *Node, at queries, attend func(l
 // attention is softmax(q·kᵀ/√d + bias)·v over the heads: queries of x [queries, H], keys and values of hidden
 // [batch·seq, H] -> [queries, H].
 func (e *Encoder) attention(l layerNames, x, hidden *Node, at queries) *Node {
+	return e.attend(l, x, hidden, at, func(q, k *Node) *Node {
+		return MulScalar(e.scores(q, k), 1/math.Sqrt(float64(e.headSize())))
+	})
+}
+
+// attend is attention with scores of another kind: of q [group, query, heads, size] and k [group, seq, heads, size],
+// [group, heads, query, key].
+func (e *Encoder) attend(l layerNames, x, hidden *Node, at queries, score func(q, k *Node) *Node) *Node {
 	q := e.heads(e.dense(l.query, x, e.HiddenSize), at.groups())
 	k := at.see(e.heads(e.dense(l.key, hidden, e.HiddenSize), at.batch(hidden)))
 	v := at.see(e.heads(e.dense(l.value, hidden, e.HiddenSize), at.batch(hidden)))
-	scores := Add(MulScalar(e.scores(q, k), 1/math.Sqrt(float64(e.headSize()))), at.bias)
-	return e.mix(l.at+"attention.self", scores, v)
+	return e.mix(l.at+"attention.self", Add(score(q, k), at.bias), v)
 }
 
 func (c *Config) headSize() int { return c.HiddenSize / c.NumAttentionHeads }
@@ -248,6 +258,13 @@ func (e *Encoder) linear(m module, x *Node) *Node {
 func (e *Encoder) lookup(name string, size, width int, ids *Node) *Node {
 	k := Kernel{Name: name, In: size, Out: width, Lookup: true}
 	return e.Hook(k, ids, e.Weights(k.Weight()))
+}
+
+// placed adds to states the rows of their places [batch or 1, seq]: [batch·seq, width] -> [batch·seq, width].
+func (e *Encoder) placed(x, places *Node) *Node {
+	seq, width := places.Shape().Dim(1), x.Shape().Dim(1)
+	rows := e.lookup(e.base(positionEmbeddings), e.MaxPositionEmbeddings, width, Reshape(places, -1)) // [batch·seq or seq, width]
+	return Reshape(Add(Reshape(x, -1, seq, width), Reshape(rows, -1, seq, width)), -1, width)
 }
 
 // norm is layer normalisation over the last axis: [rows, H] -> [rows, H].

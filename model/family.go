@@ -21,6 +21,7 @@ var families = []*description{
 	&electraFamily,
 	&mpnetFamily,
 	&albertFamily,
+	&debertaFamily,
 }
 
 // description is a family as config.json and the files of weights show it.
@@ -33,7 +34,7 @@ type description struct {
 	aliases []string       // the keys of names that Transformers reads too (its attribute_map)
 	fields  jsonfile.Fates // of config.json beyond commonFields
 	untyped bool           // its tokenizers give no token types: all are 0
-	unused  []string       // the beginnings of names, behind the prefix, of tensors that its classifier has no use for
+	unused  []string       // the beginnings of names, behind the prefix, of tensors that a classifier without any of them has no use for
 	// own makes the family's own part of a config, at Transformers' defaults, to be filled from config.json.
 	own func() family
 }
@@ -136,7 +137,8 @@ func familyOf(modelType string) (*description, error) {
 		known = append(known, slices.Sorted(maps.Keys(d.classes))...)
 	}
 	hint := ""
-	if near := nearest.Of(modelType, known); modelType != "" && strings.HasPrefix(near, modelType) {
+	first := modelType == "deberta" // another model than the second version
+	if near := nearest.Of(modelType, known); modelType != "" && !first && strings.HasPrefix(near, modelType) {
 		hint = "; nearest: " + near
 	}
 	return nil, fmt.Errorf("model_type is %q, which is not supported; want one of %s%s", modelType, strings.Join(known, ", "), hint)

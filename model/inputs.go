@@ -31,7 +31,8 @@ type Padded struct {
 	Mask       *Node // 1 on real tokens, 0 on padding
 }
 
-// Packed inputs have several texts in a row, so that little of it is padding. All but First are [batch, seq], int32.
+// Packed inputs have several texts in a row, so that little of it is padding. The tokens of a text stand one behind
+// another. All but First are [batch, seq], int32.
 type Packed struct {
 	IDs, Types *Node
 	Segments   *Node // which text of its row a token belongs to, from 1; 0 on padding. Tokens attend within their text
