@@ -120,11 +120,13 @@ func parseConfig(raw map[string]json.RawMessage) (*Config, error) {
 		return nil, err
 	}
 	c := d.defaults
-	c.ModelType, c.Raw, c.own = modelType, raw, d.own()
+	c.ModelType, c.Raw, c.own, c.ClassifierDropout = modelType, raw, d.own(), nil
 	fields := maps.Clone(raw)
 	for name, own := range d.names {
 		value, there := raw[own]
-		if alias, too := raw[name]; too && there && string(alias) != string(value) {
+		if alias, too := raw[name]; too && d.fields.Harmless(name) {
+			delete(fields, name)
+		} else if too && there && string(alias) != string(value) {
 			return nil, fmt.Errorf("%s is %.40s and %s, its other name, %.40s; leave one out", own, value, name, alias)
 		}
 		if delete(fields, own); there {
@@ -142,6 +144,10 @@ func parseConfig(raw map[string]json.RawMessage) (*Config, error) {
 		if err := json.Unmarshal(text, to); err != nil {
 			return nil, jsonFault(err, c.field)
 		}
+	}
+	if p := d.defaults.ClassifierDropout; p != nil && c.ClassifierDropout == nil {
+		own := *p
+		c.ClassifierDropout = &own
 	}
 	return &c, nil
 }
@@ -364,10 +370,10 @@ func (c *Config) HeadModules() (list []HeadModule) {
 	return list
 }
 
-// WordTable and TypeTable are the names of the tables of words [V, H] and of token types [T, H].
-func (c *Config) WordTable() string { return c.base(wordEmbeddings) + ".weight" }
+// WordTable is the name of the table of words [V, H].
+func (c *Config) WordTable() string { return c.family().modules(c)[0].name + ".weight" }
 
-// TypeTable is WordTable's other one.
+// TypeTable is the name of the table of token types [T, H], where it has BERT's.
 func (c *Config) TypeTable() string { return c.base(typeEmbeddings) + ".weight" }
 
 func names(specs []Spec) []string {

@@ -152,8 +152,13 @@ func (e *Encoder) attention(l layerNames, x, hidden *Node, at queries) *Node {
 	q := e.heads(e.dense(l.query, x, e.HiddenSize), at.groups())
 	k := at.see(e.heads(e.dense(l.key, hidden, e.HiddenSize), at.batch(hidden)))
 	v := at.see(e.heads(e.dense(l.value, hidden, e.HiddenSize), at.batch(hidden)))
-	scores := Add(MulScalar(e.scores(q, k), 1/math.Sqrt(float64(e.headSize()))), at.bias)
-	return e.mix(l.at+"attention.self", scores, v)
+	return e.attend(l.at+"attention.self", q, k, v, at.bias)
+}
+
+// attend is softmax(q·kᵀ/√d + bias)·v: [group, query, heads, size], twice [group, seq, heads, size] -> [queries, H].
+func (e *Encoder) attend(name string, q, k, v, bias *Node) *Node {
+	scores := Add(MulScalar(e.scores(q, k), 1/math.Sqrt(float64(e.headSize()))), bias)
+	return e.mix(name, scores, v)
 }
 
 func (c *Config) headSize() int { return c.HiddenSize / c.NumAttentionHeads }

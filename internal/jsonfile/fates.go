@@ -20,6 +20,11 @@ type Fate struct {
 // Fates are those of a file's fields.
 type Fates []Fate
 
+// Harmless reports whether a field is in the list as one that changes nothing.
+func (fates Fates) Harmless(name string) bool {
+	return slices.ContainsFunc(fates, func(f Fate) bool { return f.Name == name && f.Harmless != "" })
+}
+
 // Refused are the faults of fields whose values ask for something else than what is done, in the order of the fates.
 func (fates Fates) Refused(fields map[string]json.RawMessage) (faults []error) {
 	for _, f := range fates {

@@ -26,6 +26,9 @@ func TestFates(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", fields, err, want)
 		}
 	}
+	if fates.Harmless("a") || !fates.Harmless("b") || fates.Harmless("c") || fates.Harmless("d") {
+		t.Error("b alone is harmless")
+	}
 	twice := Fates{{Name: "a"}, {Name: "b", Honoured: true, Harmless: "both"}, {Name: "c", Honoured: true}, {Name: "c", Honoured: true}}
 	if faults := twice.Faults(); len(faults) != 3 {
 		t.Errorf("want three faults, got %v", faults)
