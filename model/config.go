@@ -121,7 +121,7 @@ func parseConfig(raw map[string]json.RawMessage) (*Config, error) {
 		return nil, err
 	}
 	c := d.defaults
-	c.ModelType, c.Raw, c.own = modelType, raw, d.own()
+	c.ModelType, c.Raw, c.own, c.ClassifierDropout = modelType, raw, d.own(), nil
 	fields := maps.Clone(raw)
 	for name, own := range d.names {
 		value, there := raw[own]
@@ -133,7 +133,7 @@ func parseConfig(raw map[string]json.RawMessage) (*Config, error) {
 		switch {
 		case there:
 			fields[name] = value
-		case !too: // it is no field of this family
+		case !too: // it is no field of this family, or one without effect
 			delete(fields, name)
 		}
 	}
@@ -150,6 +150,10 @@ func parseConfig(raw map[string]json.RawMessage) (*Config, error) {
 		if err := json.Unmarshal(text, to); err != nil {
 			return nil, jsonFault(err, c.field)
 		}
+	}
+	if p := d.defaults.ClassifierDropout; p != nil && c.ClassifierDropout == nil {
+		own := *p
+		c.ClassifierDropout = &own
 	}
 	return &c, nil
 }
@@ -382,10 +386,10 @@ func (c *Config) HeadModules() (list []HeadModule) {
 // EncoderName is what Transformers' classifier calls its encoder: "bert".
 func (c *Config) EncoderName() string { return strings.TrimSuffix(c.kind().prefix, ".") }
 
-// WordTable and TypeTable are the names of the tables of words [V, H] and of token types [T, H].
-func (c *Config) WordTable() string { return c.base(wordEmbeddings) + ".weight" }
+// WordTable is the name of the table of words [V, H].
+func (c *Config) WordTable() string { return c.family().modules(c)[0].name + ".weight" }
 
-// TypeTable is WordTable's other one.
+// TypeTable is the name of the table of token types [T, H], where it has BERT's.
 func (c *Config) TypeTable() string { return c.base(typeEmbeddings) + ".weight" }
 
 func names(specs []Spec) []string {

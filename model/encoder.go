@@ -203,9 +203,12 @@ func (e *Encoder) postNorm(l layerNames, hidden *Node, at queries, attend func(l
 // attention is softmax(q·kᵀ/√d + bias)·v over the heads: queries of x [queries, H], keys and values of hidden
 // [batch·seq, H] -> [queries, H].
 func (e *Encoder) attention(l layerNames, x, hidden *Node, at queries) *Node {
-	return e.attend(l, x, hidden, at, func(q, k *Node) *Node {
-		return MulScalar(e.scores(q, k), 1/math.Sqrt(float64(e.headSize())))
-	})
+	return e.attend(l, x, hidden, at, e.scaled)
+}
+
+// scaled is q·kᵀ/√d.
+func (e *Encoder) scaled(q, k *Node) *Node {
+	return MulScalar(e.scores(q, k), 1/math.Sqrt(float64(e.headSize())))
 }
 
 // attend is attention with scores of another kind: of q [group, query, heads, size] and k [group, seq, heads, size],

@@ -21,7 +21,8 @@ import (
 	"github.com/deeplora/deeplora/model"
 )
 
-// familyGolden is what Transformers computed with a small random checkpoint of a family (shared/reference/encoders).
+// familyGolden is what Transformers computed with a small random checkpoint of a family (shared/reference/encoders, and
+// testdata).
 type familyGolden struct {
 	*model.Checkpoint
 	dir                      string
@@ -34,13 +35,17 @@ type familyGolden struct {
 func familyGoldens(t *testing.T) map[string]*familyGolden {
 	t.Helper()
 	root := testshared.Path(t, "reference", "encoders")
-	folders, err := filepath.Glob(filepath.Join(root, "*", "config.json"))
-	if err != nil || len(folders) == 0 {
+	goldens, err := filepath.Glob(filepath.Join(root, "*.safetensors"))
+	if err != nil || len(goldens) == 0 {
 		t.Fatalf("no goldens in %s (%v)", root, err)
 	}
+	own, err := filepath.Glob(filepath.Join("testdata", "*.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	all := map[string]*familyGolden{}
-	for _, config := range folders {
-		dir := filepath.Dir(config)
+	for _, golden := range append(goldens, own...) {
+		dir := strings.TrimSuffix(golden, ".safetensors")
 		if _, err := model.ReadConfig(os.DirFS(dir), "config.json"); err != nil {
 			if strings.Contains(err.Error(), "which is not supported; want one of") {
 				t.Logf("%s: %v", filepath.Base(dir), err)
@@ -103,9 +108,9 @@ func (g *familyGolden) padded() []*tensors.Tensor {
 	return []*tensors.Tensor{at(g.ids), at(g.types), at(g.mask)}
 }
 
-// packed has the same texts in rows of their own length and a half, two or three in a row, the longest first.
+// packed has the same texts two or three in a row, the longest first.
 func (g *familyGolden) packed() []*tensors.Tensor {
-	const width = 24
+	width := max(24, g.length)
 	var rows [][]int32 // of ids, types, segments, positions in turn
 	first := make([]int32, g.rows)
 	used := []int{}

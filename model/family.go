@@ -22,6 +22,7 @@ var families = []*description{
 	&mpnetFamily,
 	&albertFamily,
 	&debertaFamily,
+	&modernBERTFamily,
 }
 
 // description is a family as config.json and the files of weights show it.
@@ -29,7 +30,8 @@ type description struct {
 	classes  map[string]string // model_type: how the names of its Transformers classes begin
 	prefix   string            // of the encoder's tensors in a classifier's file: "bert."
 	defaults Config            // of Transformers, where config.json is silent
-	// names are the fields of Config that config.json calls otherwise; "" has none of it, so that it keeps its default.
+	// names are the fields of Config that config.json calls otherwise; "" has none of it, so that it keeps its default. The
+	// name that stands in Config is read too, unless fields has it as harmless.
 	names   map[string]string
 	aliases []string       // the keys of names that Transformers reads too (its attribute_map)
 	fields  jsonfile.Fates // of config.json beyond commonFields
@@ -44,7 +46,7 @@ type description struct {
 type family interface {
 	// check gives what the graph would get wrong, beyond what is checked for all.
 	check(c *Config) []error
-	// modules lists the encoder's, in the order the data meets them.
+	// modules lists the encoder's, in the order the data meets them: the table of words first.
 	modules(c *Config) []module
 	// head lists what lies between the encoder and the layer of outputs, and that layer itself, the last.
 	head(c *Config) []module
