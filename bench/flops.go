@@ -1,9 +1,10 @@
 package main
 
 import (
-	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/deeplora/deeplora/internal/parts"
 	"github.com/deeplora/deeplora/model"
 )
 
@@ -13,6 +14,7 @@ type kernel struct {
 	In         int    `json:"in"`
 	Out        int    `json:"out"`
 	Parameters int    `json:"adapter_parameters"`
+	Part       string `json:"part"`
 }
 
 // work is the number of floating-point operations that a batch of sequences of these lengths needs; with training, of
@@ -28,26 +30,69 @@ type kernel struct {
 //	adapter                2·rows·p forward, p its parameters, and twice that backward; without training it is merged.
 //	                       An embedding's first factor is looked up: p without In·rank, and no input to differentiate
 //
-// Embeddings are looked up. Elementwise operations, softmax, normalisation, dropout, and the classifier's few columns
+// What DeBERTa's scores by distance take beyond that is not counted. Embeddings are looked up. Elementwise operations, softmax, normalisation, dropout, and the classifier's few columns
 // are left out.
 func work(c *model.Config, kernels []kernel, lengths []int, training bool) float64 {
+	p := placesOf(kernels)
 	below, keys := false, false // something is trained below layer 0, or its keys are
-	for _, k := range kernels {
+	for i, k := range kernels {
 		adapted := k.Parameters > 0
 		below = below || (adapted && lookedUp(k))
-		keys = keys || (adapted && strings.HasSuffix(k.Name, "layer.0.attention.self.key"))
+		keys = keys || (adapted && i == p.keys)
 	}
 	total := 0.0
-	for _, k := range kernels {
-		total += kernelWork(c, k, lengths, training, below)
+	for i, k := range kernels {
+		total += p.work(c, i, k, lengths, training, below)
 	}
 	return total + attentionWork(c, lengths, training, below || keys)
 }
 
-func lookedUp(k kernel) bool { return strings.Contains(k.Name, "embeddings.") }
+func lookedUp(k kernel) bool { return k.Part == parts.Table }
 
-func kernelWork(c *model.Config, k kernel, lengths []int, training, below bool) float64 {
-	rows := float64(rowsOf(c, k, lengths))
+// places say where in the list of kernels the layers are.
+type places struct {
+	first, keys, last, end int  // layer 0, the kernel of its keys, the last layer, what is behind it
+	shared                 bool // all layers have the same kernels
+	lowest                 []int
+}
+
+// placesOf finds the layers by what their kernels do, since each family has other names.
+func placesOf(kernels []kernel) places {
+	p := places{first: -1, end: len(kernels)}
+	seen := map[string]bool{}
+	layers := 0
+	for i, k := range kernels {
+		switch k.Part {
+		case parts.Query, parts.Fused:
+			if p.first < 0 {
+				p.first = i
+			}
+			p.last = i
+			layers++
+		case parts.Other:
+			if p.first >= 0 {
+				p.end = min(p.end, i)
+			}
+		}
+		if attends(k) && !seen[k.Part] {
+			seen[k.Part] = true
+			p.lowest = append(p.lowest, i)
+			if k.Part != parts.Query && k.Part != parts.Value {
+				p.keys = i
+			}
+		}
+	}
+	p.shared = layers == 1
+	return p
+}
+
+// attends says whether a kernel makes queries, keys or values.
+func attends(k kernel) bool {
+	return slices.Contains([]string{parts.Query, parts.Key, parts.Value, parts.Fused}, k.Part)
+}
+
+func (p places) work(c *model.Config, i int, k kernel, lengths []int, training, below bool) float64 {
+	rows := float64(p.rows(c, i, k, lengths))
 	product, adapter := 2*rows*float64(k.In)*float64(k.Out), 2*rows*float64(k.Parameters)
 	if lookedUp(k) {
 		product, adapter = 0, 2*rows*float64(max(0, k.Parameters-k.In*rank))
@@ -55,27 +100,30 @@ func kernelWork(c *model.Config, k kernel, lengths []int, training, below bool) 
 	if !training {
 		return product
 	}
-	if below || !lowest(k) {
+	if below || p.shared || !slices.Contains(p.lowest, i) {
 		product *= 2
 	}
 	return product + 3*adapter
 }
 
-// lowest says whether only embeddings are below a kernel.
-func lowest(k kernel) bool { return strings.Contains(k.Name, "layer.0.attention.self.") }
-
-// rowsOf is how many rows a kernel multiplies.
-func rowsOf(c *model.Config, k kernel, lengths []int) int {
+// rows is how many rows a kernel multiplies; of one that all layers share, in all of them.
+func (p places) rows(c *model.Config, i int, k kernel, lengths []int) int {
 	tokens, examples, longest := sum(lengths), len(lengths), 0
 	for _, n := range lengths {
 		longest = max(longest, n)
 	}
-	last := fmt.Sprintf("layer.%d.", c.NumHiddenLayers-1)
-	ofAll := strings.HasSuffix(k.Name, "attention.self.key") || strings.HasSuffix(k.Name, "attention.self.value")
+	ofAll := k.Part == parts.Key || k.Part == parts.Value || k.Part == parts.Fused
+	layers := c.NumHiddenLayers - 1
 	switch {
 	case strings.Contains(k.Name, "position_embeddings"): // the same for all
 		return longest
-	case strings.Contains(k.Name, "pooler."), strings.Contains(k.Name, last) && !ofAll:
+	case i >= p.end:
+		return examples
+	case p.shared && i >= p.first && ofAll:
+		return (layers + 1) * tokens
+	case p.shared && i >= p.first:
+		return layers*tokens + examples
+	case i >= p.last && !ofAll:
 		return examples
 	default:
 		return tokens

@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"github.com/deeplora/deeplora/internal/parts"
 	"github.com/deeplora/deeplora/model"
 )
 
@@ -12,16 +13,18 @@ var small = model.Config{HiddenSize: 4, IntermediateSize: 8, NumHiddenLayers: 2}
 // kernelsOf are its kernels; those in adapted have as many parameters.
 func kernelsOf(adapted map[string]int) []kernel {
 	kernels := []kernel{
-		{Name: "bert.embeddings.word_embeddings", In: 100, Out: 4},
-		{Name: "bert.embeddings.position_embeddings", In: 16, Out: 4},
+		{Name: "bert.embeddings.word_embeddings", In: 100, Out: 4, Part: parts.Table},
+		{Name: "bert.embeddings.position_embeddings", In: 16, Out: 4, Part: parts.Table},
 	}
 	for _, layer := range []string{"bert.encoder.layer.0.", "bert.encoder.layer.1."} {
-		for _, name := range []string{"attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"} {
-			kernels = append(kernels, kernel{Name: layer + name, In: 4, Out: 4})
+		for _, k := range []struct{ name, part string }{
+			{"attention.self.query", parts.Query}, {"attention.self.key", parts.Key}, {"attention.self.value", parts.Value}, {"attention.output.dense", parts.AttentionOutput},
+		} {
+			kernels = append(kernels, kernel{Name: layer + k.name, In: 4, Out: 4, Part: k.part})
 		}
-		kernels = append(kernels, kernel{Name: layer + "intermediate.dense", In: 4, Out: 8}, kernel{Name: layer + "output.dense", In: 8, Out: 4})
+		kernels = append(kernels, kernel{Name: layer + "intermediate.dense", In: 4, Out: 8, Part: parts.FeedForward}, kernel{Name: layer + "output.dense", In: 8, Out: 4, Part: parts.FeedForward})
 	}
-	kernels = append(kernels, kernel{Name: "bert.pooler.dense", In: 4, Out: 4})
+	kernels = append(kernels, kernel{Name: "bert.pooler.dense", In: 4, Out: 4, Part: parts.Other})
 	for i := range kernels {
 		kernels[i].Parameters = adapted[kernels[i].Name]
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/deeplora/deeplora/internal/nearest"
+	"github.com/deeplora/deeplora/internal/parts"
 )
 
 // ErrNoMatch: a scope or a pattern selects no kernel of the model.
@@ -17,17 +18,44 @@ var ErrNoMatch = errors.New("no kernel matches")
 type Shape struct {
 	Name    string
 	In, Out int
+	// Part is what it does in its encoder, as package model tells it of any family: "query", "key", "value",
+	// "query-key-value", "attention-output", "feed-forward". Empty: what BERT's names, with or without a prefix, say.
+	Part string
 }
 
-// scopes are matched on Hugging Face names, with or without a prefix such as "bert.". A nil pattern is
-// every kernel: all-dense picks by size alone, embeddings and pooler included (method.md 2.2).
+// scopes pick the parts of an encoder. Without parts it is every kernel: all-dense picks by size alone, embeddings and
+// pooler included (method.md 2.2).
 var scopes = []struct {
-	name    string
-	pattern *regexp.Regexp
+	name  string
+	parts []string
 }{
-	{"only-query-value", regexp.MustCompile(`(^|\.)attention\.self\.(query|value)$`)},
-	{"attention-mlp", regexp.MustCompile(`(^|\.)(attention\.self\.(query|key|value)|attention\.output\.dense|layer\.\d+\.(intermediate|output)\.dense)$`)},
+	{"only-query-value", []string{parts.Query, parts.Value, parts.Fused}},
+	{"attention-mlp", []string{parts.Query, parts.Key, parts.Value, parts.Fused, parts.AttentionOutput, parts.FeedForward}},
 	{"all-dense", nil},
+}
+
+// berts are the parts that BERT's names tell.
+var berts = []struct {
+	part string
+	name *regexp.Regexp
+}{
+	{parts.Query, regexp.MustCompile(`(^|\.)attention\.self\.query$`)},
+	{parts.Key, regexp.MustCompile(`(^|\.)attention\.self\.key$`)},
+	{parts.Value, regexp.MustCompile(`(^|\.)attention\.self\.value$`)},
+	{parts.AttentionOutput, regexp.MustCompile(`(^|\.)attention\.output\.dense$`)},
+	{parts.FeedForward, regexp.MustCompile(`(^|\.)layer\.\d+\.(intermediate|output)\.dense$`)},
+}
+
+func (s Shape) part() string {
+	if s.Part != "" {
+		return s.Part
+	}
+	for _, b := range berts {
+		if b.name.MatchString(s.Name) {
+			return b.part
+		}
+	}
+	return ""
 }
 
 // allDenseMinDim is the reference's bound on a kernel's shorter side in all-dense.
@@ -104,10 +132,15 @@ func named(scope string, kernels []Shape) ([]Shape, error) {
 		if known.name != scope {
 			continue
 		}
-		if known.pattern == nil && len(kernels) > 0 {
+		if known.parts == nil && len(kernels) > 0 {
 			return kernels, nil
 		}
-		picked := filter(known.pattern, kernels)
+		var picked []Shape
+		for _, k := range kernels {
+			if slices.Contains(known.parts, k.part()) {
+				picked = append(picked, k)
+			}
+		}
 		if len(picked) == 0 {
 			return nil, fmt.Errorf("%w scope %s%s", ErrNoMatch, scope, example(kernels))
 		}
@@ -144,7 +177,7 @@ func matching(patterns []string, kernels []Shape) ([]Shape, error) {
 func filter(expression *regexp.Regexp, kernels []Shape) []Shape {
 	var picked []Shape
 	for _, k := range kernels {
-		if expression != nil && expression.MatchString(k.Name) {
+		if expression.MatchString(k.Name) {
 			picked = append(picked, k)
 		}
 	}

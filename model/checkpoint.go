@@ -11,7 +11,6 @@ import (
 	"maps"
 	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -22,8 +21,8 @@ import (
 	"github.com/deeplora/deeplora/internal/rng"
 )
 
-// Checkpoint is a BERT checkpoint in memory: every tensor of Config.Specs by its canonical name (with the
-// "bert." prefix), dense kernels as [in, out].
+// Checkpoint is a checkpoint in memory: every tensor of Config.Specs by its canonical name, which is that in the file of
+// a classifier (with the "bert." prefix, or that of its family), dense kernels as [in, out].
 type Checkpoint struct {
 	Config  *Config
 	Tensors map[string]*tensors.Tensor
@@ -32,6 +31,7 @@ type Checkpoint struct {
 	Ignored []string  // tensors of the files that Architecture has no use for
 
 	Architecture Architecture
+	Precision    Precision // that Hold made the kernels for, and that the graph is to compute in
 }
 
 // FileSum is a file with the sha256 of its bytes.
@@ -57,13 +57,16 @@ type LoadOptions struct {
 	// NewHead leaves out the head that the files hold, as if they lacked it.
 	NewHead bool
 	DType   dtypes.DType // Float32 unless set
+	// Precision is what Hold is called with next. Unless it is F32, kernels and tables of embeddings stay in the 16 bits
+	// that the files may have them in, so that there is never a copy of them in float32.
+	Precision Precision
 	// Backend, unless nil, is handed each tensor as soon as it is read, so that there is never a second copy of
 	// them all. Tensors can then be used on no other backend.
 	Backend compute.Backend
 }
 
-// Load reads a Hugging Face BERT checkpoint: config.json with model.safetensors, or an index and its
-// shards. Names without the "bert." prefix and LayerNorm's legacy gamma and beta are understood; F16 and
+// Load reads a Hugging Face checkpoint: config.json with model.safetensors, or an index and its
+// shards. Names without the family's prefix ("bert.") and LayerNorm's legacy gamma and beta are understood; F16 and
 // BF16 are widened. Any tensor that is missing, unexpected, of another shape or not finite is an error naming
 // it. With o.DrawHead the heads, and the pooler of masked-LM checkpoints, may be absent, each as a whole.
 func Load(fsys fs.FS, o LoadOptions) (*Checkpoint, error) {
@@ -93,7 +96,7 @@ func (c *Checkpoint) Kernel(name string) *tensors.Tensor { return c.Tensors[name
 
 // read fills Tensors from the files, several at a time; fresh modules are drawn in the order of Specs, alike each time.
 func (c *Checkpoint) read(r *Reader, o LoadOptions) error {
-	drawn, left := absentModules(r.found), maps.Clone(r.found)
+	drawn, left := absentModules(r.Config, r.found), maps.Clone(r.found)
 	stream := rng.New(o.HeadSeed, cmp.Or(o.HeadName, "head"))
 	specs := c.Specs()
 	list, faults := make([]*tensors.Tensor, len(specs)), make([]error, len(specs))
@@ -135,9 +138,9 @@ const readersAtOnce = 4
 
 // absentModules lists the tensors of heads and pooler where the files lack the whole module. A weight
 // without its bias is no module that was never trained, but a file that lost a tensor.
-func absentModules(found map[string]string) []string {
+func absentModules(c *Config, found map[string]string) []string {
 	var absent []string
-	for _, module := range [][]string{{PoolerWeight, PoolerBias}, {HeadWeight, HeadBias}, predictionNames} {
+	for _, module := range [][]string{c.PoolerNames(), c.HeadNames(), predictionNames} {
 		if !slices.ContainsFunc(module, func(name string) bool { _, ok := found[name]; return ok }) {
 			absent = append(absent, module...)
 		}
@@ -172,9 +175,10 @@ func New(config *Config, a Architecture, seed uint64) *Checkpoint {
 		c.Tensors[spec.Name] = fresh(spec, rng.New(seed, "init", spec.Name), config.InitializerRange, dtypes.Float32)
 		c.Fresh = append(c.Fresh, spec.Name)
 	}
-	words := c.Tensors[wordEmbeddings+".weight"]
+	words := c.Tensors[config.WordTable()]
+	width := words.Shape().Dim(1)
 	tensors.MustMutableFlatData(words, func(flat []float32) {
-		clear(flat[int(config.PadTokenID)*config.HiddenSize:][:config.HiddenSize])
+		clear(flat[int(config.PadTokenID)*width:][:width])
 	})
 	return c
 }
@@ -187,7 +191,7 @@ func fresh(spec Spec, s *rng.Stream, std float64, dtype dtypes.DType) *tensors.T
 		switch {
 		case len(spec.Shape) == 2:
 			values[i] = std * s.Normal()
-		case strings.HasSuffix(spec.Name, "LayerNorm.weight"):
+		case spec.Norm:
 			values[i] = 1
 		}
 	}

@@ -118,16 +118,16 @@ func TestLoadErrors(t *testing.T) {
 			`safetensors: model.safetensors: tensor "bert.embeddings.position_ids": is F32[1 5], which does not read as int64`,
 		},
 		{
-			"no head, none wanted", func(f *files) { delete(f.tensors, model.HeadWeight); delete(f.tensors, model.HeadBias) },
+			"no head, none wanted", func(f *files) { delete(f.tensors, "classifier.weight"); delete(f.tensors, "classifier.bias") },
 			model.LoadOptions{},
 			`model.safetensors: no classification head: "classifier.weight", "classifier.bias" are missing; deeplora train gives it one`,
 		},
 		{
-			"half a head", func(f *files) { delete(f.tensors, model.HeadWeight) }, head,
+			"half a head", func(f *files) { delete(f.tensors, "classifier.weight") }, head,
 			`model.safetensors: 1 tensor is missing: "classifier.weight"; config.json asks for 2 layers of 4`,
 		},
 		{
-			"half a pooler", func(f *files) { delete(f.tensors, model.PoolerBias) }, head,
+			"half a pooler", func(f *files) { delete(f.tensors, "bert.pooler.dense.bias") }, head,
 			`model.safetensors: 1 tensor is missing: "bert.pooler.dense.bias"; config.json asks for 2 layers of 4`,
 		},
 		{
@@ -364,8 +364,8 @@ func TestDenseKernelsAreTurned(t *testing.T) {
 
 func TestFreshHeadIsSeeded(t *testing.T) {
 	headless := func(f *files) *files {
-		delete(f.tensors, model.HeadWeight)
-		delete(f.tensors, model.HeadBias)
+		delete(f.tensors, "classifier.weight")
+		delete(f.tensors, "classifier.bias")
 		f.config["hidden_size"], f.config["initializer_range"] = 4, 0.5
 		return f
 	}
@@ -379,12 +379,12 @@ func TestFreshHeadIsSeeded(t *testing.T) {
 		return load(t, headless(miniBERT()), o)
 	}
 	a, b, other := with(1), with(1), with(2)
-	if want := []string{model.HeadWeight, model.HeadBias}; !slices.Equal(a.Fresh, want) {
+	if want := []string{"classifier.weight", "classifier.bias"}; !slices.Equal(a.Fresh, want) {
 		t.Errorf("drawn: %v, want %v", a.Fresh, want)
 	}
 	sameTensors(t, a, b)
-	values := flat(t, a.Tensors[model.HeadWeight])
-	if slices.Equal(values, flat(t, other.Tensors[model.HeadWeight])) {
+	values := flat(t, a.Tensors["classifier.weight"])
+	if slices.Equal(values, flat(t, other.Tensors["classifier.weight"])) {
 		t.Error("another seed draws the same head")
 	}
 	var sum, squares float64
@@ -396,7 +396,7 @@ func TestFreshHeadIsSeeded(t *testing.T) {
 	if mean, std := sum/n, math.Sqrt(squares/n); math.Abs(mean) > 5*0.5/math.Sqrt(n) || math.Abs(std-0.5) > 5*0.5/math.Sqrt(2*n) {
 		t.Errorf("mean %g, standard deviation %g, want 0 and 0.5", mean, std)
 	}
-	for _, v := range flat(t, a.Tensors[model.HeadBias]) {
+	for _, v := range flat(t, a.Tensors["classifier.bias"]) {
 		if v != 0 {
 			t.Fatalf("a new bias is %g, want 0", v)
 		}
@@ -404,7 +404,7 @@ func TestFreshHeadIsSeeded(t *testing.T) {
 	o := wide
 	o.DrawHead, o.HeadSeed, o.DType = true, 1, dtypes.Float64
 	double := load(t, headless(miniBERT()), o)
-	for i, v := range floats(t, double.Tensors[model.HeadWeight]) {
+	for i, v := range floats(t, double.Tensors["classifier.weight"]) {
 		if float32(v) != values[i] {
 			t.Fatalf("element %d is %g in float64 and %g in float32", i, v, values[i])
 		}
@@ -414,12 +414,12 @@ func TestFreshHeadIsSeeded(t *testing.T) {
 // Masked-LM checkpoints have neither pooler nor classifier: both are drawn, and both are announced.
 func TestMaskedLMWithoutPooler(t *testing.T) {
 	f := miniBERT()
-	for _, name := range []string{model.HeadWeight, model.HeadBias, model.PoolerWeight, model.PoolerBias} {
+	for _, name := range []string{"classifier.weight", "classifier.bias", "bert.pooler.dense.weight", "bert.pooler.dense.bias"} {
 		delete(f.tensors, name)
 	}
 	f.put("cls.predictions.bias", draw("x", 7), 7)
 	c := load(t, f, model.LoadOptions{DrawHead: true})
-	if want := []string{model.PoolerWeight, model.PoolerBias, model.HeadWeight, model.HeadBias}; !slices.Equal(c.Fresh, want) {
+	if want := []string{"bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"}; !slices.Equal(c.Fresh, want) {
 		t.Errorf("drawn: %v, want %v", c.Fresh, want)
 	}
 	if want := []string{"cls.predictions.bias"}; !slices.Equal(c.Ignored, want) {
@@ -435,10 +435,10 @@ func TestMaskedLMWithoutPooler(t *testing.T) {
 func TestNewHeadReplacesTheFiles(t *testing.T) {
 	labels := []string{"a", "b", "c", "d", "e"}
 	c := load(t, miniBERT(), model.LoadOptions{DrawHead: true, NewHead: true, Labels: labels, ProblemType: model.SingleLabel})
-	if want := []string{model.HeadWeight, model.HeadBias}; !slices.Equal(c.Fresh, want) {
+	if want := []string{"classifier.weight", "classifier.bias"}; !slices.Equal(c.Fresh, want) {
 		t.Errorf("drawn: %v, want %v", c.Fresh, want)
 	}
-	if got := c.Tensors[model.HeadWeight].Shape().Dimensions; !slices.Equal(got, []int{4, 5}) {
+	if got := c.Tensors["classifier.weight"].Shape().Dimensions; !slices.Equal(got, []int{4, 5}) {
 		t.Errorf("the head is %v, want [4 5]", got)
 	}
 	if !slices.Equal(c.Config.Labels(), labels) || c.Config.ProblemType != model.SingleLabel {
@@ -449,7 +449,7 @@ func TestNewHeadReplacesTheFiles(t *testing.T) {
 // Models of one task differ in the order of their classes: rows follow names, whatever their case.
 func TestHeadFollowsClassNames(t *testing.T) {
 	f := miniBERT() // no, maybe, yes
-	weight, bias := f.tensors[model.HeadWeight].Data.([]float32), f.tensors[model.HeadBias].Data.([]float32)
+	weight, bias := f.tensors["classifier.weight"].Data.([]float32), f.tensors["classifier.bias"].Data.([]float32)
 	for _, tc := range []struct {
 		name string
 		task []string
@@ -461,7 +461,7 @@ func TestHeadFollowsClassNames(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := load(t, f, model.LoadOptions{Labels: tc.task, ProblemType: model.SingleLabel})
-			gotWeight, gotBias := flat(t, c.Tensors[model.HeadWeight]), flat(t, c.Tensors[model.HeadBias])
+			gotWeight, gotBias := flat(t, c.Tensors["classifier.weight"]), flat(t, c.Tensors["classifier.bias"])
 			for k, row := range tc.rows {
 				if gotBias[k] != bias[row] {
 					t.Errorf("bias %d is %g, want that of row %d, %g", k, gotBias[k], row, bias[row])
@@ -478,7 +478,7 @@ func TestHeadFollowsClassNames(t *testing.T) {
 		g := miniBERT()
 		g.config["id2label"] = map[string]string{"0": "US", "1": "us", "2": "us"}
 		c := load(t, g, model.LoadOptions{})
-		if !slices.Equal(flat(t, c.Tensors[model.HeadBias]), bias) || !slices.Equal(c.Config.Labels(), []string{"US", "us", "us"}) {
+		if !slices.Equal(flat(t, c.Tensors["classifier.bias"]), bias) || !slices.Equal(c.Config.Labels(), []string{"US", "us", "us"}) {
 			t.Error("the head's rows moved")
 		}
 	})
@@ -486,7 +486,7 @@ func TestHeadFollowsClassNames(t *testing.T) {
 		g := miniBERT()
 		g.config["id2label"] = map[string]string{"0": "US", "1": "us", "2": "other"}
 		c := load(t, g, model.LoadOptions{Labels: []string{"us", "US", "Other"}, ProblemType: model.SingleLabel})
-		if got, want := flat(t, c.Tensors[model.HeadBias]), []float32{bias[1], bias[0], bias[2]}; !slices.Equal(got, want) {
+		if got, want := flat(t, c.Tensors["classifier.bias"]), []float32{bias[1], bias[0], bias[2]}; !slices.Equal(got, want) {
 			t.Errorf("bias %v, want %v", got, want)
 		}
 	})
@@ -494,15 +494,15 @@ func TestHeadFollowsClassNames(t *testing.T) {
 		g := miniBERT()
 		g.config["id2label"] = map[string]string{"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}
 		c := load(t, g, model.LoadOptions{Labels: []string{"x", "y", "z"}, ProblemType: model.SingleLabel})
-		if !slices.Equal(flat(t, c.Tensors[model.HeadBias]), bias) {
+		if !slices.Equal(flat(t, c.Tensors["classifier.bias"]), bias) {
 			t.Error("the head's rows moved")
 		}
 	})
 	t.Run("a regression has one output, whatever its name", func(t *testing.T) {
 		g := miniBERT()
 		g.config["id2label"] = map[string]string{"0": "similarity"}
-		g.put(model.HeadWeight, draw("w", 1, 4), 1, 4)
-		g.put(model.HeadBias, draw("b", 1), 1)
+		g.put("classifier.weight", draw("w", 1, 4), 1, 4)
+		g.put("classifier.bias", draw("b", 1), 1)
 		c := load(t, g, model.LoadOptions{Labels: []string{"LABEL_0"}, ProblemType: model.Regression})
 		if len(c.Fresh) > 0 || c.Config.NumLabels() != 1 {
 			t.Errorf("drawn: %v; %d labels", c.Fresh, c.Config.NumLabels())
@@ -554,17 +554,17 @@ func TestHeadsOfOtherModels(t *testing.T) {
 		}, []string{"linear.weight"}},
 		{"of tokens", func(f *files) {
 			f.config["architectures"] = []string{"BertForTokenClassification"}
-			f.put(model.HeadWeight, draw("w", 3, 4), 3, 4)
-			f.put(model.HeadBias, draw("b", 3), 3)
-		}, []string{model.HeadBias, model.HeadWeight}},
+			f.put("classifier.weight", draw("w", 3, 4), 3, 4)
+			f.put("classifier.bias", draw("b", 3), 3)
+		}, []string{"classifier.bias", "classifier.weight"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := miniBERT()
-			delete(f.tensors, model.HeadWeight)
-			delete(f.tensors, model.HeadBias)
+			delete(f.tensors, "classifier.weight")
+			delete(f.tensors, "classifier.bias")
 			tc.bend(f)
 			c := load(t, f, model.LoadOptions{DrawHead: true, Labels: []string{"a", "b"}, ProblemType: model.SingleLabel})
-			if !slices.Equal(c.Ignored, tc.want) || !slices.Equal(c.Fresh, []string{model.HeadWeight, model.HeadBias}) {
+			if !slices.Equal(c.Ignored, tc.want) || !slices.Equal(c.Fresh, []string{"classifier.weight", "classifier.bias"}) {
 				t.Errorf("ignored %v, want %v; drawn %v", c.Ignored, tc.want, c.Fresh)
 			}
 		})

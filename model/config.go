@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/deeplora/deeplora/internal/labels"
 	"github.com/deeplora/deeplora/internal/readfile"
@@ -20,9 +22,9 @@ const (
 	MultiLabel  = "multi_label_classification"
 )
 
-// Config is what the encoder honours of a Hugging Face config.json of model_type bert. Fields that are
-// absent from the file have the defaults of Transformers; fields it has and we do not know are kept in
-// Raw, so that a rewritten config loses nothing.
+// Config is what all encoders honour of a Hugging Face config.json, by the names that BERT's has for it; a family may have
+// others (description.names) and more (family). Fields that are absent from the file have the defaults of Transformers;
+// fields it has and we do not know are kept in Raw, so that a rewritten config loses nothing.
 type Config struct {
 	ModelType             string  `json:"model_type"`
 	VocabSize             int     `json:"vocab_size"`
@@ -41,17 +43,16 @@ type Config struct {
 	AttentionDropout  float64  `json:"attention_probs_dropout_prob"`
 	ClassifierDropout *float64 `json:"classifier_dropout"` // nil: HiddenDropout
 
-	PositionEmbeddingType string     `json:"position_embedding_type"`
-	IsDecoder             bool       `json:"is_decoder"`
-	AddCrossAttention     bool       `json:"add_cross_attention"`
-	ID2Label              classNames `json:"id2label"`   // by id
-	LabelCount            *int       `json:"num_labels"` // seldom written; without id2label the classes are LABEL_0, …
-	ProblemType           string     `json:"problem_type"`
+	ID2Label    classNames `json:"id2label"`   // by id
+	LabelCount  *int       `json:"num_labels"` // seldom written; without id2label the classes are LABEL_0, …
+	ProblemType string     `json:"problem_type"`
 
 	Raw map[string]json.RawMessage `json:"-"`
 
 	// Pooling is not of the file: see LoadOptions. Without the pooler it is neither among Kernels nor among Specs.
 	Pooling Pooling `json:"-"`
+
+	own family // what config.json says to this family alone; nil: its defaults
 }
 
 // classNames are the names of classes by id. A number in the place of a name is its own name, as in Transformers.
@@ -93,30 +94,81 @@ func ReadConfig(fsys fs.FS, file string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read model config: %w", err)
 	}
-	c := Config{
-		VocabSize: 30522, HiddenSize: 768, NumHiddenLayers: 12, NumAttentionHeads: 12, IntermediateSize: 3072,
-		MaxPositionEmbeddings: 512, TypeVocabSize: 2, HiddenAct: "gelu", LayerNormEps: 1e-12, InitializerRange: 0.02,
-		HiddenDropout: 0.1, AttentionDropout: 0.1, PositionEmbeddingType: "absolute",
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(text, &raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, jsonFault(err, nil))
 	}
-	if err := json.Unmarshal(text, &c); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, jsonFault(err))
-	}
-	if err := json.Unmarshal(text, &c.Raw); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, jsonFault(err))
+	c, err := parseConfig(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+	return c, nil
+}
+
+// parseConfig reads a config's fields by its family's names.
+func parseConfig(raw map[string]json.RawMessage) (*Config, error) {
+	var modelType string
+	if value, ok := raw["model_type"]; ok {
+		if err := json.Unmarshal(value, &modelType); err != nil {
+			return nil, fmt.Errorf("model_type is %.40s; want a name", value)
+		}
+	}
+	d, err := familyOf(modelType)
+	if err != nil {
+		return nil, err
+	}
+	c := d.defaults
+	c.ModelType, c.Raw, c.own, c.ClassifierDropout = modelType, raw, d.own(), nil
+	fields := maps.Clone(raw)
+	for name, own := range d.names {
+		value, there := raw[own]
+		alias, too := raw[name]
+		if too = too && slices.Contains(d.aliases, name); too && there && string(alias) != string(value) {
+			return nil, fmt.Errorf("%s is %.40s and %s, its other name, %.40s; leave one out", own, value, name, alias)
+		}
+		delete(fields, own)
+		switch {
+		case there:
+			fields[name] = value
+		case !too: // it is no field of this family, or one without effect
+			delete(fields, name)
+		}
+	}
+	// A null is as if the field were absent.
+	maps.DeleteFunc(fields, func(_ string, value json.RawMessage) bool { return string(value) == "null" })
+	if p := d.defaults.ClassifierDropout; p != nil {
+		c.ClassifierDropout = new(*p) // which the file's is read into
+	}
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return nil, err
+	}
+	for _, to := range []any{&c, c.own} {
+		if err := json.Unmarshal(text, to); err != nil {
+			return nil, jsonFault(err, c.field)
+		}
+	}
+	if p := d.defaults.ClassifierDropout; p != nil && c.ClassifierDropout == nil {
+		own := *p
+		c.ClassifierDropout = &own
+	}
 	return &c, nil
 }
 
-// jsonFault says which field, or which byte, is at fault.
-func jsonFault(err error) error {
+// jsonFault says which field, or which byte, is at fault. rename gives the name that a field has in the file.
+func jsonFault(err error, rename func(string) string) error {
 	var kind *json.UnmarshalTypeError
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &kind) && kind.Field != "":
-		return fmt.Errorf("%s is of type %s; want %s", kind.Field, kind.Value, kind.Type)
+		field := kind.Field
+		if rename != nil {
+			field = rename(field)
+		}
+		return fmt.Errorf("%s is of type %s; want %s", field, kind.Value, kind.Type)
 	case errors.As(err, &kind):
 		return fmt.Errorf("it is of type %s; want an object", kind.Value)
 	case errors.As(err, &syntax):
@@ -130,9 +182,6 @@ func jsonFault(err error) error {
 func (c *Config) check() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if c.ModelType != "bert" {
-		fault("model_type is %q; only bert is supported", c.ModelType)
-	}
 	for _, size := range []struct {
 		field       string
 		value, most int
@@ -145,24 +194,22 @@ func (c *Config) check() error {
 		{"max_position_embeddings", c.MaxPositionEmbeddings, maxSize},
 		{"type_vocab_size", c.TypeVocabSize, maxSize},
 	} {
-		if size.value < 1 || size.value > size.most {
-			fault("%s is %d; want 1 to %d", size.field, size.value, size.most)
+		least := 1
+		if size.field == "type_vocab_size" && c.kind().defaults.TypeVocabSize == 0 {
+			least = 0
+		}
+		if err := checkSize(c.field(size.field), size.value, least, size.most); err != nil {
+			faults = append(faults, err)
 		}
 	}
 	if c.NumAttentionHeads > 0 && c.HiddenSize%c.NumAttentionHeads != 0 {
-		fault("hidden_size %d does not divide by num_attention_heads %d", c.HiddenSize, c.NumAttentionHeads)
+		fault("%s %d does not divide by %s %d", c.field("hidden_size"), c.HiddenSize, c.field("num_attention_heads"), c.NumAttentionHeads)
 	}
 	if _, known := activations[c.HiddenAct]; !known {
-		fault("hidden_act is %q; want one of %v", c.HiddenAct, activationNames())
-	}
-	if c.PositionEmbeddingType != "absolute" {
-		fault("position_embedding_type is %q; only absolute is supported", c.PositionEmbeddingType)
-	}
-	if c.IsDecoder || c.AddCrossAttention {
-		fault("is_decoder or add_cross_attention is true; only encoders are supported")
+		fault("%s is %q; want one of %v", c.field("hidden_act"), c.HiddenAct, activationNames())
 	}
 	if !(float32(c.LayerNormEps) > 0) || c.LayerNormEps > 1 { // also what float32 rounds to zero
-		fault("layer_norm_eps is %g; want a positive number, as 1e-12", c.LayerNormEps)
+		fault("%s is %g; want a positive number, as 1e-12", c.field("layer_norm_eps"), c.LayerNormEps)
 	}
 	if c.InitializerRange < 0 || c.InitializerRange > 1 {
 		fault("initializer_range is %g; want 0 to 1", c.InitializerRange)
@@ -172,14 +219,18 @@ func (c *Config) check() error {
 		value float64
 	}{{"hidden_dropout_prob", c.HiddenDropout}, {"attention_probs_dropout_prob", c.AttentionDropout}, {"classifier_dropout", c.classifierDropout()}} {
 		if p.value < 0 || p.value >= 1 {
-			fault("%s is %g; want 0 to below 1", p.field, p.value)
+			fault("%s is %g; want 0 to below 1", c.field(p.field), p.value)
 		}
 	}
 	if c.PadTokenID < 0 || int(c.PadTokenID) >= c.VocabSize {
 		fault("pad_token_id %d is outside the vocabulary of %d", c.PadTokenID, c.VocabSize)
 	}
 	faults = append(faults, c.checkLabels()...)
-	faults = append(faults, configFields.Refused(c.Raw)...)
+	if len(faults) == 0 { // else sizes may be nonsense
+		faults = append(faults, c.family().check(c)...)
+	}
+	faults = append(faults, commonFields.Refused(c.Raw)...)
+	faults = append(faults, c.kind().fields.Refused(c.Raw)...)
 	return errors.Join(faults...)
 }
 
@@ -190,6 +241,13 @@ const (
 	maxLayers = 1 << 10
 	maxLabels = 1 << 16
 )
+
+func checkSize(field string, value, least, most int) error {
+	if value < least || value > most {
+		return fmt.Errorf("%s is %d; want %d to %d", field, value, least, most)
+	}
+	return nil
+}
 
 func (c *Config) checkLabels() []error {
 	var faults []error
@@ -251,11 +309,18 @@ func (c *Config) SetLabels(labels []string, problem string) {
 // SetDropout sets every dropout probability of the encoder and its head.
 func (c *Config) SetDropout(p float64) {
 	c.HiddenDropout, c.AttentionDropout, c.ClassifierDropout = p, p, &p
+	for _, more := range c.family().dropouts() {
+		*more = p
+	}
 }
 
 // CommonDropout is the one probability of every dropout; false if they differ.
 func (c *Config) CommonDropout() (p float64, common bool) {
-	return c.HiddenDropout, c.HiddenDropout == c.AttentionDropout && c.HiddenDropout == c.classifierDropout()
+	common = c.HiddenDropout == c.AttentionDropout && c.HiddenDropout == c.classifierDropout()
+	for _, more := range c.family().dropouts() {
+		common = common && *more == c.HiddenDropout
+	}
+	return c.HiddenDropout, common
 }
 
 func (c *Config) classifierDropout() float64 {
@@ -265,59 +330,74 @@ func (c *Config) classifierDropout() float64 {
 	return *c.ClassifierDropout
 }
 
-// layer returns the name of a module of encoder layer i.
-func layer(i int, module string) string {
-	return fmt.Sprintf("bert.encoder.layer.%d.%s", i, module)
-}
-
-// Names of the modules outside the layers.
-const (
-	wordEmbeddings     = "bert.embeddings.word_embeddings"
-	positionEmbeddings = "bert.embeddings.position_embeddings"
-	typeEmbeddings     = "bert.embeddings.token_type_embeddings"
-	embeddingsNorm     = "bert.embeddings.LayerNorm"
-	poolerDense        = "bert.pooler.dense"
-	classifier         = "classifier"
-)
-
-// Names of the tensors that a checkpoint may lack, in the graph's orientation: the head's weight [H, K] and
-// bias [K], the pooler's [H, H] and [H].
-const (
-	HeadWeight   = classifier + ".weight"
-	HeadBias     = classifier + ".bias"
-	PoolerWeight = poolerDense + ".weight"
-	PoolerBias   = poolerDense + ".bias"
-)
-
-// Names of the tables of word embeddings [V, H] and token types [T, H].
-const (
-	WordEmbeddings = wordEmbeddings + ".weight"
-	TypeEmbeddings = typeEmbeddings + ".weight"
-)
-
-// Kernels lists every kernel the encoder gives to its hook, in the order the data meets them: three
-// embedding tables, six a layer, the pooler if Pooling has it. The classification head is not among them: it is trained
-// or frozen as a whole.
+// Kernels lists every kernel the encoder gives to its hook, in the order the data meets them: the tables of embeddings,
+// the dense kernels of each layer, and a pooler that is part of the encoder, if Pooling has it. The rest of the head is not
+// among them: it is trained or frozen as a whole. A kernel that several layers share is listed once.
 func (c *Config) Kernels() []Kernel {
-	h, inner := c.HiddenSize, c.IntermediateSize
-	kernels := []Kernel{
-		{wordEmbeddings, c.VocabSize, h, true},
-		{positionEmbeddings, c.MaxPositionEmbeddings, h, true},
-		{typeEmbeddings, c.TypeVocabSize, h, true},
-	}
-	for i := range c.NumHiddenLayers {
-		kernels = append(kernels,
-			Kernel{layer(i, "attention.self.query"), h, h, false},
-			Kernel{layer(i, "attention.self.key"), h, h, false},
-			Kernel{layer(i, "attention.self.value"), h, h, false},
-			Kernel{layer(i, "attention.output.dense"), h, h, false},
-			Kernel{layer(i, "intermediate.dense"), h, inner, false},
-			Kernel{layer(i, "output.dense"), inner, h, false})
-	}
-	if c.Pooling.HasPooler() {
-		kernels = append(kernels, Kernel{poolerDense, h, h, false})
+	var kernels []Kernel
+	for _, m := range c.all() {
+		if m.part != "" {
+			kernels = append(kernels, m.kernel())
+		}
 	}
 	return kernels
+}
+
+// all are the modules of a classifier, but for its layer of outputs.
+func (c *Config) all() []module { return append(c.family().modules(c), c.pooler()...) }
+
+// pooler is what lies between the encoder and the layer of outputs; nothing where Pooling is without.
+func (c *Config) pooler() []module {
+	head := c.family().head(c)
+	if !c.Pooling.HasPooler() {
+		return nil
+	}
+	return head[:len(head)-1]
+}
+
+// output is the layer of outputs.
+func (c *Config) output() module {
+	head := c.family().head(c)
+	return head[len(head)-1]
+}
+
+// HeadNames are the tensors of the layer of outputs as the graph has them: its weight [H, K] and its bias [K].
+func (c *Config) HeadNames() []string { return names(c.output().specs()) }
+
+// PoolerNames are the tensors of what lies between the encoder and the layer of outputs, its first weight first; none
+// where Pooling is without.
+func (c *Config) PoolerNames() []string { return names(specsOf(c.pooler())) }
+
+// HeadModule is a layer of the head.
+type HeadModule struct {
+	Name  string // without ".weight"
+	Saved string // what PEFT's modules_to_save calls it, or it and its neighbours
+	Specs []Spec
+}
+
+// HeadModules are the layers of the head, the one of outputs last.
+func (c *Config) HeadModules() (list []HeadModule) {
+	for _, m := range append(c.pooler(), c.output()) {
+		list = append(list, HeadModule{m.name, m.entry, m.specs()})
+	}
+	return list
+}
+
+// EncoderName is what Transformers' classifier calls its encoder: "bert".
+func (c *Config) EncoderName() string { return strings.TrimSuffix(c.kind().prefix, ".") }
+
+// WordTable is the name of the table of words [V, H].
+func (c *Config) WordTable() string { return c.family().modules(c)[0].name + ".weight" }
+
+// TypeTable is the name of the table of token types [T, H], where it has BERT's.
+func (c *Config) TypeTable() string { return c.base(typeEmbeddings) + ".weight" }
+
+func names(specs []Spec) []string {
+	list := make([]string, len(specs))
+	for i, s := range specs {
+		list[i] = s.Name
+	}
+	return list
 }
 
 // Spec is one tensor of a checkpoint as the file has it.
@@ -326,33 +406,38 @@ type Spec struct {
 	Shape []int
 	Dense bool // a linear layer's weight: the file holds [out, in], the graph wants [in, out]
 	Head  bool // may be absent: a new one is drawn (the classifier, and the pooler of masked-LM checkpoints)
+	Norm  bool // a norm's weight: a new one is 1
 }
 
-// Specs lists the 16·layers + 9 tensors of a BertForSequenceClassification checkpoint, two fewer without a pooler.
-func (c *Config) Specs() []Spec {
-	k := c.NumLabels()
-	return append(c.encoderSpecs(), Spec{HeadWeight, []int{k, c.HiddenSize}, true, true}, Spec{HeadBias, []int{k}, false, true})
-}
+// Specs lists the tensors of a classifier's checkpoint: of BERT's 16·layers + 9, two fewer without a pooler.
+func (c *Config) Specs() []Spec { return append(c.encoderSpecs(), c.output().specs()...) }
 
-// encoderSpecs lists the 16·layers + 7 tensors of a BertModel, its pooler included.
-func (c *Config) encoderSpecs() []Spec {
-	h := c.HiddenSize
-	var specs []Spec
-	norm := func(module string) {
-		specs = append(specs, Spec{Name: module + ".weight", Shape: []int{h}}, Spec{Name: module + ".bias", Shape: []int{h}})
-	}
-	for _, k := range c.Kernels() {
-		if k.Lookup {
-			specs = append(specs, Spec{Name: k.Weight(), Shape: []int{k.In, k.Out}})
-			continue
+// encoderSpecs lists those of the encoder with its pooler, norms behind kernels.
+func (c *Config) encoderSpecs() []Spec { return normsLast(c.all()) }
+
+func normsLast(modules []module) []Spec {
+	var norms []module
+	var others []module
+	for _, m := range modules {
+		if m.kind == norm {
+			norms = append(norms, m)
+		} else {
+			others = append(others, m)
 		}
-		pooler := k.Name == poolerDense
-		specs = append(specs, Spec{k.Weight(), []int{k.Out, k.In}, true, pooler}, Spec{k.Name + ".bias", []int{k.Out}, false, pooler})
 	}
-	norm(embeddingsNorm)
-	for i := range c.NumHiddenLayers {
-		norm(layer(i, "attention.output.LayerNorm"))
-		norm(layer(i, "output.LayerNorm"))
+	return append(specsOf(others), specsOf(norms)...)
+}
+
+// DenseHead reports whether a tensor is the weight of a layer of some family's head, by its name alone.
+func DenseHead(name string) bool {
+	for _, d := range families {
+		c := d.defaults
+		c.ModelType = slices.Min(slices.Collect(maps.Keys(d.classes)))
+		for _, m := range d.own().head(&c) {
+			if m.kind == dense && m.name+".weight" == name {
+				return true
+			}
+		}
 	}
-	return specs
+	return false
 }

@@ -2,9 +2,9 @@ package model
 
 import "github.com/deeplora/deeplora/internal/jsonfile"
 
-// configFields are the fields that Transformers 4 and 5 and their users write for BERT. Of one that is not here
-// Transformers' own BertModel takes no notice.
-var configFields = jsonfile.Fates{
+// commonFields are the fields that Transformers 4 and 5 and their users write for every encoder; description.fields has
+// those of one family. Of a field that is in neither Transformers' own model takes no notice.
+var commonFields = jsonfile.Fates{
 	{Name: "model_type", Honoured: true},
 	{Name: "vocab_size", Honoured: true},
 	{Name: "hidden_size", Honoured: true},
@@ -20,9 +20,6 @@ var configFields = jsonfile.Fates{
 	{Name: "initializer_range", Honoured: true},
 	{Name: "layer_norm_eps", Honoured: true},
 	{Name: "pad_token_id", Honoured: true},
-	{Name: "position_embedding_type", Honoured: true},
-	{Name: "is_decoder", Honoured: true},
-	{Name: "add_cross_attention", Honoured: true},
 	{Name: "tie_word_embeddings", Honoured: true},
 	{Name: "id2label", Honoured: true},
 	{Name: "num_labels", Honoured: true},
@@ -30,6 +27,8 @@ var configFields = jsonfile.Fates{
 	{Name: "tokenizer_class", Honoured: true},
 	{Name: "architectures", Honoured: true},
 
+	{Name: "is_decoder", Only: []string{"null", "false"}},
+	{Name: "add_cross_attention", Only: []string{"null", "false"}},
 	{Name: "is_encoder_decoder", Only: []string{"null", "false"}},
 	{Name: "pruned_heads", Only: []string{"null", "{}"}},
 	{Name: "quantization_config", Only: []string{"null"}},
@@ -56,13 +55,7 @@ var configFields = jsonfile.Fates{
 	{Name: "use_bfloat16", Harmless: "of TPUs"},
 	{Name: "finetuning_task", Harmless: "what it was trained on; the task is asked for"},
 	{Name: "task_specific_params", Harmless: "of generating text"},
-	{Name: "directionality", Harmless: "of Google's own program"},
-	{Name: "pooler_fc_size", Harmless: "of Google's own program; Transformers has one pooler"},
-	{Name: "pooler_num_attention_heads", Harmless: "as pooler_fc_size"},
-	{Name: "pooler_num_fc_layers", Harmless: "as pooler_fc_size"},
-	{Name: "pooler_size_per_head", Harmless: "as pooler_fc_size"},
-	{Name: "pooler_type", Harmless: "as pooler_fc_size"},
 	{Name: "sentence_transformers", Harmless: "what a cross-encoder does with its logits"},
 	{Name: "sbert_ce_default_activation_function", Harmless: "what a cross-encoder does with its logits"},
-	{Name: "auto_map", Harmless: "Transformers takes its own BERT too unless it is told to trust the model's code"},
+	{Name: "auto_map", Harmless: "Transformers takes its own model too unless it is told to trust the model's code"},
 }

@@ -32,7 +32,7 @@ func ExampleLoad() {
 }
 
 // A hook sees every product with a kernel, and may return another: here the frozen product, counted.
-func ExampleBERT_Logits() {
+func ExampleEncoder_Logits() {
 	backend, err := compute.NewWithConfig("go:ops_sequential")
 	if err != nil {
 		log.Fatal(err)
@@ -43,7 +43,7 @@ func ExampleBERT_Logits() {
 	}
 	products := 0
 	logits, err := graph.CallOnce(backend, func(ids, types, mask *graph.Node) *graph.Node {
-		bert := &model.BERT{
+		bert := &model.Encoder{
 			Config:  checkpoint.Config,
 			Weights: func(name string) *graph.Node { return graph.Const(ids.Graph(), checkpoint.Tensors[name]) },
 			Hook: func(k model.Kernel, x, w *graph.Node) *graph.Node {

@@ -73,13 +73,13 @@ func loadTiny(t *testing.T, dtype dtypes.DType) *tiny {
 }
 
 // run evaluates fn over the encoder on the golden batch.
-func (g *tiny) run(t *testing.T, b compute.Backend, fn func(bert *model.BERT, in model.Padded) []*Node) []*tensors.Tensor {
+func (g *tiny) run(t *testing.T, b compute.Backend, fn func(bert *model.Encoder, in model.Padded) []*Node) []*tensors.Tensor {
 	t.Helper()
 	return run(t, b, g.checkpoint, []*tensors.Tensor{g.ids, g.types, g.mask}, fn)
 }
 
 // run evaluates fn over a checkpoint's encoder. Tensors are cloned: they belong to one backend once used.
-func run(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*tensors.Tensor, fn func(bert *model.BERT, in model.Padded) []*Node) []*tensors.Tensor {
+func run(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*tensors.Tensor, fn func(bert *model.Encoder, in model.Padded) []*Node) []*tensors.Tensor {
 	t.Helper()
 	var names []string
 	var args []any
@@ -99,7 +99,7 @@ func run(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*tensors.
 	}
 	exec, err := NewExec(b, func(in []*Node) []*Node {
 		weights := func(name string) *Node { return in[slices.Index(names, name)] }
-		bert := &model.BERT{Config: c.Config, Weights: weights, Hook: model.Frozen}
+		bert := &model.Encoder{Config: c.Config, Weights: weights, Hook: c.Precision.Hook, Precision: c.Precision}
 		n := len(names)
 		return fn(bert, model.Padded{IDs: in[n], Types: in[n+1], Mask: in[n+2]})
 	})
@@ -163,7 +163,7 @@ func crossEntropy(logits, labels *Node) *Node {
 
 func TestT21Forward(t *testing.T) {
 	eachPrecision(t, func(t *testing.T, b compute.Backend, g *tiny, rel, _ float64) {
-		out := g.run(t, b, func(bert *model.BERT, in model.Padded) []*Node {
+		out := g.run(t, b, func(bert *model.Encoder, in model.Padded) []*Node {
 			hidden := bert.Hidden(in)
 			logits := bert.Logits(in)
 			return []*Node{logits, hidden, bert.Pooled(bert.First(in)), crossEntropy(logits, Const(hidden.Graph(), g.labels.Value()))}
@@ -194,13 +194,13 @@ func TestT21ForwardHeld(t *testing.T) {
 		}
 		for p, most := range map[model.Precision]float64{"bf16x3": 1e-5, "bf16": 3e-2} {
 			g := loadTiny(t, dtypes.Float32)
-			if err := g.checkpoint.Hold(p, b, func(weight string) bool { return weight == model.PoolerWeight }); err != nil {
+			if err := g.checkpoint.Hold(p, b, func(weight string) bool { return weight == "bert.pooler.dense.weight" }); err != nil {
 				t.Fatal(err)
 			}
-			if held, kept := g.checkpoint.Kernel("bert.encoder.layer.0.output.dense").DType(), g.checkpoint.Tensors[model.PoolerWeight].DType(); held != dtypes.BFloat16 || kept != dtypes.Float32 {
+			if held, kept := g.checkpoint.Kernel("bert.encoder.layer.0.output.dense").DType(), g.checkpoint.Tensors["bert.pooler.dense.weight"].DType(); held != dtypes.BFloat16 || kept != dtypes.Float32 {
 				t.Errorf("%s: kernels are %s, what is trained %s", p, held, kept)
 			}
-			out := g.run(t, b, func(bert *model.BERT, in model.Padded) []*Node { return []*Node{bert.Logits(in)} })
+			out := g.run(t, b, func(bert *model.Encoder, in model.Padded) []*Node { return []*Node{bert.Logits(in)} })
 			near(t, string(p)+": logits", floats(t, out[0]), slices.Concat(g.want.Logits...), most)
 		}
 		err := loadTiny(t, dtypes.Float64).checkpoint.Hold("bf16", b, func(string) bool { return false })
@@ -221,7 +221,7 @@ func TestT22KernelGradients(t *testing.T) {
 		if len(names) != 15 {
 			t.Fatalf("%d golden gradients, want 15", len(names))
 		}
-		out := g.run(t, b, func(bert *model.BERT, in model.Padded) []*Node {
+		out := g.run(t, b, func(bert *model.Encoder, in model.Padded) []*Node {
 			loss := crossEntropy(bert.Logits(in), Const(in.IDs.Graph(), g.labels.Value()))
 			var kernels []*Node
 			for _, name := range names {
@@ -243,7 +243,7 @@ func TestT22KernelGradients(t *testing.T) {
 func TestT22PaddingDoesNotLeak(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
 		g := loadTiny(t, dtypes.Float32)
-		logits := func(bert *model.BERT, in model.Padded) []*Node { return []*Node{bert.Logits(in)} }
+		logits := func(bert *model.Encoder, in model.Padded) []*Node { return []*Node{bert.Logits(in)} }
 		before := floats(t, g.run(t, b, logits)[0])
 		mask := tensors.MustCopyFlatData[int32](g.mask)
 		padded := 0
@@ -298,7 +298,7 @@ func TestMiniLM(t *testing.T) {
 			t.Errorf("drawn: %v, want the classifier alone", c.Fresh)
 		}
 		batch := []*tensors.Tensor{tensors.FromValue(want.IDs), tensors.FromValue(want.Types), tensors.FromValue(want.Mask)}
-		out := run(t, b, c, batch, func(bert *model.BERT, in model.Padded) []*Node {
+		out := run(t, b, c, batch, func(bert *model.Encoder, in model.Padded) []*Node {
 			first := bert.First(in)
 			return []*Node{bert.Pooled(first), first}
 		})

@@ -40,10 +40,15 @@ func miniBERT() *files {
 		VocabSize: 7, HiddenSize: 4, NumHiddenLayers: 2, NumAttentionHeads: 2, IntermediateSize: 6, MaxPositionEmbeddings: 5,
 		TypeVocabSize: 2, ID2Label: map[string]string{"0": "no", "1": "maybe", "2": "yes"},
 	}
-	for _, spec := range c.Specs() {
+	f.fill(c.Specs())
+	return f
+}
+
+// fill draws tensors.
+func (f *files) fill(specs []model.Spec) {
+	for _, spec := range specs {
 		f.put(spec.Name, draw(spec.Name, spec.Shape...), spec.Shape...)
 	}
-	return f
 }
 
 func (f *files) put(name string, data any, shape ...int) {

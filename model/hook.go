@@ -9,7 +9,8 @@ import (
 type Kernel struct {
 	Name    string // Hugging Face name without ".weight": bert.encoder.layer.0.attention.self.query
 	In, Out int
-	Lookup  bool // an embedding table: x holds row ids, y the rows of K
+	Lookup  bool   // an embedding table: x holds row ids, y the rows of K
+	Part    string // what it does in its encoder: one of internal/parts; empty where the graph names a kernel
 }
 
 // Weight is the name of the kernel's tensor in a checkpoint and in Weights.
@@ -24,7 +25,11 @@ type WeightHook func(k Kernel, x, w *Node) *Node
 // Frozen is the plain model: y = x·K, or the rows of K. The kernel's dtype says the precision (Checkpoint.Hold).
 func Frozen(k Kernel, x, w *Node) *Node {
 	if k.Lookup {
-		return Gather(w, InsertAxes(x, -1)) // [rows, Out]
+		rows := Gather(w, InsertAxes(x, -1)) // [rows, Out]
+		if w.DType().IsHalfPrecision() {
+			return ConvertDType(rows, dtypes.Float32)
+		}
+		return rows
 	}
 	if w.DType() == dtypes.BFloat16 {
 		return heldProduct(x, w)

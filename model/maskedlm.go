@@ -20,18 +20,16 @@ var predictionNames = []string{
 // maskedLMSpecs lists the 16·layers + 12 tensors of a BertForMaskedLM checkpoint with a pooler.
 func (c *Config) maskedLMSpecs() []Spec {
 	h := c.HiddenSize
-	return append(c.encoderSpecs(),
-		Spec{predictionDense + ".weight", []int{h, h}, true, true}, Spec{predictionDense + ".bias", []int{h}, false, true},
-		Spec{predictionNorm + ".weight", []int{h}, false, true}, Spec{predictionNorm + ".bias", []int{h}, false, true},
-		Spec{predictionBias, []int{c.VocabSize}, false, true})
+	head := []module{{name: predictionDense, in: h, out: h, entry: "cls"}, {name: predictionNorm, kind: norm, out: h, entry: "cls"}}
+	return append(append(c.encoderSpecs(), specsOf(head)...), Spec{Name: predictionBias, Shape: []int{c.VocabSize}, Head: true})
 }
 
 // TokenLogits scores every word of the vocabulary for each state: [rows, H] -> [rows, V]. It is the head of
 // BertForMaskedLM: norm(act(x·W + b))·Eᵀ + bias, with E the word embeddings.
-func (b *BERT) TokenLogits(states *Node) *Node {
-	x := Dot(states, b.Weights(predictionDense+".weight")).Product()
-	x = activations[b.HiddenAct](Add(x, row(b.Weights(predictionDense+".bias"))))
-	x = b.norm(predictionNorm, x)                                         // [rows, H]
-	logits := Einsum("rh,vh->rv", x, b.Weights(wordEmbeddings+".weight")) // [rows, V]
-	return Add(logits, row(b.Weights(predictionBias)))
+func (e *Encoder) TokenLogits(states *Node) *Node {
+	x := e.Precision.Product(states, e.Weights(predictionDense+".weight"))
+	x = activations[e.HiddenAct](Add(x, row(e.Weights(predictionDense+".bias"))))
+	x = e.norm(predictionNorm, x)                                                         // [rows, H]
+	logits := e.Precision.einsum(equation{"rh", "vh", "rv"}, x, e.Weights(e.WordTable())) // [rows, V]
+	return Add(logits, row(e.Weights(predictionBias)))
 }

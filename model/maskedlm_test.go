@@ -77,7 +77,7 @@ func goldenBatch(t testing.TB) (batch []*tensors.Tensor, logits []float64) {
 
 // evaluate evaluates fn over all tensors of a checkpoint and a batch. Tensors are cloned: they belong to one
 // backend once used.
-func evaluate(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*tensors.Tensor, fn func(bert *model.BERT, in []*Node) []*Node) [][]float64 {
+func evaluate(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*tensors.Tensor, fn func(bert *model.Encoder, in []*Node) []*Node) [][]float64 {
 	t.Helper()
 	var names []string
 	var args []any
@@ -97,7 +97,7 @@ func evaluate(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*ten
 	}
 	exec, err := NewExec(b, func(in []*Node) []*Node {
 		weights := func(name string) *Node { return in[slices.Index(names, name)] }
-		return fn(&model.BERT{Config: c.Config, Weights: weights, Hook: model.Frozen}, in[len(names):])
+		return fn(&model.Encoder{Config: c.Config, Weights: weights, Hook: model.Frozen}, in[len(names):])
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func evaluate(t *testing.T, b compute.Backend, c *model.Checkpoint, batch []*ten
 }
 
 // tokenLogits are the logits of every position of ids, types and mask, [batch·seq, V], and the states before.
-func tokenLogits(bert *model.BERT, in []*Node) []*Node {
+func tokenLogits(bert *model.Encoder, in []*Node) []*Node {
 	hidden := bert.Hidden(model.Padded{IDs: in[0], Types: in[1], Mask: in[2]})
 	return []*Node{bert.TokenLogits(hidden), hidden}
 }
@@ -144,7 +144,7 @@ func TestTokenLogits(t *testing.T) {
 	}{
 		{"as saved", func(*files) {}, 0},
 		{"decoder in the file", func(f *files) {
-			words, bias := f.tensors[model.WordEmbeddings], f.tensors["cls.predictions.bias"]
+			words, bias := f.tensors["bert.embeddings.word_embeddings.weight"], f.tensors["cls.predictions.bias"]
 			f.put("cls.predictions.decoder.weight", words.Data, words.Shape...)
 			f.put("cls.predictions.decoder.bias", bias.Data, bias.Shape...)
 		}, 2},
@@ -158,7 +158,7 @@ func TestTokenLogits(t *testing.T) {
 	}
 	for _, v := range variants {
 		c := load(t, maskedWith(t, v.bend), model.LoadOptions{Architecture: model.MaskedLM, DrawHead: true})
-		if !slices.Equal(c.Fresh, []string{model.PoolerWeight, model.PoolerBias}) || len(c.Ignored) != v.ignored {
+		if !slices.Equal(c.Fresh, []string{"bert.pooler.dense.weight", "bert.pooler.dense.bias"}) || len(c.Ignored) != v.ignored {
 			t.Errorf("%s: drawn %v, ignored %v", v.name, c.Fresh, c.Ignored)
 		}
 		testbackend.Each(t, func(t *testing.T, b compute.Backend) {
@@ -221,16 +221,16 @@ func TestArchitectures(t *testing.T) {
 		fresh   []string
 		ignored int
 	}{
-		{model.MaskedLM, 16*2 + 12, []string{model.PoolerWeight, model.PoolerBias}, 0},
-		{model.Encoder, 16*2 + 5, nil, 5},
-		{model.SequenceClassification, 16*2 + 9, []string{model.PoolerWeight, model.PoolerBias, model.HeadWeight, model.HeadBias}, 5},
+		{model.MaskedLM, 16*2 + 12, []string{"bert.pooler.dense.weight", "bert.pooler.dense.bias"}, 0},
+		{model.Base, 16*2 + 5, nil, 5},
+		{model.SequenceClassification, 16*2 + 9, []string{"bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"}, 5},
 	} {
 		c := load(t, f, model.LoadOptions{Architecture: tc.a, DrawHead: true})
 		if len(c.Tensors) != tc.tensors || len(c.Specs()) != tc.tensors || !slices.Equal(c.Fresh, tc.fresh) || len(c.Ignored) != tc.ignored {
-			t.Errorf("%s: %d tensors, drawn %v, ignored %v", tc.a, len(c.Tensors), c.Fresh, c.Ignored)
+			t.Errorf("%d: %d tensors, drawn %v, ignored %v", tc.a, len(c.Tensors), c.Fresh, c.Ignored)
 		}
 	}
-	if _, err := model.Load(f.fs(t), model.LoadOptions{Architecture: model.Encoder}); err != nil {
+	if _, err := model.Load(f.fs(t), model.LoadOptions{Architecture: model.Base}); err != nil {
 		t.Errorf("an encoder needs no head: %v", err)
 	}
 }
@@ -244,8 +244,8 @@ func TestNew(t *testing.T) {
 	config.PadTokenID = 3
 	c, again, other := model.New(config, model.MaskedLM, 1), model.New(config, model.MaskedLM, 1), model.New(config, model.MaskedLM, 2)
 	sameTensors(t, again, c)
-	words := flat(t, c.Tensors[model.WordEmbeddings])
-	if slices.Equal(words, flat(t, other.Tensors[model.WordEmbeddings])) {
+	words := flat(t, c.Tensors["bert.embeddings.word_embeddings.weight"])
+	if slices.Equal(words, flat(t, other.Tensors["bert.embeddings.word_embeddings.weight"])) {
 		t.Error("another seed, the same words")
 	}
 	var sum float64
@@ -294,7 +294,7 @@ func packSegments(segments [][]int32) []*tensors.Tensor {
 	return batch
 }
 
-func packedStates(bert *model.BERT, in []*Node) []*Node {
+func packedStates(bert *model.Encoder, in []*Node) []*Node {
 	return []*Node{bert.Hidden(model.Packed{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3]})}
 }
 

@@ -2,50 +2,112 @@ package model
 
 import (
 	"math"
+	"slices"
 	"testing"
 
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/internal/testbackend"
 )
 
-// Held kernels give the product and its gradient as near to float32's as their bits allow.
-func TestHeldProduct(t *testing.T) {
-	for _, b := range testbackend.All(t) {
-		if b.Name() != "xla" {
-			continue
+func eachXLA(t *testing.T, fn func(t *testing.T, b compute.Backend)) {
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		if b.Name() == "xla" {
+			fn(t, b)
 		}
-		rows, in, out := 6, 40, 24
-		x, w := wave(rows, in, 1), wave(in, out, 2)
-		product := func(p Precision) (y, dx []float32) {
-			e, err := NewExec(b, func(x, w *Node) []*Node {
-				if p != F32 {
-					w = p.hold(w)
-				}
-				y := Frozen(Kernel{Name: "k", In: in, Out: out}, x, w)
-				return []*Node{y, Gradient(ReduceAllSum(Mul(y, Sin(y))), x)[0]}
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer e.Finalize()
-			got, err := e.Call(x, w)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return tensors.MustCopyFlatData[float32](got[0]), tensors.MustCopyFlatData[float32](got[1])
-		}
-		y, dx := product(F32)
-		for p, most := range map[Precision]float64{bf16: 2e-2, bf16x3: 2e-5} {
-			y16, dx16 := product(p)
-			for what, pair := range map[string][2][]float32{"product": {y, y16}, "gradient": {dx, dx16}} {
-				if off := relative(pair[0], pair[1]); off > most || off == 0 {
-					t.Errorf("%s: %s off by %g, at most %g is allowed, and not 0", p, what, off, most)
+	})
+}
+
+// Kernels give the product and its gradients as near to float64's as their bits allow, held or rounded in the graph.
+func TestProductsInAPrecision(t *testing.T) {
+	const rows, in, out = 6, 40, 24
+	tolerance := map[Precision]float64{F32: 1e-6, bf16: 2e-2, bf16x3: 1e-4}
+	eachXLA(t, func(t *testing.T, b compute.Backend) {
+		want := productOf(t, b, dtypes.Float64, rows, in, out, F32.Hook)
+		for p, most := range tolerance {
+			got := productOf(t, b, dtypes.Float32, rows, in, out, p.Hook)
+			compareParts(t, string(p), got, want, most)
+			if p.narrow() { // the same numbers, rounded once or at every step; a held kernel has no gradient
+				held := productOf(t, b, dtypes.Float32, rows, in, out, func(k Kernel, x, w *Node) *Node { return Frozen(k, x, p.hold(w)) })
+				for i, name := range []string{"product", "gradient by x"} {
+					if !slices.Equal(held[i], got[i]) {
+						t.Errorf("%s: the %s of a held kernel is not that of a rounded one", p, name)
+					}
 				}
 			}
+		}
+	})
+}
+
+// productOf is a product with a hook, and the gradients of a function of it by x and by the kernel.
+func productOf(t *testing.T, b compute.Backend, dtype dtypes.DType, rows, in, out int, hook WeightHook) [][]float64 {
+	t.Helper()
+	return graphOf(t, b, func(of []*Node) []*Node {
+		x, w := ConvertDType(of[0], dtype), ConvertDType(of[1], dtype)
+		y := hook(Kernel{Name: "k", In: in, Out: out}, x, w)
+		return append([]*Node{y}, Gradient(ReduceAllSum(Mul(y, Sin(y))), x, w)...)
+	}, wave(rows, in, 1), wave(in, out, 2))
+}
+
+// graphOf runs a graph and gives its results in float64.
+func graphOf(t *testing.T, b compute.Backend, graph func(in []*Node) []*Node, args ...any) (results [][]float64) {
+	t.Helper()
+	e, err := NewExec(b, func(in []*Node) []*Node {
+		out := graph(in)
+		for i := range out {
+			out[i] = ConvertDType(out[i], dtypes.Float64)
+		}
+		return out
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Finalize()
+	got, err := e.Call(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range got {
+		results = append(results, tensors.MustCopyFlatData[float64](g))
+	}
+	return results
+}
+
+func compareParts(t *testing.T, what string, got, want [][]float64, most float64) {
+	t.Helper()
+	for i := range want {
+		if off := relative(want[i], got[i]); !(off <= most) || off == 0 {
+			t.Errorf("%s: result %d is off by %.2g, at most %g is allowed, and not 0", what, i, off, most)
 		}
 	}
+}
+
+// Under gradient checkpointing, gradients are made of what was computed again: the same numbers.
+func TestProductsComputedAgain(t *testing.T) {
+	eachXLA(t, func(t *testing.T, b compute.Backend) {
+		of := func(checkpointed bool) [][]float64 {
+			return graphOf(t, b, func(in []*Node) []*Node {
+				x := in[0]
+				if checkpointed {
+					x = x.Checkpoint()
+				}
+				y := Tanh(bf16.Product(Tanh(bf16.Product(Sin(x), in[1])), in[2]))
+				if checkpointed {
+					y = y.StopCheckpoint()
+				}
+				return Gradient(ReduceAllSum(Square(y)), in...)
+			}, wave(6, 40, 1), wave(40, 24, 2), wave(24, 8, 3))
+		}
+		plain, again := of(false), of(true)
+		for i := range plain {
+			if off := relative(plain[i], again[i]); !(off < 1e-6) {
+				t.Errorf("gradient %d is off by %g", i, off)
+			}
+		}
+	})
 }
 
 // wave is a matrix of numbers that bfloat16 does not have.
@@ -58,11 +120,11 @@ func wave(rows, cols int, phase float64) *tensors.Tensor {
 }
 
 // relative is the norm of the difference over that of a.
-func relative(a, b []float32) float64 {
+func relative(a, b []float64) float64 {
 	var difference, norm float64
 	for i := range a {
-		difference += float64(a[i]-b[i]) * float64(a[i]-b[i])
-		norm += float64(a[i]) * float64(a[i])
+		difference += (a[i] - b[i]) * (a[i] - b[i])
+		norm += a[i] * a[i]
 	}
 	return math.Sqrt(difference / norm)
 }

@@ -22,6 +22,7 @@ type Reader struct {
 	w     *weights
 	found map[string]string // canonical name -> name in the files
 	dtype dtypes.DType
+	half  map[string]bool // tensors that stay in the 16 bits that the files may have them in
 }
 
 // OpenReader opens the files of a checkpoint and verifies their headers against its config. The options are Load's, but
@@ -62,6 +63,12 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 	default:
 		return nil, fmt.Errorf("load model as %s; want Float32 or Float64", o.DType)
 	}
+	if o.Precision.narrow() && r.dtype == dtypes.Float32 {
+		r.half = map[string]bool{}
+		for _, k := range config.Kernels() {
+			r.half[k.Weight()] = true
+		}
+	}
 	if r.w, err = openWeights(fsys); err != nil {
 		return nil, err
 	}
@@ -73,11 +80,13 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 	if r.found, r.Ignored, err = r.w.canonical(o.Architecture, config); err != nil {
 		return nil, err
 	}
+	r.w.head = config.HeadNames()
 	if o.NewHead {
-		delete(r.found, HeadWeight)
-		delete(r.found, HeadBias)
+		for _, name := range r.w.head {
+			delete(r.found, name)
+		}
 	}
-	if r.Has(HeadWeight) && len(o.Labels) > 0 { // else nobody asks for another order
+	if r.Has(r.w.head[0]) && len(o.Labels) > 0 { // else nobody asks for another order
 		if r.w.headRows, err = matchLabels(own, config.Labels()); err != nil {
 			return nil, err
 		}
@@ -88,7 +97,7 @@ func openReader(fsys fs.FS, o LoadOptions) (_ *Reader, err error) {
 // holds is the error for tensors that are missing or unexpected. Whole heads and poolers may be missing.
 func (r *Reader) holds() error {
 	var missing []string
-	absent := absentModules(r.found)
+	absent := absentModules(r.Config, r.found)
 	left := maps.Clone(r.found)
 	for _, spec := range r.Specs() {
 		delete(left, spec.Name)
@@ -108,13 +117,16 @@ func (r *Reader) Specs() []Spec { return r.Architecture.specs(r.Config) }
 // Has reports whether the files hold a tensor, by its canonical name. What they lack is a whole head or pooler.
 func (r *Reader) Has(name string) bool { _, ok := r.found[name]; return ok }
 
+// HasHead reports whether the files hold a layer of outputs.
+func (r *Reader) HasHead() bool { return r.Has(r.w.head[0]) }
+
 // Tensor reads one tensor, dense kernels as [in, out]. Its shape and values are verified as by Load.
 func (r *Reader) Tensor(spec Spec) (*tensors.Tensor, error) {
 	name, ok := r.found[spec.Name]
 	if !ok {
 		return nil, fmt.Errorf("%s: tensor %q is missing", r.w.source, spec.Name)
 	}
-	return r.w.tensor(name, spec, r.dtype)
+	return r.w.tensor(name, spec, r.dtype, r.half[spec.Name])
 }
 
 // Files hashes what the checkpoint is read from: config.json, then the weight files in name order.

@@ -169,13 +169,21 @@ func fits(values []float32, dtype safetensors.DType) error {
 
 // configJSON is the config with what the checkpoint is: the fields of Raw, those the encoder knows over them.
 func configJSON(c *Config, a Architecture, dtype string) ([]byte, error) {
-	known, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("save config.json: %w", err)
+	fields := map[string]any{}
+	for _, part := range []any{c, c.family()} {
+		known, err := json.Marshal(part)
+		if err == nil {
+			err = json.Unmarshal(known, &fields)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("save config.json: %w", err)
+		}
 	}
-	var fields map[string]any
-	if err := json.Unmarshal(known, &fields); err != nil {
-		return nil, fmt.Errorf("save config.json: %w", err)
+	for name, own := range c.kind().names {
+		if own != "" {
+			fields[own] = fields[name]
+		}
+		delete(fields, name)
 	}
 	all := map[string]any{}
 	for name, v := range c.Raw {
@@ -195,7 +203,7 @@ func configJSON(c *Config, a Architecture, dtype string) ([]byte, error) {
 	}
 	maps.DeleteFunc(fields, func(_ string, v any) bool { return v == nil || v == "" || v == false })
 	maps.Copy(all, fields)
-	all["architectures"], all["dtype"] = []string{a.String()}, dtype
+	all["architectures"], all["dtype"] = []string{a.Class(c)}, dtype
 	text, err := json.MarshalIndent(all, "", "  ")
 	return append(text, '\n'), err
 }

@@ -61,7 +61,7 @@ func TestSaveAndLoad(t *testing.T) {
 		as   model.Architecture
 	}{
 		{"masked LM", maskedLM(t), model.MaskedLM},
-		{"encoder", load(t, maskedFiles(t), model.LoadOptions{Architecture: model.Encoder}), model.Encoder},
+		{"encoder", load(t, maskedFiles(t), model.LoadOptions{Architecture: model.Base}), model.Base},
 		{"classifier", load(t, miniBERT(), model.LoadOptions{}), model.SequenceClassification},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/bfloat16"
+	"github.com/gomlx/compute/dtypes/float16"
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/internal/readfile"
@@ -24,7 +26,8 @@ type weights struct {
 	files  []weightFile
 	where  map[string]weightFile // tensor name as in the file -> file
 
-	headRows []int // rows of the head in the order wanted; nil: as they stand
+	head     []string // the tensors of the layer of outputs
+	headRows []int    // rows of the head in the order wanted; nil: as they stand
 }
 
 type weightFile struct {
@@ -32,6 +35,8 @@ type weightFile struct {
 	name string
 	raw  fs.File
 }
+
+func (w *weights) isHead(name string) bool { return slices.Contains(w.head, name) }
 
 func (w *weights) close() {
 	for _, f := range w.files {
@@ -131,7 +136,7 @@ func (w *weights) addShards(fsys fs.FS) error {
 		WeightMap map[string]string `json:"weight_map"`
 	}
 	if err := json.Unmarshal(text, &index); err != nil {
-		return fmt.Errorf("%s: %w", indexFile, jsonFault(err))
+		return fmt.Errorf("%s: %w", indexFile, jsonFault(err, nil))
 	}
 	mapped := slices.Sorted(maps.Keys(index.WeightMap))
 	var shards []string
@@ -172,27 +177,25 @@ func (w *weights) addShards(fsys fs.FS) error {
 // of others and the position_ids buffer.
 func (w *weights) canonical(a Architecture, c *Config) (found map[string]string, ignored []string, err error) {
 	prefixed, bare := "", ""
-	otherHead := w.otherHeads(c)
+	names := a.names(c)
+	otherHead := w.otherHeads(names)
 	found = map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(w.where)) {
-		short, hasPrefix := strings.CutPrefix(name, "bert.")
+		short, hasPrefix := strings.CutPrefix(name, names.prefix)
 		if short == positionIDs {
 			if err := w.checkPositions(name, c.MaxPositionEmbeddings); err != nil {
 				return nil, nil, err
 			}
 		}
-		if a.ignores(name, c.Pooling) || short == positionIDs || otherHead(name) {
+		to, encoders := names.canonical(name)
+		if a.ignores(to, names) || short == positionIDs || otherHead(name) {
 			ignored = append(ignored, name)
 			continue
 		}
-		to := modernNorm(name)
-		if !strings.HasPrefix(name, classifier+".") && !strings.HasPrefix(name, "cls.") {
-			to = "bert." + modernNorm(short)
-			if hasPrefix {
-				prefixed = name
-			} else {
-				bare = name
-			}
+		if encoders && hasPrefix {
+			prefixed = name
+		} else if encoders {
+			bare = name
 		}
 		if other, twice := found[to]; twice {
 			return nil, nil, fmt.Errorf("%s: tensors %q and %q are one tensor under two spellings", w.where[name].name, other, name)
@@ -200,25 +203,22 @@ func (w *weights) canonical(a Architecture, c *Config) (found map[string]string,
 		found[to] = name
 	}
 	if prefixed != "" && bare != "" {
-		return nil, nil, fmt.Errorf("%s mixes names with and without the prefix \"bert.\": %q and %q", w.where[bare].name, prefixed, bare)
+		return nil, nil, fmt.Errorf("%s mixes names with and without the prefix %q: %q and %q", w.where[bare].name, names.prefix, prefixed, bare)
 	}
 	return found, ignored, nil
 }
 
 // otherHeads tells tensors of other models' heads, as qa_outputs.weight: what stands beside an encoder at the top, under
 // whatever name. Where the files hold no encoder by its names, nothing is a head: it is another model.
-func (w *weights) otherHeads(c *Config) func(name string) bool {
-	parts := []string{"bert", "embeddings", "encoder", "pooler", classifier, "cls"}
-	if c.otherClassifier() {
-		parts = slices.DeleteFunc(parts, func(p string) bool { return p == classifier })
-	}
-	encoder := false
-	for name := range w.where {
-		encoder = encoder || strings.HasPrefix(strings.TrimPrefix(name, "bert."), "encoder.layer.")
-	}
+func (w *weights) otherHeads(n tensorNames) func(name string) bool {
+	encoder := slices.ContainsFunc(n.kernels, func(k string) bool {
+		_, prefixed := w.where[n.prefix+k]
+		_, bare := w.where[k]
+		return prefixed || bare
+	})
 	return func(name string) bool {
 		top, _, _ := strings.Cut(name, ".")
-		return encoder && !slices.Contains(parts, top)
+		return encoder && !strings.HasPrefix(name, n.prefix) && !slices.Contains(n.tops, top) && !slices.Contains(n.heads, top)
 	}
 }
 
@@ -262,18 +262,24 @@ func (w *weights) checkPositions(name string, positions int) error {
 	return nil
 }
 
-// tensor reads one tensor after checking its shape, dense kernels turned to [in, out].
-func (w *weights) tensor(name string, spec Spec, dtype dtypes.DType) (*tensors.Tensor, error) {
+// tensor reads one tensor after checking its shape, dense kernels turned to [in, out]. With half, one that the file has in
+// 16 bits stays so.
+func (w *weights) tensor(name string, spec Spec, dtype dtypes.DType, half bool) (*tensors.Tensor, error) {
 	f := w.where[name]
 	info, _ := f.Info(name)
 	if !slices.Equal(info.Shape, spec.Shape) {
 		hint := "is config.json from another model?"
-		if spec.Name == HeadWeight || spec.Name == HeadBias {
+		if w.isHead(spec.Name) {
 			hint = "this head was made for another task: --fresh-head draws a new one"
 		}
 		return nil, fmt.Errorf("%s: tensor %q is %v, want %v; %s", f.name, name, info.Shape, spec.Shape, hint)
 	}
-	if dtype == dtypes.Float64 {
+	switch {
+	case half && info.DType == safetensors.DTypeBF16:
+		return readHalf[bfloat16.BFloat16](w, name, spec)
+	case half && info.DType == safetensors.DTypeF16:
+		return readHalf[float16.Float16](w, name, spec)
+	case dtype == dtypes.Float64:
 		return read(w, f.Float64, name, spec)
 	}
 	return read(w, f.Float32, name, spec)
@@ -287,13 +293,34 @@ func read[T float32 | float64](w *weights, values func(name string) ([]T, error)
 	}
 	for i, v := range list {
 		if v-v != 0 { // NaN or infinite
-			return nil, fmt.Errorf("%s: tensor %q holds %g at element %d; a checkpoint of a training that diverged?", w.where[name].name, name, v, i)
+			return nil, w.errNotFinite(name, float64(v), i)
 		}
 	}
-	if w.headRows != nil && (spec.Name == HeadWeight || spec.Name == HeadBias) {
+	if w.headRows != nil && w.isHead(spec.Name) {
 		list = reordered(list, w.headRows)
 	}
 	return toTensor(list, spec), nil
+}
+
+// readHalf is read for values of 16 bits, which stay as they are.
+func readHalf[T interface {
+	float16.Float16 | bfloat16.BFloat16
+	Float32() float32
+}](w *weights, name string, spec Spec) (*tensors.Tensor, error) {
+	list, err := safetensors.Half[T](w.where[name].File, name)
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range list {
+		if x := v.Float32(); x-x != 0 {
+			return nil, w.errNotFinite(name, float64(x), i)
+		}
+	}
+	return toTensor(list, spec), nil
+}
+
+func (w *weights) errNotFinite(name string, v float64, i int) error {
+	return fmt.Errorf("%s: tensor %q holds %g at element %d; a checkpoint of a training that diverged?", w.where[name].name, name, v, i)
 }
 
 // reordered takes the rows of a [len(order), …] in that order.
@@ -306,7 +333,12 @@ func reordered[T any](a []T, order []int) []T {
 	return out
 }
 
-func toTensor[T float32 | float64](values []T, spec Spec) *tensors.Tensor {
+// numbers are the types that tensors are read in.
+type numbers interface {
+	float32 | float64 | float16.Float16 | bfloat16.BFloat16
+}
+
+func toTensor[T numbers](values []T, spec Spec) *tensors.Tensor {
 	if !spec.Dense {
 		return tensors.FromFlatDataAndDimensions(values, spec.Shape...)
 	}
@@ -315,7 +347,7 @@ func toTensor[T float32 | float64](values []T, spec Spec) *tensors.Tensor {
 }
 
 // Transposed turns [rows, cols] into [cols, rows], in square blocks that stay in the cache.
-func Transposed[T float32 | float64](a []T, rows, cols int) []T {
+func Transposed[T numbers](a []T, rows, cols int) []T {
 	const block = 32
 	t := make([]T, len(a))
 	for i0 := 0; i0 < rows; i0 += block {
@@ -334,7 +366,7 @@ func (w *weights) errMissing(names []string, c *Config) error {
 	if len(names) == 0 {
 		return nil
 	}
-	if !slices.ContainsFunc(names, func(n string) bool { return n != HeadWeight && n != HeadBias }) && len(names) == 2 {
+	if !slices.ContainsFunc(names, func(n string) bool { return !w.isHead(n) }) && len(names) == 2 {
 		return fmt.Errorf("%s: no classification head: %s are missing; deeplora train gives it one", w.source, list(names))
 	}
 	return fmt.Errorf("%s: %s missing: %s; config.json asks for %d layers of %d", w.source, count(names), list(names), c.NumHiddenLayers, c.HiddenSize)

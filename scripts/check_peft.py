@@ -1,7 +1,8 @@
 """Holds what deeplora exports against the software it is exported for: Transformers and PEFT.
 
-    python scripts/check_peft.py                               # the embedded encoder
+    python scripts/check_peft.py                               # the embedded encoder, and one of each family (families.py)
     python scripts/check_peft.py --model DIR                   # a checkpoint of yours too
+    python scripts/check_peft.py --family mpnet                # the embedded encoder and one family
     python scripts/check_peft.py --python VENV                 # a virtual environment that has torch, transformers, peft
 
 Without --python it makes a virtual environment of its own (kept in --work for the next time) from the package index
@@ -24,10 +25,14 @@ import sys
 import warnings
 from pathlib import Path
 
+import families
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"torch": "2.15.0", "transformers": "5.24.0", "peft": "0.21.2"}
 INSTALL_SECONDS = 900
 METHODS = {"vanilla": "all-dense", "rslora": "all-dense", "lora-plus": "all-dense", "deep-narrow": "all-dense", "deep-compressed": "all-dense", "deep-wide": "only-query-value"}
+FAMILIES = ["roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "albert", "modernbert", "deberta-v3"]
+FAMILY_METHODS = ["vanilla", "deep-narrow", "deep-compressed"]
 TOLERANCE = 1e-5
 SENTENCES = 100
 
@@ -36,6 +41,8 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bin", default=str(ROOT / "bin/deeplora"), help="the program")
     p.add_argument("--model", action="append", default=[], help="checkpoint directory (repeatable), beside the embedded encoder")
+    p.add_argument("--family", action="append", choices=FAMILIES, help="families beside it (default all)")
+    p.add_argument("--no-families", action="store_true", help="no family but the embedded encoder's")
     p.add_argument("--text", default=str(ROOT / "internal/builtin/STS-B/train.tsv"), help="STS-B TSV with the sentences")
     p.add_argument("--work", default=str(ROOT / ".build/check_peft"), help="directory for the environment and the runs")
     p.add_argument("--python", help="virtual environment to use instead of making one")
@@ -186,8 +193,12 @@ def main():
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}")
     pairs, failed = sentences(a), False
     print(f"{SENTENCES} sentences in {len(pairs)} pairs; largest difference of logits")
-    for reference in ["builtin:tiny", *a.model]:
-        for method in a.method or METHODS:
+    models = [(m, a.method or METHODS) for m in ["builtin:tiny", *a.model]]
+    if not a.no_families:
+        made = families.make(Path(a.work) / "families", a.text, a.family or FAMILIES)
+        models += [(str(folder), a.method or FAMILY_METHODS) for folder in made.values()]
+    for reference, methods in models:
+        for method in methods:
             d = check(a, torch, reference, method, pairs, Path(a.work) / "runs" / f"{Path(reference).name}-{method}")
             bad = max(d["merged"], d["adapter"]) > TOLERANCE * d["size"]
             failed |= bad

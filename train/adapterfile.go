@@ -170,13 +170,10 @@ func (d *description) verify(dir string) error {
 	return err
 }
 
-// denseHead are the tensors of the model that may travel with an adapter and that Hugging Face's files hold as
-// [out, in]: ours do too.
-var denseHead = []string{model.HeadWeight, model.PoolerWeight}
-
-// turn transposes a tensor that files hold the other way round than the graph.
+// turn transposes a tensor that files hold the other way round than the graph: of the model's, those of the head may
+// travel with an adapter, which Hugging Face's files hold as [out, in], and ours do too.
 func turn(t **tensors.Tensor, name string) error {
-	if !slices.Contains(denseHead, name) || (*t).Rank() != 2 {
+	if !model.DenseHead(name) || (*t).Rank() != 2 {
 		return nil
 	}
 	if (*t).DType() == dtypes.Float64 {

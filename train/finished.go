@@ -136,10 +136,9 @@ func (f *Finished) sameBase(any bool) error {
 }
 
 func (f *Finished) loadOptions() model.LoadOptions {
-	_, head := f.Values[model.HeadWeight]
 	return model.LoadOptions{
 		Labels: f.Adapter.Labels, ProblemType: f.Adapter.ProblemType, Pooling: f.Adapter.Pooling,
-		DrawHead: true, HeadSeed: headSeed(&f.Run.Config), NewHead: f.Run.FreshHead || head && f.Adapter.Imported,
+		DrawHead: true, HeadSeed: headSeed(&f.Run.Config), NewHead: f.Run.FreshHead || f.Adapter.Imported && f.Adapter.HeadTrained,
 	}
 }
 
@@ -153,9 +152,9 @@ func (f *Finished) Reader() (*model.Reader, error) {
 }
 
 // checkpoint loads the base model, its head and pooler replaced by those that travel with the adapter.
-func (f *Finished) checkpoint(backend compute.Backend) (*model.Checkpoint, error) {
+func (f *Finished) checkpoint(backend compute.Backend, p model.Precision) (*model.Checkpoint, error) {
 	o := f.loadOptions()
-	o.Backend = backend
+	o.Backend, o.Precision = backend, p
 	c, err := model.Load(f.Base, o)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", f.Run.Model, err)
@@ -163,7 +162,7 @@ func (f *Finished) checkpoint(backend compute.Backend) (*model.Checkpoint, error
 	if f.Run.Dropout != checkpointDropout {
 		c.Config.SetDropout(f.Run.Dropout)
 	}
-	values, err := f.userValues()
+	values, err := f.userValues(c.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -179,13 +178,13 @@ func (f *Finished) checkpoint(backend compute.Backend) (*model.Checkpoint, error
 // was trained: they are held with fewer bits than a small ΔK needs.
 func (f *Finished) Open(backend compute.Backend) (*Predictor, error) {
 	if f.Run.held() {
-		return f.beside(backend, f.Run.Precision)
+		return f.beside(backend, model.Precision(f.Run.Precision))
 	}
 	a, byKernel, err := f.adaptation(nil)
 	if err != nil {
 		return nil, err
 	}
-	c, err := f.checkpoint(backend)
+	c, err := f.checkpoint(backend, model.F32)
 	if err != nil {
 		return nil, err
 	}
@@ -205,26 +204,26 @@ func (f *Finished) Open(backend compute.Backend) (*Predictor, error) {
 // Unmerged serves the run with its adapter beside the frozen weights, as it was trained: what merged weights, and what
 // others read from our files, are held against. It computes in float32.
 func (f *Finished) Unmerged(backend compute.Backend) (*Predictor, error) {
-	return f.beside(backend, string(model.F32))
+	return f.beside(backend, model.F32)
 }
 
-func (f *Finished) beside(backend compute.Backend, precision string) (*Predictor, error) {
+func (f *Finished) beside(backend compute.Backend, p model.Precision) (*Predictor, error) {
 	a, byKernel, err := f.adaptation(nil)
 	if err != nil {
 		return nil, err
 	}
-	c, err := f.checkpoint(backend)
+	c, err := f.checkpoint(backend, p)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Hold(model.Precision(precision), backend, func(weight string) bool { return !f.Run.Whole() && f.Values[weight] != nil }); err != nil {
+	if err := c.Hold(p, backend, func(weight string) bool { return !f.Run.Whole() && f.Values[weight] != nil }); err != nil {
 		return nil, err
 	}
 	weights := weightsOf(c)
 	for _, s := range a.sites {
 		weights = append(weights, s.named(byKernel[s.kernel.Name])...)
 	}
-	return f.predictor(newPredictor(backend, c.Config, weights, a))
+	return f.predictor(newPredictor(backend, c, weights, a))
 }
 
 // predictor is p for the run.
@@ -320,7 +319,7 @@ func (a *AdapterInfo) onlyKnown(left map[string]*tensors.Tensor, c *model.Config
 	trained := (&Config{Method: a.Method}).trained(c)
 	for _, spec := range c.Specs() {
 		t, ok := left[spec.Name]
-		if !ok || !slices.Contains(trained, spec.Name) && !slices.Contains(slices.Concat(headNames, poolerNames), spec.Name) {
+		if !ok || !slices.Contains(trained, spec.Name) && !spec.Head {
 			continue
 		}
 		want := slices.Clone(spec.Shape)
@@ -374,7 +373,7 @@ func (f *Finished) Merge(backend compute.Backend) (*Merging, error) {
 	m := &Merging{Reader: r}
 	a, factors, err := f.adaptation(r.Config)
 	if err == nil {
-		m.values, err = f.userValues()
+		m.values, err = f.userValues(r.Config)
 	}
 	if err == nil {
 		m.factors = factors

@@ -359,8 +359,8 @@ func dropTensors(t *testing.T, dir string, names ...string) {
 func addHead(t *testing.T, dir string, outputs int) {
 	t.Helper()
 	rewriteModel(t, dir, func(entries map[string]safetensors.Entry) {
-		weight := model.Spec{Name: model.HeadWeight, Shape: []int{outputs, 32}}
+		weight := model.Spec{Name: "classifier.weight", Shape: []int{outputs, 32}}
 		entries[weight.Name] = safetensors.Entry{Name: weight.Name, Shape: weight.Shape, Data: drawTensor(weight)}
-		entries[model.HeadBias] = safetensors.Entry{Name: model.HeadBias, Shape: []int{outputs}, Data: make([]float32, outputs)}
+		entries["classifier.bias"] = safetensors.Entry{Name: "classifier.bias", Shape: []int{outputs}, Data: make([]float32, outputs)}
 	})
 }

@@ -142,7 +142,7 @@ func SelectKernels(config *model.Config, scope lora.Scope) (kernels []model.Kern
 	all := config.Kernels()
 	shapes := make([]lora.Shape, len(all))
 	for i, k := range all {
-		shapes[i] = lora.Shape{Name: k.Name, In: k.In, Out: k.Out}
+		shapes[i] = lora.Shape{Name: k.Name, In: k.In, Out: k.Out, Part: k.Part}
 	}
 	chosen, err := scope.Select(shapes, config.HiddenSize)
 	if err != nil {

@@ -119,7 +119,7 @@ func goldenJobOn(t *testing.T, c *model.Checkpoint, g golden, r goldenRun, dtype
 		Params: params, Frozen: weightsOf(c), Inputs: batchInputs(padding), DType: dtype,
 		Loss: func(weights func(name string) *Node, in []*Node, key, total *Node) *Node {
 			batch := batchOf(padding, in)
-			bert := &model.BERT{Config: c.Config, Weights: weights, Hook: adapted(j.adapted.deltas(weights)), Dropout: &model.Dropout{Key: key}}
+			bert := &model.Encoder{Config: c.Config, Weights: weights, Hook: adapted(j.adapted.deltas(weights), model.F32), Dropout: &model.Dropout{Key: key}}
 			return weightedMean(loss(bert.Logits(batch.inputs), batch.labels), batch.weights, total)
 		},
 	}

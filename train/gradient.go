@@ -25,14 +25,15 @@ const groupBytes = 512 << 20
 // compressed initialisation starts from (method.md 3.2). Kernels are differentiated a group at a time, when
 // the first of a group is asked for, and each gradient is handed out once.
 type kernelGradients struct {
-	backend compute.Backend
-	config  *model.Config
-	weights []loop.NamedTensor
-	batch   data.Batch
-	kernels []model.Kernel
-	limit   int  // bytes held at once; 0: groupBytes
-	again   bool // gradient checkpointing
-	ready   map[string]*tensors.Tensor
+	backend   compute.Backend
+	config    *model.Config
+	precision model.Precision
+	weights   []loop.NamedTensor
+	batch     data.Batch
+	kernels   []model.Kernel
+	limit     int  // bytes held at once; 0: groupBytes
+	again     bool // gradient checkpointing
+	ready     map[string]*tensors.Tensor
 }
 
 // of returns the gradient of one kernel.
@@ -72,7 +73,7 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 	return graphx.Try("compression pass", func() {
 		exec := graphx.Must(k.exec(group))
 		defer exec.Finalize()
-		dtype := k.weights[0].Value.DType()
+		dtype := k.dtype()
 		args := append(argsOf(k.weights), graphx.Donated(k.backend, k.batch.Args(dtype))...)
 		out := graphx.Must(exec.Call(append(args, graphx.Scalar(k.batch.Weight(), dtype))...))
 		k.ready = map[string]*tensors.Tensor{}
@@ -80,6 +81,12 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 			k.ready[g.Name] = out[i]
 		}
 	})
+}
+
+// dtype is that of the model: of a norm or a bias, as kernels and tables may be held in fewer bits.
+func (k *kernelGradients) dtype() dtypes.DType {
+	i := slices.IndexFunc(k.weights, func(w loop.NamedTensor) bool { return w.Value.Shape().Rank() == 1 })
+	return k.weights[i].Value.DType()
 }
 
 // exec is the pass: weights, batch, total -> gradients of the group. The hook only notes which node each kernel is:
@@ -96,17 +103,19 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 			return slices.ContainsFunc(group, func(k model.Kernel) bool { return k.Name == name })
 		}
 		note := func(at model.Kernel, x, w *Node) *Node {
-			y := model.Frozen(at, x, w)
-			if w.DType() == dtypes.BFloat16 && wanted(at.Name) { // which is held, and has no gradient: that of a ΔK of zeros is the same
-				w = Zeros(x.Graph(), shapes.Make(x.DType(), at.In, at.Out))
-				y = Add(y, Dot(x, w).Product())
+			y := k.precision.Hook(at, x, w)
+			if w.DType().IsHalfPrecision() && wanted(at.Name) { // which is held, and has no gradient: that of a ΔK of zeros is the same
+				if w = kernel[at.Name]; w == nil { // of a kernel that several layers share there is one
+					w = Zeros(x.Graph(), shapes.Make(y.DType(), at.In, at.Out))
+				}
+				y = Add(y, model.Frozen(at, x, w))
 			}
 			kernel[at.Name] = w
 			return y
 		}
 		in, total := graphx.Split(in, len(in)-1)
 		batch := batchOf(padding, in)
-		bert := &model.BERT{Config: k.config, Weights: weights, Hook: note, GradientCheckpointing: k.again}
+		bert := &model.Encoder{Config: k.config, Weights: weights, Hook: note, Precision: k.precision, GradientCheckpointing: k.again}
 		losses := lossOf(k.config.ProblemType)(bert.Logits(batch.inputs), batch.labels)
 		loss := weightedMean(losses, batch.weights, total[0])
 		kernels := make([]*Node, len(group))
@@ -121,7 +130,7 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 func (j *job) gradientsOn(b data.Batch, kernels []model.Kernel) *kernelGradients {
 	c := j.inputs.checkpoint
 	return &kernelGradients{
-		backend: j.backend, config: c.Config, weights: weightsOf(c), batch: b, kernels: kernels, again: j.config.GradientCheckpointing,
+		backend: j.backend, config: c.Config, precision: c.Precision, weights: weightsOf(c), batch: b, kernels: kernels, again: j.config.GradientCheckpointing,
 	}
 }
 
@@ -131,7 +140,7 @@ func (k *kernelGradients) bytes(m loop.Memory) (bytes int64, err error) {
 		exec := graphx.Must(k.exec(k.group(k.kernels[0].Name)))
 		defer exec.Finalize()
 		var args []shapes.Shape
-		dtype := k.weights[0].Value.DType()
+		dtype := k.dtype()
 		for _, w := range k.weights {
 			args = append(args, w.Value.Shape())
 		}

@@ -7,10 +7,11 @@ import (
 	"github.com/deeplora/deeplora/model"
 )
 
-// adapted is the joint of the house: the frozen product plus the adapter's, for the kernels that have one.
-func adapted(deltas map[string]lora.Delta) model.WeightHook {
+// adapted is the joint of the house: the kernel's product, in a precision, plus the adapter's, for the kernels that have
+// one.
+func adapted(deltas map[string]lora.Delta, p model.Precision) model.WeightHook {
 	return func(k model.Kernel, x, w *Node) *Node {
-		y := model.Frozen(k, x, w)
+		y := p.Hook(k, x, w)
 		delta, ok := deltas[k.Name]
 		switch {
 		case !ok:

@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/sums"
+	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train/loop"
 )
 
@@ -85,7 +87,7 @@ func (f *Finished) Write(dir string) error {
 		Depth: f.Adapter.Depth, Scope: f.Run.Scope, Kernels: len(f.Adapter.Kernels), Backend: f.Run.Provenance.Backend, Threads: f.Run.Provenance.Threads,
 	}
 	for name, t := range f.Values {
-		if !slices.Contains(headNames, name) && !slices.Contains(poolerNames, name) {
+		if slices.ContainsFunc(f.Adapter.Kernels, func(k AdaptedKernel) bool { return strings.HasPrefix(name, k.Name+".") && !model.DenseHead(name) }) {
 			r.Parameters += t.Shape().Size()
 		}
 	}

@@ -49,10 +49,10 @@ func (j *job) objective() loop.Objective {
 
 // loss is that of a classifier whose kernels have adapters.
 func (j *job) loss(weights func(name string) *Node, in []*Node, key, total *Node) *Node {
-	config := j.inputs.checkpoint.Config
+	config, p := j.inputs.checkpoint.Config, j.inputs.checkpoint.Precision
 	batch := batchOf(j.padding(), in)
-	b := &model.BERT{
-		Config: config, Weights: weights, Hook: adapted(j.adapted.deltas(weights)), Dropout: &model.Dropout{Key: key},
+	b := &model.Encoder{
+		Config: config, Weights: weights, Hook: adapted(j.adapted.deltas(weights), p), Precision: p, Dropout: &model.Dropout{Key: key},
 		GradientCheckpointing: j.config.GradientCheckpointing,
 	}
 	losses := lossOf(config.ProblemType)(b.Logits(batch.inputs), batch.labels)
@@ -179,17 +179,15 @@ func (j *job) info() AdapterInfo {
 	return info
 }
 
-// headNames are the tensors of the classification head.
-var headNames = []string{model.HeadWeight, model.HeadBias}
-
 // frozenHead are the tensors that travel with the adapter although they are not trained: the head, and whatever else
 // the checkpoint lacked or the adapter that training goes on with brought.
 func (j *job) frozenHead() (extra []loop.NamedTensor) {
 	checkpoint := j.inputs.checkpoint
 	trained := j.config.trained(checkpoint.Config)
-	for _, name := range slices.Concat(headNames, poolerNames) {
+	head := checkpoint.Config.HeadNames()
+	for _, name := range slices.Concat(head, checkpoint.Config.PoolerNames()) {
 		fresh := slices.Contains(checkpoint.Fresh, name) || j.pooler
-		if slices.Contains(trained, name) || !fresh && !slices.Contains(headNames, name) {
+		if slices.Contains(trained, name) || !fresh && !slices.Contains(head, name) {
 			continue
 		}
 		extra = append(extra, loop.NamedTensor{Name: name, Value: checkpoint.Tensors[name]})

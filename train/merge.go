@@ -104,7 +104,7 @@ func newEvaluator(backend compute.Backend, c *model.Checkpoint, a *adaptation, h
 	e := &evaluator{checkpoint: c, adapted: a}
 	var err error
 	if held {
-		e.predictor, err = newPredictor(backend, c.Config, nil, a)
+		e.predictor, err = newPredictor(backend, c, nil, a)
 		return e, err
 	}
 	if e.merger, err = newMerger(backend, a.adapter); err != nil {

@@ -259,13 +259,14 @@ func (s labelScale) scores(logits [][]float32) [][]float32 {
 }
 
 // userValues are the run's tensors with a head that gives scores in the user's scale.
-func (f *Finished) userValues() (map[string]*tensors.Tensor, error) {
+func (f *Finished) userValues(c *model.Config) (map[string]*tensors.Tensor, error) {
 	s := f.Adapter.labelScale
 	if s.Scale == 0 {
 		return f.Values, nil
 	}
 	values := maps.Clone(f.Values)
-	for name, shift := range map[string]float64{model.HeadWeight: 0, model.HeadBias: s.Mean} {
+	for i, name := range c.HeadNames() { // the weight, and the bias, which is shifted too
+		shift := float64(i) * s.Mean
 		head, ok := values[name]
 		if !ok {
 			return nil, fmt.Errorf("%s: tensor %q is missing: scores are scaled by it", f.Dir, name)

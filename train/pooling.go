@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gomlx/gomlx/core/tensors"
+
 	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/model"
@@ -35,12 +37,18 @@ func (c *Config) ResolvePooling(files fs.FS) (notice string, err error) {
 	return fmt.Sprintf("pooling %s, as the model's %s declares", c.Pooling, declared.From), nil
 }
 
-// poolerNames are the tensors of the pooler.
-var poolerNames = []string{model.PoolerWeight, model.PoolerBias}
+func containsAny(list, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(list, name) })
+}
+
+// brings reports whether one of the tensors is among values.
+func brings(values map[string]*tensors.Tensor, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return values[name] != nil })
+}
 
 // trainDrawn has a pooler that was drawn new trained with the head, where that is trained.
 func (c *Config) trainDrawn(checkpoint *model.Checkpoint) {
-	if _, whole := lookupWhole(c.Method); (c.TrainHead || whole) && slices.Contains(checkpoint.Fresh, model.PoolerWeight) {
+	if _, whole := lookupWhole(c.Method); (c.TrainHead || whole) && containsAny(checkpoint.Fresh, checkpoint.Config.PoolerNames()) {
 		c.TrainPooler = true
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/modelfiles"
 	"github.com/deeplora/deeplora/internal/testbackend"
-	"github.com/deeplora/deeplora/model"
 )
 
 // What a folder declares becomes the pooling; what it declares and we do not have is an error.
@@ -67,7 +66,7 @@ func sentenceEncoder(t *testing.T, pooling string) string {
 	if err := writeModel(dir, nil); err != nil {
 		t.Fatal(err)
 	}
-	dropTensors(t, dir, poolerNames...)
+	dropTensors(t, dir, "bert.pooler.dense.weight", "bert.pooler.dense.bias")
 	if err := writeAll(filepath.Join(dir, "1_Pooling"), map[string][]byte{"config.json": []byte(`{"pooling_mode": "` + pooling + `"}`)}); err != nil {
 		t.Fatal(err)
 	}
@@ -94,8 +93,8 @@ func TestRunsPoolAsTheModelDeclares(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Adapter.Pooling != "mean" || f.Values[model.PoolerWeight] != nil {
-		t.Errorf("the adapter's pooling is %q, and it has a pooler: %v", f.Adapter.Pooling, f.Values[model.PoolerWeight] != nil)
+	if f.Adapter.Pooling != "mean" || f.Values["bert.pooler.dense.weight"] != nil {
+		t.Errorf("the adapter's pooling is %q, and it has a pooler: %v", f.Adapter.Pooling, f.Values["bert.pooler.dense.weight"] != nil)
 	}
 	for _, open := range []func(compute.Backend) (*Predictor, error){f.Open, f.Unmerged} {
 		p, err := open(b)
@@ -165,8 +164,8 @@ func TestTrainPooler(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pooler, head := f.Values[model.PoolerWeight], f.Values[model.HeadWeight]
-		if head.Equal(base.Tensors[model.HeadWeight]) || (pooler != nil) != train || train && pooler.Equal(base.Tensors[model.PoolerWeight]) {
+		pooler, head := f.Values["bert.pooler.dense.weight"], f.Values["classifier.weight"]
+		if head.Equal(base.Tensors["classifier.weight"]) || (pooler != nil) != train || train && pooler.Equal(base.Tensors["bert.pooler.dense.weight"]) {
 			t.Errorf("train-pooler %v: the adapter has a pooler: %v", train, pooler != nil)
 		}
 		if !train {
@@ -175,7 +174,7 @@ func TestTrainPooler(t *testing.T) {
 		c.From, c.TrainPooler, c.Steps = dir, false, 1
 		trainSmall(t, b, c, dir+"-on")
 		on, err := ReadFinished(t.Context(), dir+"-on", OpenOptions{Sources: embedded()})
-		if err != nil || on.Values[model.PoolerWeight] == nil || !on.Values[model.PoolerWeight].Equal(pooler) {
+		if err != nil || on.Values["bert.pooler.dense.weight"] == nil || !on.Values["bert.pooler.dense.weight"].Equal(pooler) {
 			t.Errorf("the run that goes on has lost the pooler, or moved it (%v)", err)
 		}
 	}

@@ -59,7 +59,7 @@ func OpenCheckpoint(ctx context.Context, ref string, backend compute.Backend, o 
 }
 
 func openCheckpoint(files fs.FS, backend compute.Backend, precision string) (*Predictor, error) {
-	checkpoint, err := model.Load(files, model.LoadOptions{Backend: backend})
+	checkpoint, err := model.Load(files, model.LoadOptions{Precision: model.Precision(precision), Backend: backend})
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func predictable(c *model.Config) error {
 
 // NewPredictor serves a checkpoint as it is, without a tokenizer.
 func NewPredictor(backend compute.Backend, c *model.Checkpoint) (*Predictor, error) {
-	return newPredictor(backend, c.Config, weightsOf(c), nil)
+	return newPredictor(backend, c, weightsOf(c), nil)
 }
 
 // weightsOf lists every tensor of a checkpoint in the order of its Specs.
@@ -101,18 +101,19 @@ func weightsOf(c *model.Checkpoint) (list []loop.NamedTensor) {
 	return list
 }
 
-// newPredictor computes with weights. adapted are the adapters beside them; nil: there are none.
-func newPredictor(backend compute.Backend, config *model.Config, weights []loop.NamedTensor, adapters *adaptation) (*Predictor, error) {
+// newPredictor computes with weights, as the checkpoint's. adapted are the adapters beside them; nil: there are none.
+func newPredictor(backend compute.Backend, c *model.Checkpoint, weights []loop.NamedTensor, adapters *adaptation) (*Predictor, error) {
+	config, precision := c.Config, c.Precision
 	p := &Predictor{Run: RunConfig{Config: Default()}, backend: backend, config: config, weights: weights}
-	p.Run.MaxLength = min(p.Run.MaxLength, config.MaxPositionEmbeddings)
+	p.Run.MaxLength = min(p.Run.MaxLength, config.Positions())
 	for exec, packed := range map[**Exec]bool{&p.padded: false, &p.packed: true} {
 		e, err := NewExec(backend, func(in []*Node) []*Node {
 			named, in := byName(p.weights, in)
-			hook := model.Frozen
+			hook := model.WeightHook(precision.Hook)
 			if adapters != nil {
-				hook = adapted(adapters.deltas(named))
+				hook = adapted(adapters.deltas(named), precision)
 			}
-			bert := &model.BERT{Config: config, Weights: named, Hook: hook}
+			bert := &model.Encoder{Config: config, Weights: named, Hook: hook, Precision: precision}
 			return []*Node{bert.Logits(encoderInputs(packed, in))}
 		})
 		if err != nil {

@@ -232,7 +232,7 @@ func TestT20MergedEqualsAdapted(t *testing.T) {
 // rawLogits are the logits in the model's own precision, with the adapters of a beside the weights, or none.
 func rawLogits(t *testing.T, b compute.Backend, c *model.Config, weights []loop.NamedTensor, a *adaptation, batch data.Batch) []float64 {
 	t.Helper()
-	p, err := newPredictor(b, c, weights, a)
+	p, err := newPredictor(b, &model.Checkpoint{Config: c}, weights, a)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -119,7 +119,7 @@ func Settings() settings.Table[Config] {
 		{Name: "gradient-checkpointing", Part: partLoop, Default: false, At: func(c *Config) any { return &c.GradientCheckpointing }, Help: "compute the inside of layers again in backward: less memory, a third more time"},
 		{Name: "drop-last", Part: partLoop, Default: false, Preset: true, At: func(c *Config) any { return &c.DropLast }, Help: "leave out each epoch's incomplete batch"},
 		{Name: "dropout", Part: partModel, Default: checkpointDropout, Unset: checkpointDropout, Check: settings.Unless(checkpointDropout, settings.Probability), At: func(c *Config) any { return &c.Dropout }, Help: "dropout probability; -1: the checkpoint's"},
-		{Name: "precision", Part: partModel, Default: string(model.F32), Check: settings.OneOf(model.F32.All()...), At: func(c *Config) any { return &c.Precision }, Help: "numbers of products with frozen kernels: f32, bf16, or bf16x3 (float32's accuracy from three of bf16); XLA only"},
+		{Name: "precision", Part: partModel, Default: string(model.F32), Check: settings.OneOf(model.F32.All()...), At: func(c *Config) any { return &c.Precision }, Help: "numbers of products with the model's kernels: f32, bf16, or bf16x3 (float32's accuracy from three of bf16); XLA only"},
 
 		{Name: "pooling", Part: partAdapter, Default: poolingAuto, Preset: string(model.PoolHead), Unset: poolingAuto, Check: settings.OneOf(poolings...), At: func(c *Config) any { return &c.Pooling }, Help: "what the classifier reads: head (first token through the pooler), cls, mean or max of the last states; auto: what the model declares, else head"},
 		{Name: "train-head", Part: partHead, Default: true, Preset: false, At: func(c *Config) any { return &c.TrainHead }, Help: "train the classification head too, and what of it the checkpoint lacks"},
@@ -257,7 +257,6 @@ func (c *Config) Validate() error {
 	if len(c.Target) == 0 {
 		f.Add(prefixed("scope", settings.OneOf(lora.Scopes()...)(c.Scope)))
 	}
-	f.Check(!c.held() || c.Method != "full", "precision: method %s trains every kernel, in float32; take f32", c.Method)
 	f.Check(!c.TrainPooler || c.Pooling == poolingAuto || model.Pooling(c.Pooling).HasPooler(), "train-pooler: pooling %s has no pooler; leave it out, or take pooling head", c.Pooling)
 	f.Check(c.Shots == 0 || c.ShotsPerClass == 0, "shots and shots-per-class: give one of them")
 	f.Check(c.Manifest == "" || c.Shots == 0 && c.ShotsPerClass == 0, "manifest: a replayed draw takes no shots or shots-per-class")

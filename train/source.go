@@ -162,7 +162,8 @@ func read(ctx context.Context, c *Config, o *Options, notice func(format string,
 	}
 	c.trainDrawn(in.checkpoint)
 	trained := c.trained(in.checkpoint.Config)
-	if err := in.checkpoint.Hold(model.Precision(c.Precision), o.Backend, func(weight string) bool { return slices.Contains(trained, weight) }); err != nil {
+	kept := append(trained, in.checkpoint.Fresh...) // what was drawn travels with the adapter, as it was drawn
+	if err := in.checkpoint.Hold(model.Precision(c.Precision), o.Backend, func(weight string) bool { return slices.Contains(kept, weight) }); err != nil {
 		return nil, err
 	}
 	tok, err := data.OpenTokenizer(files, "")
@@ -198,7 +199,7 @@ func loadCheckpointFor(files fs.FS, backend compute.Backend, c *Config, task dat
 	classes, problem := headOf(task)
 	checkpoint, err := model.Load(files, model.LoadOptions{
 		Labels: classes, ProblemType: problem, Pooling: model.Pooling(c.Pooling),
-		DrawHead: true, HeadSeed: headSeed(c), NewHead: c.FreshHead, Backend: backend,
+		DrawHead: true, HeadSeed: headSeed(c), NewHead: c.FreshHead, Precision: model.Precision(c.Precision), Backend: backend,
 	})
 	if err != nil {
 		return nil, err
@@ -218,7 +219,7 @@ func otherHead(files fs.FS, want []string) (have []string) {
 	}
 	defer r.Close()
 	have = r.Config.Labels()
-	if !r.Has(model.HeadWeight) || len(have) == len(want) && (len(want) == 1 || labels.Unnamed(have)) {
+	if !r.HasHead() || len(have) == len(want) && (len(want) == 1 || labels.Unnamed(have)) {
 		return nil
 	}
 	if _, err = labels.Match(have, want); errors.Is(err, labels.ErrOther) {
@@ -239,8 +240,8 @@ func checkVocabulary(tok data.Tokenizer, config *model.Config, c *Config) error 
 	if size := tok.VocabSize(); size > config.VocabSize {
 		return fmt.Errorf("its tokenizer gives ids up to %d, the word embeddings have %d rows: they are not of one model", size-1, config.VocabSize)
 	}
-	if c.MaxLength > config.MaxPositionEmbeddings {
-		return settings.Error(fmt.Errorf("max-length is %d, the model has %d positions; lower --max-length", c.MaxLength, config.MaxPositionEmbeddings))
+	if most := config.Positions(); c.MaxLength > most {
+		return settings.Error(fmt.Errorf("max-length is %d, the model has %d positions; lower --max-length", c.MaxLength, most))
 	}
 	return nil
 }
@@ -322,10 +323,10 @@ func (in *inputs) noticeFresh(c *Config, notice func(format string, args ...any)
 		names        []string
 		new, trained bool
 	}{
-		{poolerNames, false, c.TrainPooler},
-		{headNames, c.FreshHead, c.TrainHead},
+		{in.checkpoint.Config.PoolerNames(), false, c.TrainPooler},
+		{in.checkpoint.Config.HeadNames(), c.FreshHead, c.TrainHead},
 	} {
-		if !slices.Contains(in.checkpoint.Fresh, module.names[0]) {
+		if !containsAny(in.checkpoint.Fresh, module.names) {
 			continue
 		}
 		why, state := "not in the checkpoint", "frozen"

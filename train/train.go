@@ -20,7 +20,6 @@ import (
 	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/internal/settings"
-	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train/loop"
 )
 
@@ -241,7 +240,7 @@ func (r *run) read(ctx context.Context) error {
 	if asked != r.config.Batch {
 		r.Notice("batch lowered from %d to the %d training examples", asked, r.config.Batch)
 	}
-	r.job = &job{inputs: in, config: &r.config, backend: r.options.Backend, ranks: r.fromRanks(), pooler: r.from != nil && r.from.Values[model.PoolerWeight] != nil}
+	r.job = &job{inputs: in, config: &r.config, backend: r.options.Backend, ranks: r.fromRanks(), pooler: r.from != nil && brings(r.from.Values, in.checkpoint.Config.PoolerNames())}
 	return nil
 }
 

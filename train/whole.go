@@ -42,9 +42,10 @@ func (c *Config) Whole() bool {
 func (c *Config) trained(m *model.Config) []string {
 	method, whole := lookupWhole(c.Method)
 	var names []string
+	outputs, pooler := m.HeadNames(), m.PoolerNames()
 	for _, spec := range m.Specs() {
-		head := slices.Contains(headNames, spec.Name)
-		if c.TrainPooler && slices.Contains(poolerNames, spec.Name) {
+		head := slices.Contains(outputs, spec.Name)
+		if c.TrainPooler && slices.Contains(pooler, spec.Name) {
 			names = append(names, spec.Name)
 			continue
 		}

@@ -98,7 +98,6 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 		{"label-separator", checkpoint && e.task == "multilabel", "--model with --task multilabel: a run has its own"},
 		{"data-config", onHub, "--data with a data set of the hub, org/name"},
 		{"data-revision", onHub, "--data with a data set of the hub, org/name"},
-		{"precision", !e.zeroShot, "--run and --model: --zero-shot computes in float32"},
 		{"threshold", !e.zeroShot, "--run and --model: --zero-shot has no classes"},
 	} {
 		if f.Changed(only.flag) && !only.fits {

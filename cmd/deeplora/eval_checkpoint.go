@@ -65,13 +65,13 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	if task, err = e.columns(task, files); err != nil {
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
 	}
-	checkpoint, err := loadFor(files, backend, task)
+	checkpoint, err := loadFor(files, backend, task, model.Precision(e.precision))
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", e.model, err)
 	}
 	config := train.Default()
-	config.Task, config.Overlong, config.MaxLength = task.Name, e.overlong, cmp.Or(e.maxLength, min(config.MaxLength, checkpoint.Config.MaxPositionEmbeddings))
-	if positions := checkpoint.Config.MaxPositionEmbeddings; config.MaxLength < 3 || config.MaxLength > positions {
+	config.Task, config.Overlong, config.MaxLength = task.Name, e.overlong, cmp.Or(e.maxLength, min(config.MaxLength, checkpoint.Config.Positions()))
+	if positions := checkpoint.Config.Positions(); config.MaxLength < 3 || config.MaxLength > positions {
 		return nil, usagef("--max-length: %d is not between 3 and the model's %d positions", config.MaxLength, positions)
 	}
 	examples, err := s.checkpointSplit(cmd, e, task)
@@ -135,20 +135,20 @@ func (s *shared) checkpointSplit(cmd *cobra.Command, e evalFlags, task data.Task
 }
 
 // loadFor reads a checkpoint whose head is one of the task's, its outputs in the task's order.
-func loadFor(files fs.FS, backend compute.Backend, task data.Task) (*model.Checkpoint, error) {
+func loadFor(files fs.FS, backend compute.Backend, task data.Task, p model.Precision) (*model.Checkpoint, error) {
 	r, err := model.OpenReader(files, model.LoadOptions{})
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	o := model.LoadOptions{Labels: task.Labels, ProblemType: model.SingleLabel, Backend: backend}
+	o := model.LoadOptions{Labels: task.Labels, ProblemType: model.SingleLabel, Precision: p, Backend: backend}
 	switch {
 	case task.Regression():
 		o.Labels, o.ProblemType = []string{"LABEL_0"}, model.Regression
 	case task.Multi:
 		o.ProblemType = model.MultiLabel
 	}
-	if r.Has(model.HeadWeight) { // or Load says that there is none
+	if r.HasHead() { // or Load says that there is none
 		if err := fits(r.Config, o, task); err != nil {
 			return nil, err
 		}

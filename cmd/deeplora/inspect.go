@@ -84,6 +84,7 @@ type inspectedKernel struct {
 	In         int    `json:"in"`
 	Out        int    `json:"out"`
 	Parameters int    `json:"adapter_parameters"` // 0: not adapted
+	Part       string `json:"part"`               // what it does in its encoder
 }
 
 type scopeOf struct {
@@ -119,7 +120,7 @@ func inspect(config *model.Config, c train.Config) (*inspection, error) {
 		}
 	}
 	for _, k := range config.Kernels() {
-		r.Kernels = append(r.Kernels, inspectedKernel{k.Name, k.In, k.Out, adapted[k.Name]})
+		r.Kernels = append(r.Kernels, inspectedKernel{k.Name, k.In, k.Out, adapted[k.Name], k.Part})
 		r.Parameters += adapted[k.Name]
 	}
 	r.Adapted = len(selected)
@@ -138,7 +139,7 @@ func inspect(config *model.Config, c train.Config) (*inspection, error) {
 func shapesOf(kernels ...model.Kernel) []lora.Shape {
 	var shapes []lora.Shape
 	for _, k := range kernels {
-		shapes = append(shapes, lora.Shape{Name: k.Name, In: k.In, Out: k.Out})
+		shapes = append(shapes, lora.Shape{Name: k.Name, In: k.In, Out: k.Out, Part: k.Part})
 	}
 	return shapes
 }

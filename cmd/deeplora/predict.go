@@ -182,7 +182,7 @@ func (p *predictor) use(run *train.Predictor) error {
 
 // limit settles the longest input, the run's where no flag says otherwise, within what the model has positions for.
 func (p *predictor) limit() error {
-	positions := p.Config().MaxPositionEmbeddings
+	positions := p.Config().Positions()
 	switch {
 	case p.maxLength == 0:
 		p.maxLength = min(p.Predictor.Run.MaxLength, positions)

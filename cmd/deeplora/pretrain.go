@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/pretrain"
+	"github.com/deeplora/deeplora/internal/plugin"
 	"github.com/deeplora/deeplora/internal/rundir"
 )
 
@@ -73,6 +74,9 @@ func (s *shared) pretrain(cmd *cobra.Command, c pretrain.Config, o pretrain.Opti
 	backend, provenance, err := s.open()
 	if err != nil {
 		return nil, err
+	}
+	if text := precisionNote(provenance.Backend, c.Precision, plugin.BFloat16()); text != "" && !resumed {
+		s.ui.line("note: %s", text)
 	}
 	defer s.ui.clear()
 	defer s.onInterrupt(cmd.Context())()

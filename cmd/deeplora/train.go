@@ -113,8 +113,8 @@ func (s *shared) train(cmd *cobra.Command, parsed train.Config, o trainFlags) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	// A run that goes on, and one that trains every kernel, have no choice.
-	if text := precisionNote(provenance.Backend, c.Precision, plugin.BFloat16()); text != "" && !o.resume && c.Method != "full" {
+	// A run that goes on has no choice.
+	if text := precisionNote(provenance.Backend, c.Precision, plugin.BFloat16()); text != "" && !o.resume {
 		s.ui.line("note: %s", text)
 	}
 	defer s.ui.clear() // a bar, where there is an error

@@ -9,6 +9,7 @@ import (
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/pretrain"
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/modelfiles"
+	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 )
 
@@ -33,7 +34,7 @@ func (s *shared) zeroShot(cmd *cobra.Command, e evalFlags) error {
 	if err != nil {
 		return err
 	}
-	encoder, err := pretrain.OpenEmbedder(cmd.Context(), backend, e.model, s.sources())
+	encoder, err := pretrain.OpenEmbedder(cmd.Context(), backend, e.model, s.sources(), model.Precision(e.precision))
 	if err != nil {
 		return err
 	}

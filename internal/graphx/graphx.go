@@ -8,6 +8,7 @@ package graphx
 import (
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -73,23 +74,40 @@ func Lookup(byName map[string]*graph.Node) func(name string) *graph.Node {
 	}
 }
 
-// WithGradient is what y makes of x, of this shape, with another gradient by x than follows from how it was made: what vjp
-// makes of the gradient by y. Gradients by anything else that y is made of are zero.
+// WithGradient is what y makes of xs, of this shape, with other gradients by xs than follow from how it was made: vjp gives
+// that by xs[i], from the gradient v by y. xs are handed to it again: gradient checkpointing has them computed a second
+// time for the backward pass. Gradients by anything else that y is made of are zero.
 //
-// GoMLX takes gradients of a node by those of another that stands in for it. Here that is a sum of x of y's shape, which
-// only passes the gradient by y on to where the one by x is taken; it is never computed, as nothing needs its value.
-func WithGradient(x *graph.Node, shape []int, y func() *graph.Node, vjp func(v *graph.Node) *graph.Node) *graph.Node {
+// GoMLX takes gradients of a node by those of another that stands in for it. Here that is a sum of all xs of y's shape,
+// which is never computed, as nothing needs its value: it only brings the gradient by y to where those by xs are taken.
+// On the way there, an identity of each x notes the x that it is given, so that every gradient can be made of all xs.
+func WithGradient(xs []*graph.Node, shape []int, y func() *graph.Node, vjp func(i int, xs []*graph.Node, v *graph.Node) *graph.Node) *graph.Node {
 	standIn := func() *graph.Node {
 		var byY *graph.Node
-		inner := graph.IdentityWithCustomGradient(x, func(_, _ *graph.Node) *graph.Node { return vjp(byY) })
-		wide := graph.BroadcastToDims(graph.ReduceAllSum(inner), shape...)
-		return graph.IdentityWithCustomGradient(wide, func(_, v *graph.Node) *graph.Node {
+		again := slices.Clone(xs)
+		taken := make([]*graph.Node, len(xs)) // before noted: gradients go from the last node to the first
+		for i, x := range xs {
+			taken[i] = graph.IdentityWithCustomGradient(x, func(_, _ *graph.Node) *graph.Node { return vjp(i, again, byY) })
+		}
+		var sum *graph.Node
+		for i, x := range taken {
+			noted := graph.ReduceAllSum(graph.IdentityWithCustomGradient(x, func(x, v *graph.Node) *graph.Node {
+				again[i] = x
+				return v
+			}))
+			if sum == nil {
+				sum = noted
+			} else {
+				sum = graph.Add(sum, noted)
+			}
+		}
+		return graph.IdentityWithCustomGradient(graph.BroadcastToDims(sum, shape...), func(_, v *graph.Node) *graph.Node {
 			byY = v
 			return v
 		})
 	}
-	out, taken := graph.InternalFusedOpCaller(y, standIn, true)
-	if !taken { // else the sum would be taken for y
+	out, used := graph.InternalFusedOpCaller(y, standIn, true)
+	if !used { // else the sum would be taken for y
 		panic(fmt.Errorf("%s is off, or the engine lacks an operation: it cannot be done without", graph.FusionEnv))
 	}
 	return out

@@ -35,6 +35,18 @@ func (f *File) Float64(name string) ([]float64, error) {
 	})
 }
 
+// Half reads a tensor of F16 or BF16 as it lies in the file: the bits of its elements. Other types are an error.
+func Half[T ~uint16](f *File, name string) ([]T, error) {
+	le := binary.LittleEndian
+	bits := decoder[T]{2, func(dst []T, src []byte) error {
+		for i := range dst {
+			dst[i] = T(le.Uint16(src[2*i:]))
+		}
+		return nil
+	}}
+	return read(f, name, "half precision", map[DType]decoder[T]{DTypeF16: bits, DTypeBF16: bits})
+}
+
 // Int64 reads a tensor of any integer type or BOOL (0 and 1). Floating-point types are an error, and
 // so is a U64 beyond int64.
 func (f *File) Int64(name string) ([]int64, error) {

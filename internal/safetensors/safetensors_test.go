@@ -245,6 +245,10 @@ func TestReadsEachType(t *testing.T) {
 			if got := must[[]byte](t)(f.Bytes("w")); !bytes.Equal(got, tc.raw) {
 				t.Errorf("Bytes = %v, want %v", got, tc.raw)
 			}
+			half, errHalf := Half[uint16](f, "w")
+			if is := tc.dtype == DTypeF16 || tc.dtype == DTypeBF16; (errHalf == nil) != is || is && !bytes.Equal(bytesOf(half), tc.raw) {
+				t.Errorf("Half = %v, %v", half, errHalf)
+			}
 			f64, err64 := f.Float64("w")
 			f32, err32 := f.Float32("w")
 			ints, errInts := f.Int64("w")

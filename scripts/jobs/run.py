@@ -23,7 +23,6 @@ DEFAULT = {"deep": 0.01, "lora": 0.0005, "head": 0.01}  # the methods' own
 # What an arm's rate is chosen from, as many for each adapter. STS-B wants lower ones.
 HIGH = {"deep": [0.003, 0.01, 0.03, 0.1], "lora": [0.0005, 0.002, 0.008, 0.032], "head": [0.01, 0.03, 0.1]}
 LOW = {"deep": [0.001, 0.003, 0.01, 0.03], "lora": [0.000125, 0.0005, 0.002, 0.008], "head": [0.01, 0.03, 0.1]}
-FIXED = {"minilm": {"deep": 0.01, "lora": 0.002, "head": 0.03}}  # not chosen: the middle ones
 CLASSES = ["--task", "classification"]
 SCORES = ["--task", "regression", "--text", "first", "--pair", "second", "--label", "similarity"]
 SEEDS = 0, 1, 2
@@ -35,7 +34,7 @@ JOBS = {
     "r52": (CLASSES, ["--epochs", "1"], ["--epochs", "1"], ["all"]),
 }
 # Whose tuning a job takes that has none of its own.
-TUNED_ON = {("tiny", "r52"): ("tiny", "bbc")}
+TUNED_ON = {"r52": "bbc"}
 
 
 class Run:
@@ -75,10 +74,7 @@ def tuning(encoder, job):
 
 def best(encoder, job, arm, out):
     """The arm's best rate on the tuning files; None before all of them are measured."""
-    if encoder in FIXED:
-        return FIXED[encoder][arm]
-    encoder, job = TUNED_ON.get((encoder, job), (encoder, job))
-    runs = [r for r in tuning(encoder, job) if r.arm == arm]
+    runs = [r for r in tuning(encoder, TUNED_ON.get(job, job)) if r.arm == arm]
     scores = [result(r, out) for r in runs]
     if not all(scores):
         return None
@@ -101,7 +97,7 @@ def plan(a):
     """What is left, tuning first, since the rates of other runs depend on it."""
     for encoder, model in (m.split("=", 1) for m in a.model):
         for job in a.job or JOBS:
-            if encoder not in FIXED and (encoder, job) not in TUNED_ON:
+            if job not in TUNED_ON:
                 yield from ((run, model) for run in tuning(encoder, job) if run.arm in a.arm)
             for run in measured(encoder, job, a):
                 yield run, model

@@ -27,10 +27,20 @@ type card struct {
 	Metrics  []string       // "pearson 0.8123"
 	Rank     string         // as the method has one
 	Note     string         // of the export
+	Class    string         // of the model in Transformers
+	Encoder  string         // what the class calls its encoder
+	Outputs  string         // and its layer of outputs
 }
 
 func newCard(s *train.Finished) (*card, error) {
-	c := &card{Finished: s, Rank: fmt.Sprint(s.Adapter.Rank)}
+	config, err := model.ReadConfig(s.Base, "config.json")
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", s.Run.Model, err)
+	}
+	c := &card{
+		Finished: s, Rank: fmt.Sprint(s.Adapter.Rank), Class: model.SequenceClassification.Class(config),
+		Encoder: config.EncoderName(), Outputs: strings.TrimSuffix(config.HeadNames()[0], ".weight"),
+	}
 	if s.Adapter.Method == "deep-wide" {
 		c.Rank = "full width"
 	}
@@ -130,9 +140,9 @@ tags:
 {{- end}}
 
 {{- define "merged"}}{{template "front" "transformers"}}
-# {{with .Adapter.Task}}BERT for {{.}}{{else}}A fine-tuned BERT{{end}}
+# {{.Class}}{{with .Adapter.Task}} for {{.}}{{else}}, fine-tuned{{end}}
 
-A BERT classifier, fine-tuned with [Deep LoRA](https://arxiv.org/abs/2406.04112); its adapter is merged into the weights.
+A {{.Class}}, fine-tuned with [Deep LoRA](https://arxiv.org/abs/2406.04112); its adapter is merged into the weights.
 
 ` + "```python" + `
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -143,7 +153,7 @@ tokenizer = AutoTokenizer.from_pretrained("PATH")
 {{template "facts" .}}{{end}}
 
 {{- define "peft"}}{{template "front" "peft"}}
-# {{with .Adapter.Task}}A BERT adapter for {{.}}{{else}}A BERT adapter{{end}}
+# An adapter of {{.Class}}{{with .Adapter.Task}} for {{.}}{{end}}
 
 A LoRA adapter that [Deep LoRA](https://arxiv.org/abs/2406.04112) trained, its factors folded into LoRA's two. {{.Note}}
 
@@ -159,9 +169,9 @@ Its classifier reads the {{$.Adapter.Pooling}} of the last states, not what the 
 
 ` + "```python" + `
 def logits(attention_mask, **inputs):
-    states = base.bert(attention_mask=attention_mask, **inputs).last_hidden_state
+    states = base.{{$.Encoder}}(attention_mask=attention_mask, **inputs).last_hidden_state
     mask = attention_mask.unsqueeze(-1).to(states.dtype)
-    return base.classifier({{.}})
+    return base.{{$.Outputs}}({{.}})
 ` + "```" + `
 {{end}}
 ` + "`deeplora/`" + ` holds the factors as they were trained: ` + "`deeplora import`" + ` takes them from there.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,7 +58,7 @@ func writeBase(t *testing.T, layers int, pooler bool) string {
 		})
 	}
 	if !pooler {
-		checkpoint.Architecture = model.Encoder
+		checkpoint.Architecture = model.Base
 	}
 	if err := checkpoint.Save(dir, dtypes.Float32); err != nil {
 		t.Fatal(err)
@@ -86,11 +87,17 @@ func get(t *testing.T, path string) []byte {
 // harder than a short training, which hardly moves them.
 func writeRun(t *testing.T, base, method, scope string) string {
 	t.Helper()
-	return writePooled(t, base, method, scope, model.PoolHead)
+	return writeScaled(t, base, method, scope, model.PoolHead, 0.7)
 }
 
 // writePooled is writeRun with a head that reads something else.
 func writePooled(t *testing.T, base, method, scope string, pooling model.Pooling) string {
+	t.Helper()
+	return writeScaled(t, base, method, scope, pooling, 0.7)
+}
+
+// writeScaled is writePooled with factors of another size.
+func writeScaled(t *testing.T, base, method, scope string, pooling model.Pooling, scale float64) string {
 	t.Helper()
 	files := os.DirFS(base)
 	c, err := model.ReadConfig(files, "config.json")
@@ -122,20 +129,26 @@ func writePooled(t *testing.T, base, method, scope string, pooling model.Pooling
 			t.Fatal(err)
 		}
 		for _, f := range factors {
-			s.Values[k.Name+"."+f.Name] = draw(k.Name+"."+f.Name, 0.7/math.Sqrt(float64(min(f.Shape[0], f.Shape[1]))), f.Shape...)
+			s.Values[k.Name+"."+f.Name] = draw(k.Name+"."+f.Name, scale/math.Sqrt(float64(min(f.Shape[0], f.Shape[1]))), f.Shape...)
 		}
-	}
-	for name, shape := range map[string][]int{model.HeadWeight: {16, 3}, model.HeadBias: {3}, model.PoolerWeight: {16, 16}, model.PoolerBias: {16}} {
-		s.Values[name] = draw(name, 0.25, shape...)
 	}
 	r, err := model.OpenReader(files, model.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if r.Has(model.PoolerWeight) || !pooling.HasPooler() {
-		delete(s.Values, model.PoolerWeight)
-		delete(s.Values, model.PoolerBias)
+	c.SetLabels(testLabels, model.SingleLabel)
+	for _, layer := range c.HeadModules() {
+		for _, spec := range layer.Specs {
+			if slices.Contains(c.PoolerNames(), spec.Name) && r.Has(spec.Name) {
+				continue // it stays the base model's
+			}
+			shape := slices.Clone(spec.Shape)
+			if spec.Dense {
+				slices.Reverse(shape)
+			}
+			s.Values[spec.Name] = draw(spec.Name, 0.25, shape...)
+		}
 	}
 	if s.Adapter.BaseFiles, err = r.Files(); err != nil {
 		t.Fatal(err)

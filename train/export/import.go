@@ -128,10 +128,7 @@ func (i Import) read(ctx context.Context) (*train.Finished, *adapter, error) {
 		return nil, nil, err
 	}
 	defer r.Close()
-	for _, name := range []string{model.HeadWeight, model.PoolerWeight} {
-		if name == model.PoolerWeight && !s.Adapter.Pooling.HasPooler() {
-			continue
-		}
+	for _, name := range slices.Concat(r.Config.HeadNames(), r.Config.PoolerNames()) {
 		if !r.Has(name) && s.Values[name] == nil { // PEFT would go on with a random one
 			return nil, nil, fmt.Errorf("tensor %q is neither in the adapter nor in the model %s", name, i.Model)
 		}
@@ -148,7 +145,7 @@ func (i Import) read(ctx context.Context) (*train.Finished, *adapter, error) {
 func (a *adapter) info() train.AdapterInfo {
 	return train.AdapterInfo{
 		Method: "vanilla", Settings: lora.Settings{Rank: a.rank, Depth: 2, Init: lora.InitReference, Alpha: float64(a.rank)}, Kernels: a.kernels,
-		HeadTrained: a.values[model.HeadWeight] != nil, Pooling: cmp.Or(a.pooling, model.PoolHead), Imported: true,
+		HeadTrained: a.labels > 0, Pooling: cmp.Or(a.pooling, model.PoolHead), Imported: true,
 	}
 }
 
@@ -156,9 +153,9 @@ func (i Import) runConfig(s *train.Finished, config *model.Config) train.RunConf
 	c := train.Default()
 	c.Model, c.Task, c.Method, c.Rank, c.Depth, c.Alpha = i.Model, s.Adapter.Task, s.Adapter.Method, s.Adapter.Rank, s.Adapter.Depth, s.Adapter.Alpha
 	c.Scope, c.HeadSeed, c.TrainHead = "", 0, s.Adapter.HeadTrained
-	c.Pooling, c.TrainPooler = string(s.Adapter.Pooling), s.Values[model.PoolerWeight] != nil
-	c.FreshHead = s.Values[model.HeadWeight] != nil // the base model's own, if any, is not used
-	c.MaxLength = min(c.MaxLength, config.MaxPositionEmbeddings)
+	c.Pooling, c.TrainPooler = string(s.Adapter.Pooling), slices.ContainsFunc(config.PoolerNames(), func(name string) bool { return s.Values[name] != nil })
+	c.FreshHead = s.Adapter.HeadTrained // the base model's own, if any, is not used
+	c.MaxLength = min(c.MaxLength, config.Positions())
 	for _, k := range s.Adapter.Kernels {
 		c.Target = append(c.Target, "^"+regexp.QuoteMeta(k.Name)+"$")
 	}
@@ -210,7 +207,7 @@ func (i Import) label(s *train.Finished, a *adapter, config *model.Config) error
 	}
 	info.Labels = task.Labels
 	if !slices.IsSorted(order) {
-		reorder(s.Values, order)
+		reorder(s.Values, config.HeadNames(), order)
 	}
 	return nil
 }
@@ -267,8 +264,8 @@ func (i Import) task(name string, names []string) (task data.Task, order []int, 
 }
 
 // reorder puts the outputs of a head that travels with the adapter into another order.
-func reorder(values map[string]*tensors.Tensor, order []int) {
-	for _, name := range []string{model.HeadWeight, model.HeadBias} {
+func reorder(values map[string]*tensors.Tensor, head []string, order []int) {
+	for _, name := range head {
 		t, ok := values[name]
 		if !ok {
 			continue

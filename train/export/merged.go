@@ -71,7 +71,12 @@ func (e Merged) Write(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	if p := s.Adapter.Pooling; !p.HasPooler() {
-		return nil, fmt.Errorf("export: the run's head reads the %s of the last states (--pooling %s), and Transformers' BertForSequenceClassification has no such pooling: it would compute something else; --format peft carries it", p, p)
+		config, err := model.ReadConfig(s.Base, "config.json")
+		if err != nil {
+			return nil, fmt.Errorf("model %s: %w", s.Run.Model, err)
+		}
+		return nil, fmt.Errorf("export: the run's head reads the %s of the last states (--pooling %s), and Transformers' %s has no such pooling: it would compute something else; --format peft carries it",
+			p, p, model.SequenceClassification.Class(config))
 	}
 	report := &Report{Format: "merged", Out: e.Out, Kernels: len(s.Adapter.Kernels)}
 	err = writeDir(e.Out, func(tmp string) error {
@@ -135,7 +140,7 @@ func (e Merged) fill(ctx context.Context, dir string, s *train.Finished, report 
 	if err := copyTokenizer(s.Base, dir); err != nil {
 		return err
 	}
-	completed, err := modelfiles.ForTransformers(s.Base, m.Config.MaxPositionEmbeddings)
+	completed, err := modelfiles.ForTransformers(s.Base, m.Config.Positions())
 	if err != nil {
 		return fmt.Errorf("copy tokenizer: %w", err)
 	}

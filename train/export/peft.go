@@ -310,30 +310,38 @@ func halves(s lora.Spectrum, k int) (u, v *mat.Dense) {
 
 // saved adds the modules that travel whole: the head always, since PEFT asks for it, and a pooler that was new.
 func (f *folder) saved(s *train.Finished) error {
-	for _, spec := range f.Specs() {
-		switch {
-		case spec.Name == model.HeadWeight:
-			f.modules = append(f.modules, "classifier")
-		case spec.Name == model.PoolerWeight && f.Travels("bert.pooler.dense"):
-			f.modules = append(f.modules, "pooler.dense")
-		case spec.Name == model.HeadBias || spec.Name == model.PoolerBias && f.Travels("bert.pooler.dense"):
-		default:
+	layers := f.Config.HeadModules()
+	outputs := layers[len(layers)-1].Saved
+	for _, layer := range layers {
+		if layer.Saved != outputs && !f.Travels(layer.Name) {
 			continue
 		}
-		t, err := f.Tensor(spec)
-		if err != nil {
-			return err
+		f.modules = append(f.modules, layer.Saved)
+		for _, spec := range layer.Specs {
+			if err := f.whole(spec); err != nil {
+				return err
+			}
 		}
-		values, err := tensors.CopyFlatData[float32](t)
-		if err != nil {
-			return err
-		}
-		if spec.Dense {
-			values = model.Transposed(values, spec.Shape[1], spec.Shape[0])
-		}
-		f.add(spec.Name, spec.Shape, values)
 	}
 	slices.Sort(f.modules)
+	f.modules = slices.Compact(f.modules)
+	return nil
+}
+
+// whole adds a tensor of the merged model.
+func (f *folder) whole(spec model.Spec) error {
+	t, err := f.Tensor(spec)
+	if err != nil {
+		return err
+	}
+	values, err := tensors.CopyFlatData[float32](t)
+	if err != nil {
+		return err
+	}
+	if spec.Dense {
+		values = model.Transposed(values, spec.Shape[1], spec.Shape[0])
+	}
+	f.add(spec.Name, spec.Shape, values)
 	return nil
 }
 

@@ -138,8 +138,9 @@ func goldenRows(t *testing.T, f *safetensors.File) []data.Encoded {
 			t.Fatal(err)
 		}
 	}
-	const rows, length = 8, 16
-	encoded := make([]data.Encoded, rows)
+	info, _ := f.Info("input_ids")
+	length := info.Shape[1]
+	encoded := make([]data.Encoded, info.Shape[0])
 	for i := range columns[0] {
 		if columns[2][i] == 0 {
 			continue

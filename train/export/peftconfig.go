@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/deeplora/deeplora/internal/jsonfile"
@@ -136,7 +137,7 @@ func (c *peftConfig) scaleOf(module string) float64 {
 
 // kernels are the kernels of a model that the adapter adapts, in the encoder's order. PEFT passes over an entry that
 // matches nothing; here it is an error, whatever the others match.
-func (c *peftConfig) kernels(all []model.Kernel) ([]model.Kernel, error) {
+func (c *peftConfig) kernels(all []model.Kernel, head []model.HeadModule) ([]model.Kernel, error) {
 	var targeted []model.Kernel
 	used := make([]bool, len(c.targets))
 	for _, k := range all {
@@ -145,8 +146,11 @@ func (c *peftConfig) kernels(all []model.Kernel) ([]model.Kernel, error) {
 			targeted = append(targeted, k)
 		}
 	}
-	if c.hits(head, used) && !c.isSaved(head) && !c.leavesOut(head) {
-		return nil, errors.New("target_modules: LoRA on classifier is not supported: the head is read as a whole, by modules_to_save; merge the adapter with PEFT's merge_and_unload() and take the merged model")
+	for _, layer := range head {
+		kernel := slices.ContainsFunc(all, func(k model.Kernel) bool { return k.Name == layer.Name })
+		if !kernel && c.hits(layer.Name, used) && !c.isSaved(layer.Name) && !c.leavesOut(layer.Name) {
+			return nil, fmt.Errorf("target_modules: LoRA on %s is not supported: the head is read as a whole, by modules_to_save; merge the adapter with PEFT's merge_and_unload() and take the merged model", layer.Name)
+		}
 	}
 	for i, t := range c.targets {
 		if !used[i] {
@@ -162,9 +166,6 @@ func (c *peftConfig) kernels(all []model.Kernel) ([]model.Kernel, error) {
 		return nil, errors.New("target_modules: no module of the model matches")
 	}
 }
-
-// head is the module of the classifier, as PEFT names it.
-const head = "classifier"
 
 // hits reports whether target_modules names a module, and notes which of its entries do, in whatever layer. A whole name
 // holds in every layer, as in PEFT.
@@ -182,11 +183,14 @@ func (c *peftConfig) hits(module string, used []bool) bool {
 // named is PEFT's rule for lists of modules.
 func named(module, entry string) bool { return module == entry || strings.HasSuffix(module, "."+entry) }
 
+// savedBy is PEFT's rule for modules_to_save: classifier means pre_classifier too.
+func savedBy(module, entry string) bool { return strings.HasSuffix(module, entry) }
+
 // isSaved reports whether a module is saved as a whole, itself or as part of one.
 func (c *peftConfig) isSaved(module string) bool {
 	for _, entry := range c.saved {
 		for part := module; part != ""; {
-			if named(part, entry) {
+			if savedBy(part, entry) {
 				return true
 			}
 			i := max(0, strings.LastIndexByte(part, '.'))

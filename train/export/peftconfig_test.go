@@ -120,7 +120,7 @@ func TestImportErrors(t *testing.T) {
 		{"a start from the inputs", edit(`"init_lora_weights": true`, `"init_lora_weights": "eva", "eva_config": {"rho": 2.0}`), ""},
 		{"a start out of the base", edit(`"init_lora_weights": true`, `"init_lora_weights": "pissa"`), `init_lora_weights: "pissa" is not supported: it changed the base model's weights before training`},
 		{"a start of tomorrow", edit(`"init_lora_weights": true`, `"init_lora_weights": "pizza"`), `init_lora_weights: "pizza" is not supported: it may have changed the base model's weights; nearest: pissa`},
-		{"another module saved", edit("\"classifier\"\n", "\"classifier\", \"LayerNorm\"\n"), `modules_to_save: "LayerNorm" is not supported; only classifier and the pooler are`},
+		{"another module saved", edit("\"classifier\"\n", "\"classifier\", \"LayerNorm\"\n"), `modules_to_save: "LayerNorm" is not supported; only classifier and pooler.dense are`},
 		{"nothing saved", edit("[\n    \"classifier\"\n  ]", "null"), ""},
 		{"PEFT's list", edit("[\n    \"classifier\"\n  ]", `["classifier","classifier","score"]`), ""},
 		{"a matrix missing", change(func(e map[string]safetensors.Entry) { delete(e, queryB) }), `tensor "` + queryB + `" is missing`},
@@ -329,7 +329,7 @@ func TestModulesAreChosenAsByPEFT(t *testing.T) {
 			t.Errorf("%s: %v", tc.fields, err)
 			continue
 		}
-		chosen, _ := c.kernels(all)
+		chosen, _ := c.kernels(all, nil)
 		var names []string
 		for _, k := range chosen {
 			names = append(names, strings.TrimPrefix(strings.TrimPrefix(k.Name, "bert."), "encoder.layer."))

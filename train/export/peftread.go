@@ -43,7 +43,7 @@ func readPEFT(dir string, base *model.Config) (*adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	kernels, err := config.kernels(base.Kernels())
+	kernels, err := config.kernels(base.Kernels(), base.HeadModules())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, peftConfigFile), err)
 	}
@@ -222,43 +222,63 @@ func narrow(m mat.Matrix, transpose bool) []float32 {
 	return values
 }
 
-// head reads the modules that are saved as a whole: the classifier, and the pooler where it was new too.
+// head reads the layers that are saved as a whole: that of outputs, and the pooler where it was new too.
 func (r *peftReader) head(a *adapter, base *model.Config) error {
+	layers := base.HeadModules()
 	for _, entry := range r.config.saved {
 		known := entry == "score" // PEFT adds it for other architectures
-		for _, module := range []string{"classifier", "bert.pooler", "bert.pooler.dense"} {
-			known = known || named(module, entry)
+		for _, layer := range layers {
+			known = known || savedBy(layer.Name, entry) || savedBy(parent(layer.Name), entry)
 		}
 		if !known {
-			return fmt.Errorf("%s: modules_to_save: %q is not supported; only classifier and the pooler are", peftConfigFile, entry)
+			return fmt.Errorf("%s: modules_to_save: %q is not supported; only %s are", peftConfigFile, entry, strings.Join(savedNames(layers), " and "))
 		}
 	}
-	hidden := base.HiddenSize
-	if name, ok := r.names[model.HeadWeight]; ok {
-		info, _ := r.Info(name)
-		if len(info.Shape) != 2 || info.Shape[0] < 1 {
-			return fmt.Errorf("tensor %q is %v, want [labels %d]", name, info.Shape, hidden)
+	for i, layer := range layers {
+		weight := layer.Specs[0]
+		_, there := r.names[weight.Name]
+		if outputs := i == len(layers)-1; outputs && there {
+			info, _ := r.Info(r.names[weight.Name])
+			if len(info.Shape) != 2 || info.Shape[0] < 1 {
+				return fmt.Errorf("tensor %q is %v, want [labels %d]", r.names[weight.Name], info.Shape, base.HiddenSize)
+			}
+			a.labels = info.Shape[0]
 		}
-		a.labels = info.Shape[0]
-	}
-	for _, module := range []struct {
-		weight, bias, name string
-		out                int
-	}{{model.HeadWeight, model.HeadBias, "classifier", a.labels}, {model.PoolerWeight, model.PoolerBias, "bert.pooler.dense", hidden}} {
-		_, there := r.names[module.weight]
-		if !there && !r.config.isSaved(module.name) {
+		if !there && !r.config.isSaved(layer.Name) {
 			continue
 		}
-		weight, err := r.take(module.weight, module.out, hidden)
-		if err != nil {
-			return err
+		for _, spec := range layer.Specs {
+			if i == len(layers)-1 {
+				spec.Shape = append([]int{a.labels}, spec.Shape[1:]...)
+			}
+			values, err := r.take(spec.Name, spec.Shape...)
+			if err != nil {
+				return err
+			}
+			if shape := spec.Shape; spec.Dense {
+				a.values[spec.Name] = tensors.FromFlatDataAndDimensions(model.Transposed(values, shape[0], shape[1]), shape[1], shape[0])
+			} else {
+				a.values[spec.Name] = tensors.FromFlatDataAndDimensions(values, shape...)
+			}
 		}
-		bias, err := r.take(module.bias, module.out)
-		if err != nil {
-			return err
-		}
-		a.values[module.weight] = tensors.FromFlatDataAndDimensions(model.Transposed(weight, module.out, hidden), hidden, module.out)
-		a.values[module.bias] = tensors.FromFlatDataAndDimensions(bias, module.out)
 	}
 	return nil
+}
+
+// parent is the module that a layer of the head is part of, unless that is the whole encoder.
+func parent(layer string) string {
+	i := strings.LastIndexByte(layer, '.')
+	if i < 0 || layer[i+1:] == "pooler" {
+		return layer
+	}
+	return layer[:i]
+}
+
+func savedNames(layers []model.HeadModule) (names []string) {
+	for _, l := range slices.Backward(layers) {
+		if !slices.Contains(names, l.Saved) {
+			names = append(names, l.Saved)
+		}
+	}
+	return names
 }

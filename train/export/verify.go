@@ -45,7 +45,7 @@ func newReference(ctx context.Context, s *train.Finished, backend compute.Backen
 	}
 	defer p.Close()
 	r := &reference{rows: inputsFor(p.Config())}
-	r.layout = train.Layout{Batch: len(r.rows), Padding: data.PadBucket, MaxLength: p.Config().MaxPositionEmbeddings}
+	r.layout = train.Layout{Batch: len(r.rows), Padding: data.PadBucket, MaxLength: p.Config().Positions()}
 	if r.logits, err = p.Logits(ctx, r.rows, r.layout, nil); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
@@ -59,7 +59,7 @@ func inputsFor(c *model.Config) []data.Encoded {
 	s := rng.New(0, "verify export")
 	rows := make([]data.Encoded, examples)
 	for i := range rows {
-		n := min(longest*(i+1)/examples, c.MaxPositionEmbeddings)
+		n := min(longest*(i+1)/examples, c.Positions())
 		e := data.Encoded{IDs: make([]int32, n), Types: make([]int32, n)}
 		for j := range e.IDs {
 			e.IDs[j] = int32(s.IntN(c.VocabSize))

@@ -25,7 +25,7 @@ func benchModel() *model.Config {
 	return &model.Config{
 		ModelType: "bert", VocabSize: 8000, HiddenSize: 256, NumHiddenLayers: 3, NumAttentionHeads: 4, IntermediateSize: 1024,
 		MaxPositionEmbeddings: 128, TypeVocabSize: 2, HiddenAct: "gelu", LayerNormEps: 1e-12, InitializerRange: 0.02,
-		HiddenDropout: 0.1, AttentionDropout: 0.1, PositionEmbeddingType: "absolute",
+		HiddenDropout: 0.1, AttentionDropout: 0.1,
 	}
 }
 

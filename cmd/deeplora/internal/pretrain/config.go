@@ -10,6 +10,7 @@ import (
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/internal/settings"
+	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 	"github.com/deeplora/deeplora/train/loop"
 )
@@ -36,6 +37,7 @@ type Config struct {
 	loop.Plan
 	Dropout    float64
 	Validation float64
+	Precision  string
 	DType      string
 }
 
@@ -82,6 +84,7 @@ func Settings() settings.Table[Config] {
 	}, plan, settings.Table[Config]{
 		number("dropout", checkpointDropout, settings.Unless(checkpointDropout, settings.Probability), func(c *Config) any { return &c.Dropout }, "dropout probability while pretraining; -1: as the config says"),
 		number("validation", 0.01, settings.Between(0, 0.5), func(c *Config) any { return &c.Validation }, "share of the texts kept for measuring"),
+		{Name: "precision", Default: string(model.F32), Check: settings.OneOf(model.F32.All()...), At: func(c *Config) any { return &c.Precision }, Help: "numbers of products with kernels, which are trained as float32: f32, bf16, or bf16x3 (float32's accuracy from three of bf16); XLA only"},
 		{Name: "dtype", Default: "float32", Check: settings.OneOf("float32", "float16"), At: func(c *Config) any { return &c.DType }, Help: "of the weights in model.safetensors: float32 or float16"},
 	})
 }

@@ -39,8 +39,12 @@ type Embedder struct {
 	exec    *Exec
 }
 
-// OpenEmbedder reads an encoder and its tokenizer: a directory, a hub id or builtin:tiny.
-func OpenEmbedder(ctx context.Context, backend compute.Backend, ref string, from train.Sources) (*Embedder, error) {
+// OpenEmbedder reads an encoder and its tokenizer: a directory, a hub id or builtin:tiny. Its kernels are held in the
+// precision.
+func OpenEmbedder(ctx context.Context, backend compute.Backend, ref string, from train.Sources, p model.Precision) (*Embedder, error) {
+	if err := p.Check(backend); err != nil {
+		return nil, err
+	}
 	files, _, err := from.Model(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -49,8 +53,11 @@ func OpenEmbedder(ctx context.Context, backend compute.Backend, ref string, from
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", ref, err)
 	}
-	checkpoint, err := model.Load(files, model.LoadOptions{Architecture: model.Encoder})
+	checkpoint, err := model.Load(files, model.LoadOptions{Architecture: model.Base, Precision: p})
 	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", ref, err)
+	}
+	if err := checkpoint.Hold(p, backend, func(string) bool { return false }); err != nil {
 		return nil, fmt.Errorf("model %s: %w", ref, err)
 	}
 	tok, err := data.OpenTokenizer(files, "")
@@ -90,7 +97,7 @@ func (e *Embedder) encode(text string) ([]int32, error) {
 
 // limit is the most tokens of a text that are read, special ones included.
 func (e *Embedder) limit() int {
-	limit := min(embedLength, e.model.Config.MaxPositionEmbeddings)
+	limit := min(embedLength, e.model.Config.Positions())
 	if e.How.MaxLength > 0 {
 		limit = min(limit, e.How.MaxLength)
 	}
@@ -112,7 +119,7 @@ func (e *Embedder) graph(in []*Node) []*Node {
 	for _, spec := range e.model.Specs() {
 		names = append(names, spec.Name)
 	}
-	bert := &model.BERT{Config: e.model.Config, Weights: named(names, in[3:]), Hook: model.Frozen}
+	bert := &model.Encoder{Config: e.model.Config, Weights: named(names, in[3:]), Hook: model.Frozen, Precision: e.model.Precision}
 	hidden := bert.Hidden(model.Padded{IDs: in[0], Types: in[1], Mask: in[2]})
 	batch, seq := in[0].Shape().Dim(0), in[0].Shape().Dim(1)
 	return []*Node{unit(e.pool(Reshape(hidden, batch, seq, e.Width()), in[2]))}

@@ -28,7 +28,7 @@ import (
 
 func openEmbedder(t *testing.T, b compute.Backend, dir string) *Embedder {
 	t.Helper()
-	e, err := OpenEmbedder(t.Context(), b, dir, train.Sources{})
+	e, err := OpenEmbedder(t.Context(), b, dir, train.Sources{}, model.F32)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func statesOf(t *testing.T, e *Embedder, text string) [][]float64 {
 	}
 	exec := MustNewExec(e.backend, func(in []*Node) *Node {
 		weights := func(name string) *Node { return in[2+slices.Index(names, name)] }
-		bert := &model.BERT{Config: e.model.Config, Weights: weights, Hook: model.Frozen}
+		bert := &model.Encoder{Config: e.model.Config, Weights: weights, Hook: model.Frozen}
 		return bert.Hidden(model.Padded{IDs: in[0], Types: in[1], Mask: OnesLike(in[0])})
 	})
 	defer exec.Finalize()
@@ -160,7 +160,7 @@ func TestEmbeddingsFollowTheFolder(t *testing.T) {
 	}
 	put(modelfiles.Modules, `[{"type": "sentence_transformers.models.Transformer", "path": ""}, {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
 		{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}]`)
-	if _, err := OpenEmbedder(t.Context(), backend, dir, train.Sources{}); err == nil || !strings.Contains(err.Error(), "modules.json: module 2 is sentence_transformers.models.Dense (2_Dense); only") {
+	if _, err := OpenEmbedder(t.Context(), backend, dir, train.Sources{}, model.F32); err == nil || !strings.Contains(err.Error(), "modules.json: module 2 is sentence_transformers.models.Dense (2_Dense); only") {
 		t.Errorf("a dense layer: %v", err)
 	}
 }

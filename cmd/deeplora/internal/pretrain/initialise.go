@@ -94,14 +94,14 @@ func (s *start) fromTeacher(ctx context.Context, e *Embedder, vocabulary []strin
 	for i := range table {
 		table[i] *= scale
 	}
-	tensors.MustMutableFlatData(s.model.Tensors[model.WordEmbeddings], func(drawn []float32) {
+	tensors.MustMutableFlatData(s.model.Tensors[s.model.Config.WordTable()], func(drawn []float32) {
 		for i := range rows {
 			if !special[i] {
 				copy(drawn[i*h:(i+1)*h], table[i*h:(i+1)*h])
 			}
 		}
 	})
-	tensors.MustMutableFlatData(s.model.Tensors[model.TypeEmbeddings], func(drawn []float32) {
+	tensors.MustMutableFlatData(s.model.Tensors[s.model.Config.TypeTable()], func(drawn []float32) {
 		for i := range drawn { // or words would drown which text they are of
 			drawn[i] *= teacherSpread
 		}

@@ -52,7 +52,8 @@ func (o *objective) loss(weights func(name string) *Node, batch []*Node, key, to
 
 // terms is the whole forward pass: the batch's arguments in the order of arrays.args. dropout may be nil.
 func (o *objective) terms(weights model.Weights, in []*Node, dropout *model.Dropout) terms {
-	bert := &model.BERT{Config: o.model, Weights: weights, Hook: model.Frozen, Dropout: dropout}
+	p := model.Precision(o.Precision)
+	bert := &model.Encoder{Config: o.model, Weights: weights, Hook: p.Hook, Precision: p, Dropout: dropout}
 	hidden := bert.Hidden(model.Packed{IDs: in[0], Types: in[1], Segments: in[2], Positions: in[3]}) // [rows·length, H]
 	var t terms
 	next := in[4:]
@@ -62,13 +63,16 @@ func (o *objective) terms(weights model.Weights, in []*Node, dropout *model.Drop
 	}
 	if o.width > 0 {
 		first, singles, embedding, pairs, cosines := next[0], next[1], next[2], next[3], next[4]
-		t.sentences(o.pooled(hidden, in[2]), weights(projection), singles, embedding)
+		project := func(rows *Node, to string) *Node { return unit(p.Product(rows, weights(to))) }
+		u := o.pooled(hidden, in[2])
+		t.sentence, t.singles = missed(project(u, projection), singles, embedding), ReduceAllSum(singles)
+		t.similarities(u, singles, embedding)
 		pooled := bert.Pooled(Gather(hidden, InsertAxes(first, -1))) // [rows·perRow, H]
 		if o.Pooler > 0 {
-			t.pooler = missed(pooled, weights(poolerHead), singles, embedding)
+			t.pooler = missed(project(pooled, poolerHead), singles, embedding)
 		}
 		if o.pairs() {
-			score := Add(Dot(pooled, weights(similarityHead)).Product(), InsertAxes(weights(similarityBias), 0))
+			score := Add(p.Product(pooled, weights(similarityHead)), InsertAxes(weights(similarityBias), 0))
 			t.pair, t.pairs = ReduceAllSum(Mul(Square(Sub(Squeeze(score, -1), cosines)), pairs)), ReduceAllSum(pairs)
 		}
 	}
@@ -76,7 +80,7 @@ func (o *objective) terms(weights model.Weights, in []*Node, dropout *model.Drop
 }
 
 // maskedTokens is the masked-language-model loss: positions and tokens [masked].
-func (t *terms) maskedTokens(bert *model.BERT, hidden, at, was, weight *Node) {
+func (t *terms) maskedTokens(bert *model.Encoder, hidden, at, was, weight *Node) {
 	logits := bert.TokenLogits(Gather(hidden, InsertAxes(at, -1))) // [masked, V]
 	chosen := OneHot(was, logits.Shape().Dim(1), logits.DType())
 	losses := Neg(ReduceSum(Mul(chosen, LogSoftmax(logits, -1)), -1)) // [masked]
@@ -95,12 +99,9 @@ func (o *objective) pooled(hidden, segments *Node) *Node {
 	return unit(Reshape(sum, o.rows*o.perRow, h))
 }
 
-// sentences compares embeddings u [texts, H] with the teacher's e [texts, E]: one by one after a projection
-// [H, E], and by their cosines among each other, which need none.
-func (t *terms) sentences(u, projection, weight, e *Node) {
-	t.sentence = missed(u, projection, weight, e)
-	t.singles = ReduceAllSum(weight)
-
+// similarities compares embeddings u [texts, H] with the teacher's e [texts, E] by their cosines among each other, which
+// need no projection. They are float32 whatever the precision: they are what the loss is made of.
+func (t *terms) similarities(u, weight, e *Node) {
 	g := u.Graph()
 	n := u.Shape().Dim(0)
 	ours, theirs := Einsum("ih,jh->ij", u, u), Einsum("ie,je->ij", e, e)
@@ -109,8 +110,7 @@ func (t *terms) sentences(u, projection, weight, e *Node) {
 	t.similarity, t.couples = ReduceAllSum(Mul(Square(Sub(ours, theirs)), both)), ReduceAllSum(both)
 }
 
-// missed is Σ weight·(1 − cosine) of projected rows to the teacher's e: rows [texts, H], projection [H, E].
-func missed(rows, projection, weight, e *Node) *Node {
-	z := unit(Dot(rows, projection).Product())
+// missed is Σ weight·(1 − cosine) of projected rows of length 1 to the teacher's: z, e [texts, E].
+func missed(z, weight, e *Node) *Node {
 	return ReduceAllSum(Mul(OneMinus(ReduceSum(Mul(z, e), -1)), weight))
 }

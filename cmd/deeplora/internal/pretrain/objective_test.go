@@ -81,7 +81,7 @@ func measure(t *testing.T, b compute.Backend, r *run, a *arrays, names []string,
 		o, batch := r.evaluator.objective, in[len(names):len(names)+a.inputs()]
 		key, total := in[len(in)-2], in[len(in)-1]
 		loss := o.loss(weights, batch, key, total)
-		bert := &model.BERT{Config: o.model, Weights: weights, Hook: model.Frozen}
+		bert := &model.Encoder{Config: o.model, Weights: weights, Hook: model.Frozen}
 		hidden := bert.Hidden(model.Packed{IDs: batch[0], Types: batch[1], Segments: batch[2], Positions: batch[3]})
 		out := append(r.evaluator.graph(in[:len(in)-2]), loss, hidden, bert.TokenLogits(hidden))
 		return append(out, Gradient(loss, in[:len(names)]...)...)
@@ -178,7 +178,7 @@ func (s *slow) teacher(slot int) (e []float64) {
 
 // pooled is tanh(W·h + b) of a segment's first state h.
 func (s *slow) pooled(slot int) []float64 {
-	kernel, bias := s.param(model.PoolerWeight), s.param(model.PoolerBias)
+	kernel, bias := s.param("bert.pooler.dense.weight"), s.param("bert.pooler.dense.bias")
 	first := s.hidden[int(s.first[slot])*s.hiddenSize:][:s.hiddenSize]
 	out := make([]float64, s.hiddenSize)
 	for j := range out {

@@ -36,7 +36,7 @@ func (r *run) vocabularyFiles() (map[string][]byte, error) {
 	if len(vocabulary) < r.config.VocabSize {
 		r.Notice("the corpus gives a vocabulary of %d tokens, not %d", len(vocabulary), r.config.VocabSize)
 	}
-	return wordpiece.Files(vocabulary, lowercase, r.model.MaxPositionEmbeddings)
+	return wordpiece.Files(vocabulary, lowercase, r.model.Positions())
 }
 
 func (r *run) copiedVocabulary() (map[string][]byte, error) {
@@ -51,7 +51,7 @@ func (r *run) copiedVocabulary() (map[string][]byte, error) {
 		}
 		files[name] = content
 	}
-	completed, err := modelfiles.ForTransformers(r.fromFiles, r.model.MaxPositionEmbeddings)
+	completed, err := modelfiles.ForTransformers(r.fromFiles, r.model.Positions())
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", r.config.Model, err)
 	}

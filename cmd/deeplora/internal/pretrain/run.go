@@ -214,7 +214,10 @@ func (r *run) lacksVocabulary() bool {
 
 // read reads corpus, model config and teacher, and notes their sums.
 func (r *run) read(ctx context.Context) error {
-	var err error
+	err := model.Precision(r.config.Precision).Check(r.options.Backend)
+	if err != nil {
+		return err
+	}
 	if r.corpus, err = readCorpus(r.config.Corpus); err != nil {
 		return err
 	}
@@ -234,7 +237,7 @@ func (r *run) read(ctx context.Context) error {
 	if r.config.Teacher == "" {
 		return nil
 	}
-	if r.teacher, err = OpenEmbedder(ctx, r.options.Backend, r.config.Teacher, r.options.Sources); err != nil {
+	if r.teacher, err = OpenEmbedder(ctx, r.options.Backend, r.config.Teacher, r.options.Sources, model.F32); err != nil {
 		return fmt.Errorf("teacher: %w", err)
 	}
 	for _, f := range r.teacher.Files() {
@@ -275,7 +278,7 @@ func (r *run) readModel(ctx context.Context) error {
 
 // fits holds the settings against the model.
 func (r *run) fits() error {
-	if n := r.model.MaxPositionEmbeddings; r.config.MaxLength > n {
+	if n := r.model.Positions(); r.config.MaxLength > n {
 		return fmt.Errorf("max-length is %d, %s has max_position_embeddings %d", r.config.MaxLength, cmp.Or(r.config.Model, r.config.Shape), n)
 	}
 	if r.config.pairs() && r.model.TypeVocabSize < 2 {

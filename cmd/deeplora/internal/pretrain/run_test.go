@@ -209,7 +209,7 @@ func TestPretrainMakesAModel(t *testing.T) {
 	if err != nil || run.Seed != c.Seed || len(run.Provenance.Data) != 1 || len(run.Provenance.Model) != 3 {
 		t.Errorf("pretrain.json %+v, %v", run, err)
 	}
-	e, err := OpenEmbedder(t.Context(), b, out, train.Sources{})
+	e, err := OpenEmbedder(t.Context(), b, out, train.Sources{}, model.F32)
 	if err != nil {
 		t.Fatal(err)
 	}

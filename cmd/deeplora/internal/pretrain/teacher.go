@@ -54,7 +54,7 @@ func shardName(e *Embedder, texts []string) string {
 	for _, f := range e.Files() {
 		fmt.Fprintf(h, "%s %s\n", f.File, f.SHA256)
 	}
-	if how := e.How; how.Pooling != modelfiles.Mean || how.Lower || e.limit() < min(embedLength, e.model.Config.MaxPositionEmbeddings) {
+	if how := e.How; how.Pooling != modelfiles.Mean || how.Lower || e.limit() < min(embedLength, e.model.Config.Positions()) {
 		fmt.Fprintf(h, "%s %v %d\n", how.Pooling, how.Lower, e.limit()) // what the plain mean's files were never named after
 	}
 	for _, text := range texts {

@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/gomlx/gomlx/core/tensors"
-
 	"github.com/deeplora/deeplora/data"
-	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train"
 	"github.com/deeplora/deeplora/train/loop"
 )
@@ -51,7 +48,7 @@ func (e *Embedder) ZeroShot(ctx context.Context, task data.Task, s *data.Split, 
 // words averages the rows of the table of word embeddings over each text's tokens, without special ones. Sums will
 // do: a cosine does not see lengths.
 func (e *Embedder) words(texts []string) ([][]float32, error) {
-	table, err := tensors.CopyFlatData[float32](e.model.Tensors[model.WordEmbeddings])
+	table, err := e.model.Float32(e.model.Config.WordTable())
 	if err != nil {
 		return nil, err
 	}
