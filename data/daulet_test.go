@@ -79,7 +79,9 @@ func TestDauletAgreesOnHardText(t *testing.T) {
 	word := rapid.SampledFrom([]string{"ab", "AB", "a b", "é", "E\u0301", "[X]", "bab", "c", "一", " c", ".", "a.b"})
 	rapid.Check(t, func(t *rapid.T) {
 		v := &vocabulary{unk: "[UNK]", prefix: "##", maxChars: rapid.IntRange(1, 12).Draw(t, "max chars")}
-		v.clean = cleaner{rapid.Bool().Draw(t, "clean"), rapid.Bool().Draw(t, "chinese"), rapid.Bool().Draw(t, "strip"), rapid.Bool().Draw(t, "lower")}
+		v.clean = cleaner{
+			Clean: rapid.Bool().Draw(t, "clean"), Chinese: rapid.Bool().Draw(t, "chinese"), Strip: rapid.Bool().Draw(t, "strip"), Lower: rapid.Bool().Draw(t, "lower"),
+		}
 		v.ids = idsOf(strings.Fields("[PAD] [UNK] a b c A B C ##a ##b ##c ##ab ab abc é e ##\u0301 \u2e43 ##\u2e43 . # 一 ß ##\u0307 i ##_ _"))
 		if err := v.index(); err != nil {
 			t.Fatal(err)

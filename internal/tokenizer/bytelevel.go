@@ -2,7 +2,6 @@ package tokenizer
 
 import (
 	"encoding/json"
-	"fmt"
 	"unicode"
 	"unicode/utf8"
 )
@@ -24,7 +23,7 @@ func parseByteLevel(raw json.RawMessage) (PreTokenizer, error) {
 		return nil, err
 	}
 	if p.Prefix == nil {
-		return nil, fmt.Errorf("ByteLevel lacks add_prefix_space")
+		return nil, lacks("ByteLevel", "add_prefix_space")
 	}
 	return byteLevel{*p.Prefix, p.Regex == nil || *p.Regex}, nil
 }

@@ -29,11 +29,11 @@ func parseCharsmap(raw json.RawMessage) (Normalizer, error) {
 		return nil, err
 	}
 	if n.Map == nil {
-		return nil, fmt.Errorf("Precompiled lacks precompiled_charsmap")
+		return nil, lacks("Precompiled", "precompiled_charsmap")
 	}
 	content, err := base64.StdEncoding.DecodeString(*n.Map)
 	if err != nil {
-		return nil, fmt.Errorf("Precompiled: precompiled_charsmap is no base64: %w", err)
+		return nil, fmt.Errorf("%s: precompiled_charsmap is no base64: %w", "Precompiled", err)
 	}
 	return newCharsmap(content)
 }

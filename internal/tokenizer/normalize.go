@@ -108,7 +108,7 @@ func parseCleaner(raw json.RawMessage) (Normalizer, error) {
 		return nil, err
 	}
 	if n.Clean == nil || n.Chinese == nil || n.Lower == nil {
-		return nil, fmt.Errorf("BertNormalizer lacks one of clean_text, handle_chinese_chars, lowercase")
+		return nil, lacks("BertNormalizer", "one of clean_text, handle_chinese_chars, lowercase")
 	}
 	c := Cleaner{Clean: *n.Clean, Chinese: *n.Chinese, Lower: *n.Lower, Strip: *n.Lower}
 	if n.Strip != nil {
@@ -127,7 +127,7 @@ func parseStrip(raw json.RawMessage) (Normalizer, error) {
 		return nil, err
 	}
 	if n.Left == nil || n.Right == nil {
-		return nil, fmt.Errorf("Strip lacks one of strip_left, strip_right")
+		return nil, lacks("Strip", "one of strip_left, strip_right")
 	}
 	left, right := *n.Left, *n.Right
 	return NormalizerFunc(func(s string) string {
@@ -151,14 +151,14 @@ func parseReplace(raw json.RawMessage) (Normalizer, error) {
 		return nil, err
 	}
 	if n.Pattern == nil || n.Content == nil {
-		return nil, fmt.Errorf("Replace lacks one of pattern, content")
+		return nil, lacks("Replace", "one of pattern, content")
 	}
 	content := *n.Content
 	if text := n.Pattern.text; text != "" {
 		return NormalizerFunc(func(s string) string { return strings.ReplaceAll(s, text, content) }), nil
 	}
 	if n.Pattern.source == gpt2Pattern {
-		return nil, fmt.Errorf("Replace of the pattern that cuts words is not supported")
+		return nil, fmt.Errorf("%s: the pattern that cuts words is not supported", "Replace")
 	}
 	expression, needed := n.Pattern.expression, ""
 	if n.Pattern.source == " {2,}" { // every SentencePiece tokenizer's; a search is far quicker than an expression

@@ -41,3 +41,5 @@ func onlyType(raw json.RawMessage, kind string) error {
 	}
 	return parseStrictly(raw, &part, kind)
 }
+
+func lacks(kind, field string) error { return fmt.Errorf("%s lacks %s", kind, field) }

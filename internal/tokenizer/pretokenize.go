@@ -172,18 +172,18 @@ func parseMetaspace(raw json.RawMessage) (PreTokenizer, error) {
 	}
 	m := metaspace{prepend: "always", split: p.Split == nil || *p.Split}
 	if p.Replacement == nil || utf8.RuneCountInString(*p.Replacement) != 1 {
-		return nil, fmt.Errorf("Metaspace: replacement is not one character")
+		return nil, fmt.Errorf("%s: replacement is not one character", "Metaspace")
 	}
 	m.replacement = *p.Replacement
 	if p.Prepend != nil {
 		m.prepend = *p.Prepend
 	}
 	if !slices.Contains([]string{"always", "first", "never"}, m.prepend) {
-		return nil, fmt.Errorf("Metaspace: prepend_scheme is %.40q; want always, first or never", m.prepend)
+		return nil, fmt.Errorf("%s: prepend_scheme is %.40q; want always, first or never", "Metaspace", m.prepend)
 	}
 	if p.Prefix != nil && !*p.Prefix {
 		if p.Prepend != nil && m.prepend != "never" {
-			return nil, fmt.Errorf("Metaspace: add_prefix_space is false, prepend_scheme %s; correct the one that is wrong", m.prepend)
+			return nil, fmt.Errorf("%s: add_prefix_space is false, prepend_scheme %s; correct the one that is wrong", "Metaspace", m.prepend)
 		}
 		m.prepend = "never"
 	}
@@ -307,7 +307,7 @@ func parseDigits(raw json.RawMessage) (PreTokenizer, error) {
 		return nil, err
 	}
 	if p.Individual == nil {
-		return nil, fmt.Errorf("Digits lacks individual_digits")
+		return nil, lacks("Digits", "individual_digits")
 	}
 	if *p.Individual {
 		return each{isDigit, "Isolated"}, nil
@@ -340,7 +340,7 @@ func parseSplit(raw json.RawMessage) (PreTokenizer, error) {
 		return nil, err
 	}
 	if p.Pattern == nil || p.Invert == nil {
-		return nil, fmt.Errorf("Split lacks one of pattern, invert")
+		return nil, lacks("Split", "one of pattern, invert")
 	}
 	if err := checkBehavior("Split", p.Behavior); err != nil {
 		return nil, err
