@@ -228,12 +228,14 @@ func (e *Encoder) heads(x *Node, rows int) *Node {
 }
 
 // scores is q·kᵀ: [group, query, heads, size], [group, seq, heads, size] -> [group, heads, query, key].
-func (e *Encoder) scores(q, k *Node) *Node { return Einsum("bqhd,bkhd->bhqk", q, k) }
+func (e *Encoder) scores(q, k *Node) *Node {
+	return e.Precision.ofStates(equation{"bqhd", "bkhd", "bhqk"}, q, k)
+}
 
 // mix is softmax(scores)·v: [group, heads, query, key], [group, seq, heads, size] -> [queries, H].
 func (e *Encoder) mix(name string, scores, v *Node) *Node {
 	weights := e.Dropout.apply(name, e.AttentionDropout, Softmax(scores, -1))
-	context := Einsum("bhqk,bkhd->bqhd", weights, v) // [group, query, heads, size]
+	context := e.Precision.ofStates(equation{"bhqk", "bkhd", "bqhd"}, weights, v) // [group, query, heads, size]
 	return Reshape(context, context.Shape().Dim(0)*context.Shape().Dim(1), e.HiddenSize)
 }
 

@@ -174,6 +174,15 @@ func (p Precision) einsum(e equation, x, k *Node) *Node {
 	})
 }
 
+// ofStates is a product of two states, none of them a kernel: attention's. In bf16 it is one of bfloat16 numbers, as
+// autocast has it. bf16x3 leaves it float32: over the few numbers of a head, three products cost more than one.
+func (p Precision) ofStates(e equation, x, y *Node) *Node {
+	if p != bf16 {
+		p = F32
+	}
+	return p.einsum(e, x, y)
+}
+
 // equation is a product as Einsum writes it, x,k->y, a letter an axis. Each letter stands in two of the three, so that
 // the gradients are equations too.
 type equation struct{ x, k, y string }
@@ -212,6 +221,10 @@ func (e equation) sum(x, k []*Node) *Node {
 
 // dot is the one form of a bfloat16 product with float32 sums that XLA hands to its fast kernels as it is: with an
 // accumulator of float32 go-xla asks for an algorithm by name, for which both operands are converted back.
+//
+// It has them only for an x that is summed over its last axes. Of another, as in gradients by kernels, its CPU plugin computes
+// float32's product of the same numbers, whatever is tried: it undoes transpositions. But many products of that kind at
+// once, as in attention, end in an error when they are run. Those are asked for in float32 here.
 func (e equation) dot(x, k *Node) *Node {
 	both := func(axis rune) bool { return strings.ContainsRune(e.k, axis) }
 	var summed, batch, axes string // axes of the product: those of all three, x's own, k's own
@@ -229,6 +242,10 @@ func (e equation) dot(x, k *Node) *Node {
 		if !strings.ContainsRune(e.x, axis) {
 			axes += string(axis)
 		}
+	}
+	if batch != "" && !strings.HasSuffix(e.x, summed) {
+		wide := func(x *Node) *Node { return ConvertDType(x, dtypes.Float32) }
+		return Einsum(e.x+","+e.k+"->"+e.y, wide(x), wide(k))
 	}
 	y := Dot(x, k).WithAccumulatorDType(dtypes.BFloat16).WithOutputDType(dtypes.Float32).
 		General(axesOf(e.x, summed), axesOf(e.x, batch), axesOf(e.k, summed), axesOf(e.k, batch))

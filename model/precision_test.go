@@ -3,6 +3,7 @@ package model
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gomlx/compute"
@@ -127,4 +128,43 @@ func relative(a, b []float64) float64 {
 		norm += a[i] * a[i]
 	}
 	return math.Sqrt(difference / norm)
+}
+
+// Attention's products and their gradients, of axes in every order, are float64's to bfloat16's bits. All but two of the
+// gradients, by keys and by values, are products of bfloat16 numbers; bf16x3 leaves them float32.
+func TestAttentionInAPrecision(t *testing.T) {
+	for _, dims := range [][5]int{{2, 3, 5, 2, 8}, {2, 5, 5, 1, 8}, {3, 1, 16, 2, 8}, {4, 40, 40, 2, 8}, {4, 128, 128, 12, 64}} {
+		eachXLA(t, func(t *testing.T, b compute.Backend) {
+			testAttention(t, b, dims[0], dims[1], dims[2], dims[3], dims[4])
+		})
+	}
+}
+
+func testAttention(t *testing.T, b compute.Backend, groups, queries, seq, heads, size int) {
+	attend := func(p Precision, dtype dtypes.DType) (results [][]float64, products map[string]int) {
+		results = graphOf(t, b, func(in []*Node) []*Node {
+			q := Reshape(ConvertDType(in[0], dtype), groups, queries, heads, size)
+			k, v := Reshape(ConvertDType(in[1], dtype), groups, seq, heads, size), Reshape(ConvertDType(in[2], dtype), groups, seq, heads, size)
+			e := &Encoder{Config: &Config{HiddenSize: heads * size, NumAttentionHeads: heads}, Precision: p}
+			y := e.mix("attention", e.scores(q, k), v)
+			out := append([]*Node{y}, Gradient(ReduceAllSum(Mul(y, Sin(y))), q, k, v)...)
+			products = testbackend.Products(out...)
+			return out
+		}, wave(groups*queries, heads*size, 1), wave(groups*seq, heads*size, 2), wave(groups*seq, heads*size, 3))
+		return results, products
+	}
+	want, _ := attend(F32, dtypes.Float64)
+	for p, most := range map[Precision]float64{F32: 3e-5, bf16: 2e-2, bf16x3: 3e-5} {
+		got, products := attend(p, dtypes.Float32)
+		compareParts(t, string(p), got, want, most)
+		narrow, all := 0, 0
+		for product, n := range products {
+			if all += n; strings.HasPrefix(product, "BFloat16·BFloat16 ") {
+				narrow += n
+			}
+		}
+		if want := map[Precision]int{bf16: 4}[p]; narrow != want || all != 6 {
+			t.Errorf("%s: %d of %d products are of bfloat16 numbers, want %d of 6: %v", p, narrow, all, want, products)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package testbackend
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/gomlx/core/graph"
 )
@@ -9,6 +10,7 @@ import (
 // Products counts the matrix products that nodes are computed from, by the types and shapes of what is multiplied, as
 // "Float32·Float32 [8 16]·[16 4]". What a graph holds and nothing asks for is not among them.
 func Products(nodes ...*graph.Node) map[string]int {
+	nodes = slices.Clone(nodes) // the caller's list stays as it is
 	found, seen := map[string]int{}, map[*graph.Node]bool{}
 	for len(nodes) > 0 {
 		n := nodes[len(nodes)-1]
