@@ -168,13 +168,17 @@ func TestFamilies(t *testing.T) {
 				if testing.Short() && b.Name() == "xla" && layout == "padded" { // XLA takes seconds to compile either
 					continue
 				}
-				t.Run(name+"/"+layout, func(t *testing.T) { g.check(t, b, layout, batch) })
+				t.Run(name+"/"+layout, func(t *testing.T) { g.check(t, b, layout, batch, false) })
+				if b.Name() == "go" {
+					t.Run(name+"/"+layout+" again", func(t *testing.T) { g.check(t, b, layout, batch, true) })
+				}
 			}
 		}
 	})
 }
 
-func (g *familyGolden) check(t *testing.T, b compute.Backend, layout string, batch []*tensors.Tensor) {
+// check holds one layout of the batch against the golden; again computes layers again for their gradients.
+func (g *familyGolden) check(t *testing.T, b compute.Backend, layout string, batch []*tensors.Tensor, again bool) {
 	kernels := map[string]*Node{}
 	var names []string
 	for _, k := range g.Config.Kernels() {
@@ -189,6 +193,7 @@ func (g *familyGolden) check(t *testing.T, b compute.Backend, layout string, bat
 			kernels[k.Weight()] = w
 			return model.Frozen(k, x, w)
 		}
+		e.GradientCheckpointing = again
 		logits := e.Logits(inputsOf(in))
 		loss := g.loss(logits)
 		wanted := make([]*Node, len(names))
