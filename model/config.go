@@ -366,6 +366,16 @@ func (c *Config) HeadNames() []string { return names(c.output().specs()) }
 // where Pooling is without.
 func (c *Config) PoolerNames() []string { return names(specsOf(c.pooler())) }
 
+// headOutside are the tensors of the head that are no part of the encoder.
+func (c *Config) headOutside() (list []string) {
+	for _, m := range append(c.pooler(), c.output()) {
+		if m.part == "" {
+			list = append(list, names(m.specs())...)
+		}
+	}
+	return list
+}
+
 // HeadModule is a layer of the head.
 type HeadModule struct {
 	Name  string // without ".weight"
