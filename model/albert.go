@@ -32,21 +32,17 @@ var albertFamily = description{
 		{Name: "num_memory_blocks", Harmless: "of Google's own program"},
 		{Name: "layers_to_keep", Harmless: "of Google's own program"},
 	},
-	own: func() family { return &albert{narrow: narrow{EmbeddingSize: 128}, Groups: 1} },
+	own: func() family { return &albert{EmbeddingSize: 128, Groups: 1} },
 }
 
 type albert struct {
 	bert
-	narrow
-	Groups int `json:"num_hidden_groups"` // of kernels: as many layers after one another share one
+	EmbeddingSize int `json:"embedding_size"`
+	Groups        int `json:"num_hidden_groups"` // of kernels: as many layers after one another share one
 }
 
 func (f albert) check(c *Config) []error {
-	faults := f.narrow.check(c)
-	if err := checkSize("num_hidden_groups", f.Groups, 1, c.NumHiddenLayers); err != nil {
-		faults = append(faults, err)
-	}
-	return faults
+	return checkSizes(size{"embedding_size", f.EmbeddingSize, 1, maxSize}, size{"num_hidden_groups", f.Groups, 1, c.NumHiddenLayers})
 }
 
 // group is the group of layer i, with Transformers' rounding where groups are not alike.
@@ -78,7 +74,7 @@ const (
 )
 
 func (f albert) modules(c *Config) []module {
-	list := append(c.embeddings(f.EmbeddingSize), f.widening(c, embeddingMapping))
+	list := append(c.embeddings(f.EmbeddingSize), c.widening(embeddingMapping, f.EmbeddingSize))
 	for g := range f.Groups {
 		list = append(list, f.shared(c, g).modules(c.HiddenSize, c.IntermediateSize)...)
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -121,7 +122,8 @@ func parseConfig(raw map[string]json.RawMessage) (*Config, error) {
 		return nil, err
 	}
 	c := d.defaults
-	c.ModelType, c.Raw, c.own, c.ClassifierDropout = modelType, raw, d.own(), nil
+	c.ModelType, c.Raw, c.own = modelType, raw, d.own()
+	c.VocabSize = cmp.Or(d.words[modelType], c.VocabSize)
 	fields := maps.Clone(raw)
 	for name, own := range d.names {
 		value, there := raw[own]
@@ -151,10 +153,6 @@ func parseConfig(raw map[string]json.RawMessage) (*Config, error) {
 			return nil, jsonFault(err, c.field)
 		}
 	}
-	if p := d.defaults.ClassifierDropout; p != nil && c.ClassifierDropout == nil {
-		own := *p
-		c.ClassifierDropout = &own
-	}
 	return &c, nil
 }
 
@@ -182,26 +180,19 @@ func jsonFault(err error, rename func(string) string) error {
 func (c *Config) check() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	for _, size := range []struct {
-		field       string
-		value, most int
-	}{
-		{"vocab_size", c.VocabSize, maxSize},
-		{"hidden_size", c.HiddenSize, maxSize},
-		{"num_hidden_layers", c.NumHiddenLayers, maxLayers},
-		{"num_attention_heads", c.NumAttentionHeads, maxSize},
-		{"intermediate_size", c.IntermediateSize, maxSize},
-		{"max_position_embeddings", c.MaxPositionEmbeddings, maxSize},
-		{"type_vocab_size", c.TypeVocabSize, maxSize},
-	} {
-		least := 1
-		if size.field == "type_vocab_size" && c.kind().defaults.TypeVocabSize == 0 {
-			least = 0
-		}
-		if err := checkSize(c.field(size.field), size.value, least, size.most); err != nil {
-			faults = append(faults, err)
-		}
+	leastTypes := 1
+	if c.kind().defaults.TypeVocabSize == 0 {
+		leastTypes = 0
 	}
+	faults = append(faults, checkSizes(
+		size{c.field("vocab_size"), c.VocabSize, 1, maxSize},
+		size{c.field("hidden_size"), c.HiddenSize, 1, maxSize},
+		size{c.field("num_hidden_layers"), c.NumHiddenLayers, 1, maxLayers},
+		size{c.field("num_attention_heads"), c.NumAttentionHeads, 1, maxSize},
+		size{c.field("intermediate_size"), c.IntermediateSize, 1, maxSize},
+		size{c.field("max_position_embeddings"), c.MaxPositionEmbeddings, 1, maxSize},
+		size{c.field("type_vocab_size"), c.TypeVocabSize, leastTypes, maxSize},
+	)...)
 	if c.NumAttentionHeads > 0 && c.HiddenSize%c.NumAttentionHeads != 0 {
 		fault("%s %d does not divide by %s %d", c.field("hidden_size"), c.HiddenSize, c.field("num_attention_heads"), c.NumAttentionHeads)
 	}
@@ -218,8 +209,8 @@ func (c *Config) check() error {
 		field string
 		value float64
 	}{{"hidden_dropout_prob", c.HiddenDropout}, {"attention_probs_dropout_prob", c.AttentionDropout}, {"classifier_dropout", c.classifierDropout()}} {
-		if p.value < 0 || p.value >= 1 {
-			fault("%s is %g; want 0 to below 1", c.field(p.field), p.value)
+		if name := c.field(p.field); name != "" && (p.value < 0 || p.value >= 1) {
+			fault("%s is %g; want 0 to below 1", name, p.value)
 		}
 	}
 	if c.PadTokenID < 0 || int(c.PadTokenID) >= c.VocabSize {
@@ -242,11 +233,19 @@ const (
 	maxLabels = 1 << 16
 )
 
-func checkSize(field string, value, least, most int) error {
-	if value < least || value > most {
-		return fmt.Errorf("%s is %d; want %d to %d", field, value, least, most)
+// size is a field with its bounds.
+type size struct {
+	field              string
+	value, least, most int
+}
+
+func checkSizes(sizes ...size) (faults []error) {
+	for _, s := range sizes {
+		if s.value < s.least || s.value > s.most {
+			faults = append(faults, fmt.Errorf("%s is %d; want %d to %d", s.field, s.value, s.least, s.most))
+		}
 	}
-	return nil
+	return faults
 }
 
 func (c *Config) checkLabels() []error {
@@ -367,6 +366,16 @@ func (c *Config) HeadNames() []string { return names(c.output().specs()) }
 // PoolerNames are the tensors of what lies between the encoder and the layer of outputs, its first weight first; none
 // where Pooling is without.
 func (c *Config) PoolerNames() []string { return names(specsOf(c.pooler())) }
+
+// headOutside are the tensors of the head that are no part of the encoder.
+func (c *Config) headOutside() (list []string) {
+	for _, m := range append(c.pooler(), c.output()) {
+		if m.part == "" {
+			list = append(list, names(m.specs())...)
+		}
+	}
+	return list
+}
 
 // HeadModule is a layer of the head.
 type HeadModule struct {

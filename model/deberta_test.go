@@ -31,7 +31,7 @@ func TestDebertaWays(t *testing.T) {
 		for _, name := range debertaModels {
 			g := debertaGolden(t, name)
 			for layout, batch := range g.layouts() {
-				t.Run(name+"/"+layout, func(t *testing.T) { g.check(t, b, layout, batch) })
+				t.Run(name+"/"+layout, func(t *testing.T) { g.check(t, b, layout, batch, false) })
 			}
 		}
 	})

@@ -26,12 +26,12 @@ var electraFamily = description{
 		{Name: "summary_activation", Harmless: "as summary_type"},
 		{Name: "summary_last_dropout", Harmless: "as summary_type"},
 	},
-	own: func() family { return &electra{narrow: narrow{EmbeddingSize: 128}} },
+	own: func() family { return &electra{EmbeddingSize: 128} },
 }
 
 type electra struct {
 	bert
-	narrow
+	EmbeddingSize int `json:"embedding_size"`
 }
 
 const embeddingsProject = "embeddings_project" // only where widths differ
@@ -39,7 +39,7 @@ const embeddingsProject = "embeddings_project" // only where widths differ
 func (f electra) modules(c *Config) []module {
 	list := c.embeddings(f.EmbeddingSize)
 	if f.EmbeddingSize != c.HiddenSize {
-		list = append(list, f.widening(c, embeddingsProject))
+		list = append(list, c.widening(embeddingsProject, f.EmbeddingSize))
 	}
 	return append(list, c.layers(f.names)...)
 }
@@ -58,19 +58,11 @@ func (f electra) embed(e *Encoder, in Inputs) *Node {
 // pool has gelu, whatever the activation of the layers.
 func (electra) pool(e *Encoder, state *Node) *Node { return e.densePool(state, activation.Gelu) }
 
-// narrow is what families have whose tables of embeddings are not as wide as the hidden states.
-type narrow struct {
-	EmbeddingSize int `json:"embedding_size"`
+func (f electra) check(*Config) []error {
+	return checkSizes(size{"embedding_size", f.EmbeddingSize, 1, maxSize})
 }
 
-// widening is the layer that makes them so.
-func (n narrow) widening(c *Config, name string) module {
-	return module{name: c.base(name), in: n.EmbeddingSize, out: c.HiddenSize, part: parts.Other}
-}
-
-func (n narrow) check(*Config) []error {
-	if err := checkSize("embedding_size", n.EmbeddingSize, 1, maxSize); err != nil {
-		return []error{err}
-	}
-	return nil
+// widening is the layer that makes embeddings as wide as the hidden states.
+func (c *Config) widening(name string, width int) module {
+	return module{name: c.base(name), in: width, out: c.HiddenSize, part: parts.Other}
 }

@@ -30,8 +30,8 @@ type description struct {
 	classes  map[string]string // model_type: how the names of its Transformers classes begin
 	prefix   string            // of the encoder's tensors in a classifier's file: "bert."
 	defaults Config            // of Transformers, where config.json is silent
-	// names are the fields of Config that config.json calls otherwise; "" has none of it, so that it keeps its default. The
-	// name that stands in Config is read too, unless fields has it as harmless.
+	words    map[string]int    // model_type: its default of vocab_size, where that is another
+	// names are the fields of Config that config.json calls otherwise; "" has none of it, so that it keeps its default.
 	names   map[string]string
 	aliases []string       // the keys of names that Transformers reads too (its attribute_map)
 	fields  jsonfile.Fates // of config.json beyond commonFields

@@ -27,19 +27,24 @@ type files struct {
 
 // miniBERT is a whole and sound checkpoint of a classifier of three classes.
 func miniBERT() *files {
-	f := &files{
-		config: map[string]any{
-			"model_type": "bert", "vocab_size": 7, "hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2,
-			"intermediate_size": 6, "max_position_embeddings": 5, "type_vocab_size": 2,
-			"id2label": map[string]string{"0": "no", "1": "maybe", "2": "yes"},
-		},
-		tensors: map[string]safetensors.Entry{},
-		more:    map[string]string{},
+	return mini(map[string]any{
+		"model_type": "bert", "vocab_size": 7, "hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2,
+		"intermediate_size": 6, "max_position_embeddings": 5, "type_vocab_size": 2,
+		"id2label": map[string]string{"0": "no", "1": "maybe", "2": "yes"},
+	})
+}
+
+// mini is a whole checkpoint of a config's classifier.
+func mini(config map[string]any) *files {
+	text, err := json.Marshal(config)
+	if err != nil {
+		panic(err)
 	}
-	c := &model.Config{
-		VocabSize: 7, HiddenSize: 4, NumHiddenLayers: 2, NumAttentionHeads: 2, IntermediateSize: 6, MaxPositionEmbeddings: 5,
-		TypeVocabSize: 2, ID2Label: map[string]string{"0": "no", "1": "maybe", "2": "yes"},
+	c, err := readConfig(string(text))
+	if err != nil {
+		panic(err)
 	}
+	f := &files{config: config, tensors: map[string]safetensors.Entry{}, more: map[string]string{}}
 	f.fill(c.Specs())
 	return f
 }
@@ -62,10 +67,10 @@ func (f *files) rename(from, to string) {
 	f.tensors[to] = e
 }
 
-// bare drops the prefix "bert." of every name.
+// bare drops the prefix "bert.", or that of the family, of every name.
 func (f *files) bare() {
 	for _, name := range slices.Sorted(maps.Keys(f.tensors)) {
-		if short, ok := strings.CutPrefix(name, "bert."); ok {
+		if short, ok := strings.CutPrefix(name, f.config["model_type"].(string)+"."); ok {
 			f.rename(name, short)
 		}
 	}

@@ -36,10 +36,7 @@ type mpnet struct {
 const mpnetBuckets = 32
 
 func (m mpnet) check(c *Config) []error {
-	faults := m.roberta.check(c)
-	if err := checkSize("relative_attention_num_buckets", m.Buckets, mpnetBuckets, maxSize); err != nil {
-		faults = append(faults, err)
-	}
+	faults := append(m.roberta.check(c), checkSizes(size{"relative_attention_num_buckets", m.Buckets, mpnetBuckets, maxSize})...)
 	if c.PadTokenID != 1 {
 		faults = append(faults, fmt.Errorf("pad_token_id is %d; want 1: behind that MPNet's positions begin", c.PadTokenID))
 	}

@@ -18,6 +18,7 @@ var robertaFamily = description{
 		MaxPositionEmbeddings: 512, TypeVocabSize: 2, HiddenAct: "gelu", LayerNormEps: 1e-12, InitializerRange: 0.02,
 		PadTokenID: 1, HiddenDropout: 0.1, AttentionDropout: 0.1,
 	},
+	words:   map[string]int{"xlm-roberta": 30522, "camembert": 30522},
 	fields:  jsonfile.Fates{{Name: "position_embedding_type", Only: []string{`"absolute"`}}},
 	untyped: true,
 	unused:  []string{"pooler."},

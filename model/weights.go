@@ -366,7 +366,7 @@ func (w *weights) errMissing(names []string, c *Config) error {
 	if len(names) == 0 {
 		return nil
 	}
-	if !slices.ContainsFunc(names, func(n string) bool { return !w.isHead(n) }) && len(names) == 2 {
+	if slices.Equal(names, c.headOutside()) {
 		return fmt.Errorf("%s: no classification head: %s are missing; deeplora train gives it one", w.source, list(names))
 	}
 	return fmt.Errorf("%s: %s missing: %s; config.json asks for %d layers of %d", w.source, count(names), list(names), c.NumHiddenLayers, c.HiddenSize)

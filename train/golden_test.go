@@ -175,6 +175,18 @@ func goldenBatch(t *testing.T, lossKind string) data.Batch {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	b := batchIn(t, f)
+	if lossKind == "mse" {
+		if b.Labels, err = f.Float32("labels_regression"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+// batchIn is the batch that a file of goldens holds.
+func batchIn(t *testing.T, f *safetensors.File) data.Batch {
+	t.Helper()
 	read := func(name string) []int32 {
 		values, err := f.Int64(name)
 		if err != nil {
@@ -186,14 +198,10 @@ func goldenBatch(t *testing.T, lossKind string) data.Batch {
 		}
 		return narrow
 	}
-	b := data.Batch{Rows: 4, Len: 16, IDs: read("input_ids"), Types: read("token_type_ids"), Mask: read("attention_mask"), Weights: []float32{1, 1, 1, 1}}
+	info, _ := f.Info("input_ids")
+	b := data.Batch{Rows: info.Shape[0], Len: info.Shape[1], IDs: read("input_ids"), Types: read("token_type_ids"), Mask: read("attention_mask")}
 	for _, l := range read("labels") {
-		b.Labels = append(b.Labels, float32(l))
-	}
-	if lossKind == "mse" {
-		if b.Labels, err = f.Float32("labels_regression"); err != nil {
-			t.Fatal(err)
-		}
+		b.Labels, b.Weights = append(b.Labels, float32(l)), append(b.Weights, 1)
 	}
 	return b
 }
