@@ -185,6 +185,45 @@ func TestFamilies(t *testing.T) {
 	})
 }
 
+// Every family computes in bf16, with its kernels trained: what attention multiplies lies as XLA can take it, whatever else a
+// family does with scores.
+func TestFamiliesInBF16(t *testing.T) {
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		if b.Name() != "xla" || !testshared.Thorough() { // it compiles for seconds a family
+			return
+		}
+		for name, g := range familyGoldens(t) {
+			t.Run(name, func(t *testing.T) {
+				kernels := map[string]*Node{}
+				var names []string
+				var want []float64
+				for _, k := range g.Config.Kernels() {
+					values := g.want(t, "grad."+k.Weight())
+					if !k.Lookup {
+						values = model.Transposed(values, k.Out, k.In)
+					}
+					names, want = append(names, k.Weight()), append(want, values...)
+				}
+				out := evaluate(t, b, g.Checkpoint, g.packed(), func(e *model.Encoder, in []*Node) []*Node {
+					e.Precision = "bf16"
+					e.Hook = func(k model.Kernel, x, w *Node) *Node {
+						kernels[k.Weight()] = w
+						return e.Precision.Hook(k, x, w)
+					}
+					logits := e.Logits(inputsOf(in))
+					wanted := make([]*Node, len(names))
+					for i, n := range names {
+						wanted[i] = kernels[n]
+					}
+					return append([]*Node{logits}, Gradient(g.loss(logits), wanted...)...)
+				})
+				within(t, "logits", out[0], g.want(t, "logits"), 5e-2)
+				relative(t, "gradients", slices.Concat(out[1:]...), want, 0.1)
+			})
+		}
+	})
+}
+
 // check holds one layout of the batch against the golden; again computes layers again for their gradients.
 func (g *familyGolden) check(t *testing.T, b compute.Backend, layout string, batch []*tensors.Tensor, again bool) {
 	kernels := map[string]*Node{}
