@@ -275,7 +275,7 @@ func adapterNames() (names []string) {
 
 // full reports whether every variant of a test is tried on this engine: XLA compiles for most of the time that
 // the tests of this package take, and gets one of each kind unless thorough tests are asked for.
-func full(b compute.Backend) bool { return b.Name() == "go" || testshared.Thorough() }
+func full(b compute.Backend) bool { return b.Name() != "xla" || testshared.Thorough() }
 
 // some are the variants for this engine: all, or the last.
 func some[T any](b compute.Backend, variants ...T) []T {

@@ -193,7 +193,7 @@ func TestRefuses(t *testing.T) {
 		{"no files", []string{"--tokenizer", bare}, "has neither tokenizer.json nor vocab.txt"},
 		{"no config", []string{"--tokenizer", t.TempDir()}, "config.json: no such file"},
 		{"not JSON", []string{"--tokenizer", source(t, "{")}, "config.json: byte 1: unexpected end"},
-		{"not bert", []string{"--tokenizer", source(t, `{"model_type": "gpt2"}`)}, `model_type is "gpt2"; only bert is supported`},
+		{"not bert", []string{"--tokenizer", source(t, `{"model_type": "gpt2"}`)}, `model_type is "gpt2", which is not supported; want one of bert`},
 		{"vocabulary", []string{"--tokenizer", source(t, `{"model_type": "bert"}`)}, "vocab.txt has 6 lines, but vocab_size is 30522"},
 		{"heads", []string{"--tokenizer", source(t, strings.Replace(tiny, `heads": 2`, `heads": 3`, 1))}, "hidden_size 8 does not divide by num_attention_heads 3"},
 		{"pad", []string{"--tokenizer", source(t, strings.Replace(tiny, `"pad_token_id": 1`, `"pad_token_id": 6`, 1))}, "pad_token_id 6 is outside the vocabulary of 6"},

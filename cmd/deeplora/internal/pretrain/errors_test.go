@@ -101,7 +101,7 @@ func TestPretrainErrors(t *testing.T) {
 		}, nil, "latin.txt:3: not valid UTF-8"},
 		{"an empty corpus", func(t *testing.T, c *Config) { c.Corpus = []string{write(t, "empty.txt", "\n")} }, nil, "empty.txt: no text"},
 		{"no shape", func(_ *testing.T, c *Config) { c.Shape = "absent.json" }, os.ErrNotExist, "read model config: stat absent.json: no such file"},
-		{"a shape that is none", func(t *testing.T, c *Config) { c.Shape = write(t, "shape.json", `{"model_type": "gpt2"}`) }, nil, `shape.json: model_type is "gpt2"; only bert is supported`},
+		{"a shape that is none", func(t *testing.T, c *Config) { c.Shape = write(t, "shape.json", `{"model_type": "gpt2"}`) }, nil, `shape.json: model_type is "gpt2", which is not supported; want one of bert`},
 		{"positions too few", func(_ *testing.T, c *Config) { c.MaxLength, c.RowLength = 30, 30 }, train.ErrConfig, "max-length is 30, SHAPE has max_position_embeddings 24"},
 		{"a vocabulary too small", func(_ *testing.T, c *Config) { c.VocabSize = 20 }, nil, "vocabulary: size is 20, but special tokens and single characters of this text are "},
 		{"no teacher", func(_ *testing.T, c *Config) { c.Teacher, c.MaskShare = "./absent", 0.2 }, nil, "teacher: "},
