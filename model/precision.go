@@ -8,6 +8,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/gomlx/compute/dtypes/float16"
+	"github.com/gomlx/compute/dtypes/gotype"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -125,7 +126,7 @@ func (c *Checkpoint) Float32(name string) ([]float32, error) {
 }
 
 func widened[T interface {
-	dtypes.Supported
+	gotype.Supported
 	Float32() float32
 }](t *tensors.Tensor) ([]float32, error) {
 	flat, err := tensors.CopyFlatData[T](t)
