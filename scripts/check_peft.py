@@ -141,7 +141,7 @@ def check(a, torch, reference, method, pairs, work):
     data = small_data(a, work / "data")
     run, merged, adapter = work / "run", work / "merged", work / "adapter"
     deeplora(a, "train", "--quiet", "--backend", a.backend, "--model", reference, "--method", method, "--scope", METHODS[method], "--data", str(data),
-             "--batch", "4", "--steps", str(a.steps), "--max-length", "64", "--lr", "5e-3", "--init-scale", "0.3", "--train-head", "--out", str(run))
+             "--batch", "4", "--steps", str(a.steps), "--max-length", "64", "--lr", "5e-3", "--init-scale", "0.3", "--train-head", "--pooling", "head", "--out", str(run))
     deeplora(a, "export", "--backend", a.backend, "--run", str(run), "--format", "merged", "--out", str(merged))
     deeplora(a, "export", "--backend", a.backend, "--run", str(run), "--format", "peft", "--out", str(adapter))
     rows = "".join(json.dumps({"text": f, "pair": s}) + "\n" for f, s in pairs)
