@@ -19,7 +19,7 @@ import (
 // adapters with and without the sum over the rank.
 func TestGradientCheckpointing(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, tc := range some(b, struct {
+		for _, tc := range some(struct {
 			method string
 			pad    data.Padding
 		}{"full", data.PadFixed}, struct {

@@ -273,13 +273,13 @@ func adapterNames() (names []string) {
 	return append(names, "deep-compressed")
 }
 
-// full reports whether every variant of a test is tried on this engine: XLA compiles for most of the time that
-// the tests of this package take, and gets one of each kind unless thorough tests are asked for.
-func full(b compute.Backend) bool { return b.Name() != "xla" || testshared.Thorough() }
+// full reports whether every variant of a test is tried: engines compile for most of the time that the tests of this
+// package take, and get one of each kind unless thorough tests are asked for.
+func full() bool { return testshared.Thorough() }
 
-// some are the variants for this engine: all, or the last.
-func some[T any](b compute.Backend, variants ...T) []T {
-	if full(b) {
+// some are the variants that are tried: all, or the last.
+func some[T any](variants ...T) []T {
+	if full() {
 		return variants
 	}
 	return variants[len(variants)-1:]

@@ -45,7 +45,7 @@ func TestPaddingIsTheSameModel(t *testing.T) {
 		}
 		rows := tr.job.inputs.validation.rows
 		fixed := logits(rows, data.PadFixed, 8)
-		for _, tc := range some(b, struct {
+		for _, tc := range some(struct {
 			padding data.Padding
 			batch   int
 		}{data.PadBucket, 8}, struct {
@@ -56,7 +56,7 @@ func TestPaddingIsTheSameModel(t *testing.T) {
 				t.Errorf("%s: logits differ by %.2g", tc.padding, d)
 			}
 		}
-		if !full(b) {
+		if !full() {
 			return
 		}
 		// A stream is predicted in chunks, as they come.
@@ -78,7 +78,7 @@ func TestPaddingIsTheSameModel(t *testing.T) {
 // Training is the same whatever the padding: every loss of 20 steps, with accumulation and short last batches too.
 func TestPaddingIsTheSameTraining(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		if !full(b) {
+		if !full() {
 			return // TestT23GoldenTraining trains packed on every engine
 		}
 		for _, method := range []string{"vanilla", "deep-compressed", "full"} {
@@ -104,7 +104,7 @@ func TestPaddingIsTheSameTraining(t *testing.T) {
 // The gradients of packed batches are those of padded ones: of the factors, of all weights where they are trained.
 func TestPackedGradients(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, method := range some(b, "deep-wide", "deep-compressed", "full") {
+		for _, method := range some("deep-wide", "deep-compressed", "full") {
 			c := long(method)
 			if method == "deep-wide" {
 				c.Scope, c.MinDim = "all-dense", 8

@@ -69,7 +69,7 @@ func TestFillerAndPaddingChangeNothing(t *testing.T) {
 			name         string
 			rows, length int
 		}
-		for _, tc := range some(b, variant{"five filler rows", 8, 16}, variant{"24 tokens of padding", 3, 40}, variant{"both", 8, 40}) {
+		for _, tc := range some(variant{"five filler rows", 8, 16}, variant{"24 tokens of padding", 3, 40}, variant{"both", 8, 40}) {
 			other, others := gradientsOf(t, b, objective, values, batch([]int{0, 1, 2}, tc.rows, tc.length), 3)
 			if math.Abs(other-loss) > 1e-6*loss {
 				t.Errorf("%s: loss %.9g, want %.9g", tc.name, other, loss)
@@ -92,9 +92,9 @@ func TestT22KernelGradientsInGroups(t *testing.T) {
 	}
 	defer golden.Close()
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, p := range some(b, precision{dtypes.Float64, 1e-10}, precision{dtypes.Float32, 1e-4}) {
+		for _, p := range some(precision{dtypes.Float64, 1e-10}, precision{dtypes.Float32, 1e-4}) {
 			// The largest gradient of the tiny model is 8 KiB in float32: one in each group, some, all.
-			for _, limit := range some(b, 1, 0, 40<<10) {
+			for _, limit := range some(1, 0, 40<<10) {
 				batch := padded
 				if limit > 0 {
 					batch = packed(t, padded)
@@ -201,8 +201,8 @@ func randomInputs() data.Batch {
 func TestT20MergedEqualsAdapted(t *testing.T) {
 	batch := randomInputs()
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, method := range some(b, adapterNames()...) {
-			for _, p := range some(b, precision{dtypes.Float64, 1e-12}, precision{dtypes.Float32, 1e-5}) {
+		for _, method := range some(adapterNames()...) {
+			for _, p := range some(precision{dtypes.Float64, 1e-12}, precision{dtypes.Float32, 1e-5}) {
 				c, a, values := mergeable(t, method, p.dtype)
 				factored := rawLogits(t, b, c.Config, append(weightsOf(c), values...), a, batch)
 				plain := rawLogits(t, b, c.Config, weightsOf(c), nil, batch)

@@ -74,7 +74,7 @@ func TestResumeGivesSameBits(t *testing.T) {
 		}},
 	}
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, v := range some(b, variants...) {
+		for _, v := range some(variants...) {
 			t.Run(v.name, func(t *testing.T) {
 				c := small()
 				v.set(&c)
@@ -117,17 +117,17 @@ func interruptAt(t *testing.T, b compute.Backend, c Config, out string, stop int
 
 func TestSameSeedSameBits(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, method := range some(b, adapterNames()...) {
+		for _, method := range some(adapterNames()...) {
 			c := small()
 			c.Method, c.Steps = method, 3
-			if full(b) {
+			if full() {
 				c.Scope = "all-dense"
 			}
 			dir := t.TempDir()
 			trainSmall(t, b, c, filepath.Join(dir, "a"))
 			trainSmall(t, b, c, filepath.Join(dir, "b"))
 			sameAdapter(t, filepath.Join(dir, "a"), filepath.Join(dir, "b"))
-			if !full(b) {
+			if !full() {
 				continue
 			}
 			c.Seed = 1
@@ -161,7 +161,7 @@ func TestAccumulationIsOneLargerBatch(t *testing.T) {
 
 func TestTrainingFitsAFewExamples(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, method := range some(b, "vanilla", "deep-compressed") {
+		for _, method := range some("vanilla", "deep-compressed") {
 			c := small()
 			c.Method, c.Shots, c.Batch, c.Steps, c.Warmup, c.TrainHead, c.Dropout, c.LR = method, 8, 8, 60, 0, true, 0, 1e-2
 			var list []float64
@@ -176,7 +176,7 @@ func TestTrainingFitsAFewExamples(t *testing.T) {
 // A reopened run evaluates to the very metrics of its result.
 func TestOpenedRunIsTheTrainedOne(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
-		for _, method := range some(b, adapterNames()...) {
+		for _, method := range some(adapterNames()...) {
 			c := small()
 			c.Method, c.TrainHead, c.Steps = method, method == "vanilla", 3
 			dir := filepath.Join(t.TempDir(), "run")
