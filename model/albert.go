@@ -74,7 +74,7 @@ const (
 )
 
 func (f albert) modules(c *Config) []module {
-	list := append(c.embeddings(f.EmbeddingSize), c.widening(embeddingMapping, f.EmbeddingSize))
+	list := append(c.embeddings(f.EmbeddingSize, true), c.widening(embeddingMapping, f.EmbeddingSize))
 	for g := range f.Groups {
 		list = append(list, f.shared(c, g).modules(c.HiddenSize, c.IntermediateSize)...)
 	}
@@ -95,9 +95,4 @@ func (f albert) embed(e *Encoder, in Inputs) *Node {
 
 func (f albert) layer(e *Encoder, i int, hidden *Node, at queries) *Node {
 	return e.postNorm(f.names(e.Config, i), hidden, at, e.attention)
-}
-
-// pool is tanh(W·h + b) of each example's first token, as BERT's.
-func (albert) pool(e *Encoder, state *Node) *Node {
-	return Tanh(e.dense(e.base(albertPooler), state, e.HiddenSize))
 }

@@ -55,7 +55,7 @@ func (bert) names(c *Config, i int) layerNames {
 
 // modules are three tables and six kernels a layer, with the norms between them.
 func (b bert) modules(c *Config) []module {
-	return append(c.embeddings(c.HiddenSize), c.layers(b.names)...)
+	return append(c.embeddings(c.HiddenSize, true), c.layers(b.names)...)
 }
 
 // head is the pooler, which is part of BERT itself, and the classifier.
@@ -76,5 +76,5 @@ func (b bert) layer(e *Encoder, i int, hidden *Node, at queries) *Node {
 
 // pool is tanh(W·h + b) of each example's first token.
 func (bert) pool(e *Encoder, state *Node) *Node {
-	return Tanh(e.dense(e.base(poolerDense), state, e.HiddenSize))
+	return Tanh(e.dense(e.pooler()[0].name, state, e.HiddenSize))
 }

@@ -345,18 +345,24 @@ func (c *Config) Kernels() []Kernel {
 // all are the modules of a classifier, but for its layer of outputs.
 func (c *Config) all() []module { return append(c.family().modules(c), c.pooler()...) }
 
-// pooler is what lies between the encoder and the layer of outputs; nothing where Pooling is without.
-func (c *Config) pooler() []module {
+// head is the family's, without its pooler where Pooling is.
+func (c *Config) head() []module {
 	head := c.family().head(c)
 	if !c.Pooling.HasPooler() {
-		return nil
+		return head[len(head)-1:]
 	}
+	return head
+}
+
+// pooler is what lies between the encoder and the layer of outputs.
+func (c *Config) pooler() []module {
+	head := c.head()
 	return head[:len(head)-1]
 }
 
 // output is the layer of outputs.
 func (c *Config) output() module {
-	head := c.family().head(c)
+	head := c.head()
 	return head[len(head)-1]
 }
 
@@ -369,7 +375,7 @@ func (c *Config) PoolerNames() []string { return names(specsOf(c.pooler())) }
 
 // headOutside are the tensors of the head that are no part of the encoder.
 func (c *Config) headOutside() (list []string) {
-	for _, m := range append(c.pooler(), c.output()) {
+	for _, m := range c.head() {
 		if m.part == "" {
 			list = append(list, names(m.specs())...)
 		}
@@ -386,7 +392,7 @@ type HeadModule struct {
 
 // HeadModules are the layers of the head, the one of outputs last.
 func (c *Config) HeadModules() (list []HeadModule) {
-	for _, m := range append(c.pooler(), c.output()) {
+	for _, m := range c.head() {
 		list = append(list, HeadModule{m.name, m.entry, m.specs()})
 	}
 	return list

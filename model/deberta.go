@@ -179,14 +179,7 @@ func (d *deberta) distanceKernels(l layerNames) map[string]string {
 
 func (d *deberta) modules(c *Config) []module {
 	h := c.HiddenSize
-	list := []module{{name: c.base(wordEmbeddings), kind: table, in: c.VocabSize, out: h, part: parts.Table}}
-	if d.Biased {
-		list = append(list, module{name: c.base(positionEmbeddings), kind: table, in: c.MaxPositionEmbeddings, out: h, part: parts.Table})
-	}
-	if c.typed() {
-		list = append(list, module{name: c.base(typeEmbeddings), kind: table, in: c.TypeVocabSize, out: h, part: parts.Table})
-	}
-	list = append(list, module{name: c.base(embeddingsNorm), kind: norm, out: h})
+	list := c.embeddings(h, d.Biased)
 	if d.Relative {
 		list = append(list, module{name: c.base(distances), kind: plain, in: 2 * d.span(c), out: h})
 	}

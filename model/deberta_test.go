@@ -79,15 +79,7 @@ func debertaFiles(t *testing.T, name string) *files {
 	for field, value := range debertaGolden(t, name).Config.Raw {
 		f.config[field] = value
 	}
-	in := openSafetensors(t, filepath.Join(dir, "model.safetensors"))
-	for _, name := range in.Names() {
-		values, err := in.Float32(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		info, _ := in.Info(name)
-		f.put(name, values, info.Shape...)
-	}
+	f.putAll(t, filepath.Join(dir, "model.safetensors"))
 	return f
 }
 

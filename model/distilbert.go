@@ -54,7 +54,7 @@ func (distilbert) names(c *Config, i int) layerNames {
 }
 
 func (d distilbert) modules(c *Config) []module {
-	return append(c.embeddings(c.HiddenSize), c.layers(d.names)...)
+	return append(c.embeddings(c.HiddenSize, true), c.layers(d.names)...)
 }
 
 // head is a layer of its own in place of BERT's pooler. PEFT means both by classifier: it takes the end of a name for it.

@@ -37,7 +37,7 @@ type electra struct {
 const embeddingsProject = "embeddings_project" // only where widths differ
 
 func (f electra) modules(c *Config) []module {
-	list := c.embeddings(f.EmbeddingSize)
+	list := c.embeddings(f.EmbeddingSize, true)
 	if f.EmbeddingSize != c.HiddenSize {
 		list = append(list, c.widening(embeddingsProject, f.EmbeddingSize))
 	}

@@ -112,12 +112,12 @@ func (e *Encoder) end(hidden *Node) *Node {
 	return hidden.StopCheckpoint()
 }
 
-// embeddings are the tables of words, positions and, where the model has any, token types, with the norm behind them:
-// width wide.
-func (c *Config) embeddings(width int) []module {
-	list := []module{
-		{name: c.base(wordEmbeddings), kind: table, in: c.VocabSize, out: width, part: parts.Table},
-		{name: c.base(positionEmbeddings), kind: table, in: c.MaxPositionEmbeddings, out: width, part: parts.Table},
+// embeddings are the tables of words, positions where they are placed and, where the model has any, token types, with the
+// norm behind them: width wide.
+func (c *Config) embeddings(width int, placed bool) []module {
+	list := []module{{name: c.base(wordEmbeddings), kind: table, in: c.VocabSize, out: width, part: parts.Table}}
+	if placed {
+		list = append(list, module{name: c.base(positionEmbeddings), kind: table, in: c.MaxPositionEmbeddings, out: width, part: parts.Table})
 	}
 	if c.TypeVocabSize > 0 {
 		list = append(list, module{name: c.base(typeEmbeddings), kind: table, in: c.TypeVocabSize, out: width, part: parts.Table})

@@ -74,18 +74,8 @@ func openFamily(t *testing.T, dir string) *familyGolden {
 	}
 	t.Cleanup(func() { f.Close() })
 	g := &familyGolden{Checkpoint: c, dir: dir, file: f}
-	read := func(name string) []int32 {
-		wide, err := f.Int64(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		narrow := make([]int32, len(wide))
-		for i, v := range wide {
-			narrow[i] = int32(v)
-		}
-		return narrow
-	}
-	g.ids, g.types, g.mask, g.labels = read("input_ids"), read("token_type_ids"), read("attention_mask"), read("labels")
+	g.ids, g.types = int32s(t, f, "input_ids"), int32s(t, f, "token_type_ids")
+	g.mask, g.labels = int32s(t, f, "attention_mask"), int32s(t, f, "labels")
 	info, _ := f.Info("input_ids")
 	g.rows, g.length = info.Shape[0], info.Shape[1]
 	return g

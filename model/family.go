@@ -129,13 +129,23 @@ func specsOf(modules []module) (specs []Spec) {
 	return specs
 }
 
-// familyOf finds the row of a model_type.
-func familyOf(modelType string) (*description, error) {
-	var known []string
+// described is the row of a model_type, nil where there is none.
+func described(modelType string) *description {
 	for _, d := range families {
 		if _, ok := d.classes[modelType]; ok {
-			return d, nil
+			return d
 		}
+	}
+	return nil
+}
+
+// familyOf is described, or an error that lists what there is.
+func familyOf(modelType string) (*description, error) {
+	if d := described(modelType); d != nil {
+		return d, nil
+	}
+	var known []string
+	for _, d := range families {
 		known = append(known, slices.Sorted(maps.Keys(d.classes))...)
 	}
 	hint := ""
@@ -148,10 +158,8 @@ func familyOf(modelType string) (*description, error) {
 
 // kind is the config's family; that of one that was read from no file is BERT.
 func (c *Config) kind() *description {
-	for _, d := range families {
-		if _, ok := d.classes[c.ModelType]; ok {
-			return d
-		}
+	if d := described(c.ModelType); d != nil {
+		return d
 	}
 	return &bertFamily
 }

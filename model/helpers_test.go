@@ -60,6 +60,34 @@ func (f *files) put(name string, data any, shape ...int) {
 	f.tensors[name] = safetensors.Entry{Name: name, Shape: shape, Data: data}
 }
 
+// putAll takes the tensors of a file.
+func (f *files) putAll(t testing.TB, path string) {
+	t.Helper()
+	in := openSafetensors(t, path)
+	for _, name := range in.Names() {
+		values, err := in.Float32(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, _ := in.Info(name)
+		f.put(name, values, info.Shape...)
+	}
+}
+
+// int32s are the whole numbers of a tensor.
+func int32s(t testing.TB, f *safetensors.File, name string) []int32 {
+	t.Helper()
+	wide, err := f.Int64(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	narrow := make([]int32, len(wide))
+	for i, v := range wide {
+		narrow[i] = int32(v)
+	}
+	return narrow
+}
+
 func (f *files) rename(from, to string) {
 	e := f.tensors[from]
 	delete(f.tensors, from)

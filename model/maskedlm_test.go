@@ -30,15 +30,7 @@ func maskedFiles(t testing.TB) *files {
 		},
 		tensors: map[string]safetensors.Entry{}, more: map[string]string{},
 	}
-	in := openSafetensors(t, filepath.Join(maskedLMGolden, "model.safetensors"))
-	for _, name := range in.Names() {
-		values, err := in.Float32(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		info, _ := in.Info(name)
-		f.put(name, values, info.Shape...)
-	}
+	f.putAll(t, filepath.Join(maskedLMGolden, "model.safetensors"))
 	return f
 }
 
@@ -57,16 +49,8 @@ func goldenBatch(t testing.TB) (batch []*tensors.Tensor, logits []float64) {
 	t.Helper()
 	f := openSafetensors(t, filepath.Join(maskedLMGolden, "golden.safetensors"))
 	for _, name := range []string{"input_ids", "token_type_ids", "attention_mask"} {
-		values, err := f.Int64(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		narrow := make([]int32, len(values))
-		for i, v := range values {
-			narrow[i] = int32(v)
-		}
 		info, _ := f.Info(name)
-		batch = append(batch, tensors.FromFlatDataAndDimensions(narrow, info.Shape...))
+		batch = append(batch, tensors.FromFlatDataAndDimensions(int32s(t, f, name), info.Shape...))
 	}
 	logits, err := f.Float64("logits")
 	if err != nil {

@@ -55,7 +55,7 @@ func (mpnet) names(c *Config, i int) layerNames {
 const relativeBias = "encoder.relative_attention_bias"
 
 func (m mpnet) modules(c *Config) []module {
-	list := append(c.embeddings(c.HiddenSize), module{
+	list := append(c.embeddings(c.HiddenSize, true), module{
 		name: c.base(relativeBias), kind: table, in: m.Buckets, out: c.NumAttentionHeads, part: parts.Table,
 	})
 	return append(list, c.layers(m.names)...)

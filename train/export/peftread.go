@@ -228,7 +228,7 @@ func (r *peftReader) head(a *adapter, base *model.Config) error {
 	for _, entry := range r.config.saved {
 		known := entry == "score" // PEFT adds it for other architectures
 		for _, layer := range layers {
-			known = known || savedBy(layer.Name, entry) || savedBy(parent(layer.Name), entry)
+			known = known || savedBy(layer.Name, entry) || savedBy(parent(layer.Name, base.EncoderName()), entry)
 		}
 		if !known {
 			return fmt.Errorf("%s: modules_to_save: %q is not supported; only %s are", peftConfigFile, entry, strings.Join(savedNames(layers), " and "))
@@ -266,12 +266,11 @@ func (r *peftReader) head(a *adapter, base *model.Config) error {
 }
 
 // parent is the module that a layer of the head is part of, unless that is the whole encoder.
-func parent(layer string) string {
-	i := strings.LastIndexByte(layer, '.')
-	if i < 0 || layer[i+1:] == "pooler" {
-		return layer
+func parent(layer, encoder string) string {
+	if i := strings.LastIndexByte(layer, '.'); i >= 0 && layer[:i] != encoder {
+		return layer[:i]
 	}
-	return layer[:i]
+	return layer
 }
 
 func savedNames(layers []model.HeadModule) (names []string) {
