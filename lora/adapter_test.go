@@ -330,6 +330,38 @@ func TestUnknownMethodNamesTheNearest(t *testing.T) {
 	}
 }
 
+// The rule gives the rate that it begins with at rank 8, less at larger ranks, and leaves an α of one's own alone.
+func TestRuledLearningRates(t *testing.T) {
+	settings := func(rank int, alpha float64, init string) lora.Settings {
+		s := lora.Defaults()
+		s.Rank, s.Alpha, s.Init = rank, alpha, init
+		return s
+	}
+	for _, c := range []struct {
+		method string
+		s      lora.Settings
+		want   float64
+	}{
+		{"deep-compressed", settings(8, 0, ""), 4e-3},
+		{"deep-compressed", settings(64, 0, ""), 4e-3 / math.Pow(8, 1.1)},
+		{"vanilla", settings(8, 0, lora.InitReference), 1e-4},
+		{"vanilla", settings(32, 0, lora.InitReference), 5e-5},
+		{"vanilla", settings(32, 32, lora.InitPEFT), 2.5e-4},
+		{"vanilla", settings(32, 16, lora.InitPEFT), 5e-4},
+		{"rslora", settings(32, 0, ""), 7.5e-5},
+		{"rslora", settings(32, 8, ""), 3e-4},
+		{"lora-plus", settings(2, 0, ""), 2e-4},
+	} {
+		m, err := lora.LookupMethod(c.method)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rate, _ := m.Rule(c.s); math.Abs(rate-c.want) > 1e-15 {
+			t.Errorf("%s at rank %d, alpha %g: %g, want %g", c.method, c.s.Rank, c.s.Alpha, rate, c.want)
+		}
+	}
+}
+
 func TestDefaultLearningRates(t *testing.T) {
 	peft := lora.Defaults()
 	peft.Init = lora.InitPEFT

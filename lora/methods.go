@@ -3,6 +3,7 @@ package lora
 import (
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,8 +17,12 @@ type Method struct {
 	Name string // as users type it: lower-case letters and digits, parts joined by hyphens
 	// New makes the adapter, or returns every fault of the settings, joined by errors.Join.
 	New func(s Settings) (Adapter, error)
-	// LearningRate is the default peak learning rate under AdamW.
+	// LearningRate is the peak learning rate under AdamW that the method's authors use, whatever the rank.
 	LearningRate func(s Settings) float64
+	// Rule is the learning rate by the rule of rates, at which the first updates of ΔK keep their size whatever rank and
+	// depth are (method.md 2.5), and the initial scale ε that goes with it, 0 for a method without one. nil:
+	// LearningRate, and Defaults' scale.
+	Rule func(s Settings) (rate, initScale float64)
 	// Parameters is how many numbers the factors of one kernel [in, out] hold, those of rate 0 included.
 	Parameters func(s Settings, in, out int) int
 	// InitialNorm bounds the spectral norm of a kernel's ΔK at the start.
@@ -29,13 +34,13 @@ type Method struct {
 // The formulas are those of method.md 2.1 (InitialNorm), 2.3 (Parameters) and 2.4 (LearningRate).
 var (
 	methods = []Method{
-		{Name: "vanilla", New: newVanilla, LearningRate: vanillaRate, Parameters: vanillaParameters, InitialNorm: zeroNorm},
+		{Name: "vanilla", New: newVanilla, LearningRate: vanillaRate, Rule: vanillaRule, Parameters: vanillaParameters, InitialNorm: zeroNorm},
 		{Name: "deep-wide", New: newWide, LearningRate: constantRate(1e-4), Parameters: deepParameters(wideWidth), InitialNorm: deepNorm},
 		{Name: "deep-narrow", New: newNarrow, LearningRate: constantRate(1e-4), Parameters: deepParameters(narrowWidth), InitialNorm: deepNorm},
 		// The rate is higher than deep-wide's since Adam moves ε·I more slowly than a dense random factor of the same scale.
-		{Name: "deep-compressed", New: newCompressed, LearningRate: constantRate(1e-2), Parameters: compressedParameters, InitialNorm: compressedNorm, FirstGradient: true},
-		{Name: "rslora", New: newRSLoRA, LearningRate: constantRate(3e-4), Parameters: vanillaParameters, InitialNorm: zeroNorm},
-		{Name: "lora-plus", New: newLoRAPlus, LearningRate: constantRate(1e-4), Parameters: vanillaParameters, InitialNorm: zeroNorm},
+		{Name: "deep-compressed", New: newCompressed, LearningRate: constantRate(1e-2), Rule: compressedRule, Parameters: compressedParameters, InitialNorm: compressedNorm, FirstGradient: true},
+		{Name: "rslora", New: newRSLoRA, LearningRate: constantRate(3e-4), Rule: rankRule(3e-4, 1), Parameters: vanillaParameters, InitialNorm: zeroNorm},
+		{Name: "lora-plus", New: newLoRAPlus, LearningRate: constantRate(1e-4), Rule: rankRule(1e-4, 0.5), Parameters: vanillaParameters, InitialNorm: zeroNorm},
 	}
 	methodsLock sync.RWMutex
 )
@@ -44,6 +49,20 @@ var (
 func constantRate(rate float64) func(Settings) float64 {
 	return func(Settings) float64 { return rate }
 }
+
+// rankRule is the rate at rank 8, falling as a power of the rank. An α of one's own is how PEFT's users say
+// how an update follows the rank; the rate stays then.
+func rankRule(rate, power float64) func(Settings) (float64, float64) {
+	return func(s Settings) (float64, float64) {
+		if s.Alpha != 0 && s.Alpha != float64(s.Rank) {
+			return rate, 0
+		}
+		return rate * math.Pow(ruleRank/float64(s.Rank), power), 0
+	}
+}
+
+// ruleRank is the rank at which a rule gives the rate that it begins with.
+const ruleRank = 8
 
 // Methods returns the table of methods: those of this package, then those registered, in that order.
 func Methods() []Method {

@@ -83,6 +83,9 @@ func vanillaRate(s Settings) float64 {
 	return 1e-4
 }
 
+// vanillaRule: r columns, random to each other, add up to √r times the update of one.
+func vanillaRule(s Settings) (rate, initScale float64) { return rankRule(vanillaRate(s), 0.5)(s) }
+
 func vanillaParameters(s Settings, in, out int) int { return s.Rank * (in + out) }
 
 func zeroNorm(Settings, int, int) (low, high float64) { return 0, 0 }

@@ -39,7 +39,7 @@ func (j *job) objective() loop.Objective {
 	o := loop.Objective{Params: j.adapted.params(), Inputs: batchInputs(j.padding()), Loss: j.loss}
 	for _, t := range weightsOf(j.inputs.checkpoint) {
 		if slices.Contains(trained, t.Name) {
-			o.Params = append(o.Params, loop.Param{Name: t.Name, Shape: t.Value.Shape().Dimensions, Rate: 1, Draw: t.Value.LocalClone})
+			o.Params = append(o.Params, loop.Param{Name: t.Name, Shape: t.Value.Shape().Dimensions, Rate: j.config.rateOf(t.Name, j.inputs.checkpoint.Config), Draw: t.Value.LocalClone})
 		} else {
 			o.Frozen = append(o.Frozen, t)
 		}

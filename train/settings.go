@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -55,10 +56,12 @@ type Config struct {
 	DropLast              bool
 	Dropout               float64
 	Precision             string
+	RateRule              string
 
 	Pooling     string
 	TrainHead   bool
 	TrainPooler bool
+	HeadLR      float64
 	FreshHead   bool
 	HeadSeed    int64
 	Select      string
@@ -86,6 +89,8 @@ const (
 
 // Words that settings may have.
 const (
+	ruleRank         = "rank"
+	ruleNone         = "none"
 	overlongDrop     = "drop"
 	overlongTruncate = "truncate"
 	selectLast       = "last"
@@ -114,6 +119,7 @@ func Settings() settings.Table[Config] {
 		{Name: "data", Part: partData, Default: BuiltinData, Path: true, Words: []string{BuiltinData, HubData}, At: func(c *Config) any { return &c.Data }, Help: "file or directory with the task's files, a data set of the hub org/name, hub (GLUE), or builtin"},
 	}, ownRows(), adapterRows(), dataRows(), plan, settings.Table[Config]{
 		{Name: "batch", Part: partLoop, Default: 16, Check: settings.AtLeast(1), At: func(c *Config) any { return &c.Batch }, Help: "examples a batch"},
+		{Name: "rate-rule", Part: partLoop, Default: ruleRank, Preset: ruleNone, Unset: ruleRank, Check: settings.OneOf(ruleRank, ruleNone), At: func(c *Config) any { return &c.RateRule }, Help: "default learning rate and init-scale: rank (follow rank, depth and steps) or none (the method's authors', at every rank)"},
 		{Name: "auto-batch", Part: partLoop, Default: false, At: func(c *Config) any { return &c.AutoBatch }, Help: "split a batch that does not fit into memory into accumulated ones"},
 		{Name: "eval-batch", Part: partLoop, Default: 32, Check: settings.AtLeast(1), At: func(c *Config) any { return &c.EvalBatch }, Help: "evaluation batch, in packed rows of 64 tokens"},
 		{Name: "gradient-checkpointing", Part: partLoop, Default: false, At: func(c *Config) any { return &c.GradientCheckpointing }, Help: "compute the inside of layers again in backward: less memory, a third more time"},
@@ -124,6 +130,7 @@ func Settings() settings.Table[Config] {
 		{Name: "pooling", Part: partAdapter, Default: poolingAuto, Preset: string(model.PoolHead), Unset: poolingAuto, Check: settings.OneOf(poolings...), At: func(c *Config) any { return &c.Pooling }, Help: "what the classifier reads: head (first token through the pooler), cls, mean or max of the last states; auto: what the model declares, else head"},
 		{Name: "train-head", Part: partHead, Default: true, Preset: false, At: func(c *Config) any { return &c.TrainHead }, Help: "train the classification head too, and what of it the checkpoint lacks"},
 		{Name: "train-pooler", Part: partHead, Default: false, Unset: false, At: func(c *Config) any { return &c.TrainPooler }, Help: "train a pooler too that the checkpoint has"},
+		{Name: "head-lr", Part: partHead, Default: 0.0, Unset: 0.0, Check: settings.Between(0, 1e3), At: func(c *Config) any { return &c.HeadLR }, Help: "peak learning rate of the head that is trained; 0: --lr where that is given, else the rule's"},
 		{Name: "fresh-head", Part: partHead, Default: false, At: func(c *Config) any { return &c.FreshHead }, Help: "draw a new head even where the checkpoint has one"},
 		{Name: "head-seed", Part: partHead, Default: int64(seedOfRun), Preset: int64(0), Unset: int64(seedOfRun), Check: settings.AtLeast(seedOfRun), At: func(c *Config) any { return &c.HeadSeed }, Help: "seed of a new head; -1: --seed"},
 		{Name: "class-weights", Part: partHead, Default: weightsNone, Check: checkClassWeights, At: func(c *Config) any { return &c.ClassWeights }, Help: "what classes count in the loss: none (alike), balanced (by how rare each is), or bad=2,good=0.5; others have 1"},
@@ -174,7 +181,7 @@ func adapterRows() settings.Table[Config] {
 		{Name: "method", Part: partAdapter, Default: "deep-compressed", At: func(c *Config) any { return &c.Method }, Help: "adapter, or what of the model is trained: " + strings.Join(methodNames(), " ")},
 		{Name: "rank", Part: partAdapter, Default: d.Rank, At: func(c *Config) any { return &c.Rank }, Help: "rank of the adapter"},
 		{Name: "depth", Part: partAdapter, Default: d.Depth, At: func(c *Config) any { return &c.Depth }, Help: "factors of the deep methods"},
-		{Name: "init-scale", Part: partAdapter, Default: d.InitScale, At: func(c *Config) any { return &c.InitScale }, Help: "initial scale ε of the deep methods' factors"},
+		{Name: "init-scale", Part: partAdapter, Default: 0.0, Preset: d.InitScale, Unset: 0.0, At: func(c *Config) any { return &c.InitScale }, Help: "initial scale ε of the deep methods' factors; 0: the rule's (0.05 of deep-compressed at depth 3, else 0.001)"},
 		{Name: "gamma", Part: partAdapter, Default: d.Gamma, At: func(c *Config) any { return &c.Gamma }, Help: "learning-rate multiple γ of deep-compressed's outer factors"},
 		{Name: "init", Part: partAdapter, Default: d.Init, At: func(c *Config) any { return &c.Init }, Help: "initialisation of vanilla: reference or peft"},
 		{Name: "alpha", Part: partAdapter, Default: d.Alpha, Unset: 0.0, At: func(c *Config) any { return &c.Alpha }, Help: "scale of vanilla with peft's initialisation; 0: the rank"},
@@ -251,9 +258,15 @@ func (c *Config) Validate() error {
 	if c.Whole() {
 		f.Check(len(c.Target) == 0, "target: method %s has no kernels to choose", c.Method)
 	} else {
-		_, err := lora.New(c.Method, c.Settings)
-		f.Add(err)
+		started := *c
+		if err := started.resolveMethod(); err == nil {
+			_, err = lora.New(c.Method, started.Settings)
+			f.Add(err)
+		} else {
+			f.Add(err)
+		}
 	}
+	f.Check(c.HeadLR == 0 || c.TrainHead || c.TrainPooler || c.Whole(), "head-lr: no head is trained; leave it out, or add --train-head")
 	if len(c.Target) == 0 {
 		f.Add(prefixed("scope", settings.OneOf(lora.Scopes()...)(c.Scope)))
 	}
@@ -290,7 +303,10 @@ func (c *Config) resolve(examples int) error {
 	if c.DropLast {
 		batches = examples / c.Batch
 	}
-	return c.Plan.Resolve(batches, 3)
+	if err := c.Plan.Resolve(batches, 3); err != nil {
+		return err
+	}
+	return c.resolveMethod() // by steps
 }
 
 // Resolve replaces what stands for a choice by the choice, as far as that follows from the settings alone: what is left
@@ -317,20 +333,53 @@ func (c *Config) Resolve() error {
 	return nil
 }
 
-// resolveMethod takes what the method brings: its learning rate, and a head that is trained with the model.
+// resolveMethod takes what the method brings: a head that is trained with the model, and the learning rates and the
+// scale of the start, by the rule where they are not given (method.md 2.5). A rate that follows the number of steps is
+// chosen once that is known.
 func (c *Config) resolveMethod() error {
-	if whole, ok := lookupWhole(c.Method); ok {
-		c.TrainHead = true
-		if c.LR == 0 {
-			c.LR = whole.rate
-		}
+	rate, scale, err := c.chosenRate()
+	if err != nil {
+		return err
+	}
+	c.TrainHead = c.TrainHead || c.Whole()
+	if c.InitScale == 0 {
+		c.InitScale = scale
+	}
+	given, ruled := c.LR > 0, c.RateRule == ruleRank && !c.Whole()
+	if ruled && c.Steps == 0 {
 		return nil
 	}
-	method, err := lora.LookupMethod(c.Method)
-	if err == nil && c.LR == 0 {
-		c.LR = method.LearningRate(c.Settings)
+	share := 1.0
+	if ruled {
+		share = shareOfSteps(c.Steps)
 	}
-	return err
+	if !given {
+		c.LR = rate * share
+	}
+	if c.HeadLR == 0 && (c.TrainHead || c.TrainPooler) {
+		c.HeadLR = c.LR
+		if ruled && !given {
+			c.HeadLR = headRate * share
+		}
+	}
+	return nil
+}
+
+// chosenRate is the learning rate of the settings' method, by the rule or its authors', and the scale of its start.
+func (c *Config) chosenRate() (rate, scale float64, err error) {
+	scale = lora.Defaults().InitScale
+	if whole, ok := lookupWhole(c.Method); ok {
+		return whole.rate, scale, nil
+	}
+	method, err := lora.LookupMethod(c.Method)
+	if err != nil {
+		return 0, 0, err
+	}
+	if c.RateRule == ruleNone || method.Rule == nil {
+		return method.LearningRate(c.Settings), scale, nil
+	}
+	rate, ruled := method.Rule(c.Settings)
+	return rate, cmp.Or(ruled, scale), nil
 }
 
 // Absolute makes the relative paths among the settings absolute, so that a run finds its files from anywhere.

@@ -94,11 +94,22 @@ func TestResolve(t *testing.T) {
 		{"at least one step", func(c *Config) { c.Epochs = 1e-9 }, 100, func(c Config) bool { return c.Steps == 1 }},
 		{"steps given", func(c *Config) { c.Steps, c.Accumulate = 50, 2 }, 100, func(c Config) bool { return c.Steps == 50 && c.Epochs == 16 }},
 		{"batch larger than the set", func(*Config) {}, 10, func(c Config) bool { return c.Batch == 10 && c.Steps == 3 }},
-		{"rate of compressed", func(*Config) {}, 100, func(c Config) bool { return c.LR == 1e-2 }},
+		{"rate of compressed", func(*Config) {}, 100, func(c Config) bool { return c.LR == 4e-3 && c.HeadLR == 1e-2 && sameNumber(c.InitScale, 0.05) }},
+		{"rate at another rank", func(c *Config) { c.Rank = 64 }, 100, func(c Config) bool { return sameNumber(c.LR, 4e-3/math.Pow(8, 1.1)) && c.HeadLR == 1e-2 }},
+		{"scale at another depth", func(c *Config) { c.Depth = 5 }, 100, func(c Config) bool { return c.LR == 4e-3 && sameNumber(5*math.Pow(c.InitScale, 4), 3*0.05*0.05) }},
+		{"rate of many steps", func(c *Config) { c.Steps = 1600 }, 100, func(c Config) bool { return c.LR == 2e-3 && c.HeadLR == 5e-3 }},
+		{"rate of many epochs", func(c *Config) {}, 16 * 1600 / 3, func(c Config) bool { return c.Steps == 1602 && sameNumber(c.LR, 4e-3*math.Sqrt(400./1602)) }},
+		{"authors' rate", func(c *Config) { c.RateRule, c.Rank = ruleNone, 64 }, 1e5, func(c Config) bool { return c.LR == 1e-2 && c.HeadLR == 1e-2 && c.InitScale == 1e-3 }},
+		{"the reference's", func(c *Config) { *c = Reference() }, 1e5, func(c Config) bool { return c.LR == 1e-2 && c.HeadLR == 0 && c.InitScale == 1e-3 }},
+		{"scale given", func(c *Config) { c.InitScale = 0.5 }, 100, func(c Config) bool { return c.InitScale == 0.5 }},
 		{"rate of narrow", func(c *Config) { c.Method = "deep-narrow" }, 100, func(c Config) bool { return c.LR == 1e-4 }},
 		{"rate of vanilla", func(c *Config) { c.Method = "vanilla" }, 100, func(c Config) bool { return c.LR == 1e-4 }},
 		{"rate of peft's start", func(c *Config) { c.Method, c.Init = "vanilla", "peft" }, 100, func(c Config) bool { return c.LR == 5e-4 }},
-		{"rate given", func(c *Config) { c.LR = 0.5 }, 100, func(c Config) bool { return c.LR == 0.5 }},
+		{"rate given", func(c *Config) { c.LR = 0.5 }, 100, func(c Config) bool { return c.LR == 0.5 && c.HeadLR == 0.5 }},
+		{"rate given for many steps", func(c *Config) { c.LR = 0.5 }, 1e5, func(c Config) bool { return c.LR == 0.5 && c.HeadLR == 0.5 }},
+		{"rate of the head given", func(c *Config) { c.HeadLR = 0.25 }, 1e5, func(c Config) bool { return c.LR < 4e-3 && c.HeadLR == 0.25 }},
+		{"no head", func(c *Config) { c.TrainHead = false }, 100, func(c Config) bool { return c.LR == 4e-3 && c.HeadLR == 0 }},
+		{"the whole model", func(c *Config) { c.Method = "full" }, 1e5, func(c Config) bool { return c.LR == 3e-4 && c.HeadLR == 3e-4 }},
 		{"alpha is the rank", func(c *Config) { c.Rank = 6 }, 100, func(c Config) bool { return c.Alpha == 6 }},
 		{"alpha given", func(c *Config) { c.Method, c.Init, c.Alpha = "vanilla", "peft", 32 }, 100, func(c Config) bool { return c.Alpha == 32 }},
 		{"head of the run's seed", func(c *Config) { c.Seed = 5 }, 100, func(c Config) bool { return c.HeadSeed == 5 && headSeed(&c) == 5 }},
@@ -114,11 +125,13 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: %+v, error %v", tc.name, c, err)
 		}
 		again := c
-		if err := again.resolve(tc.examples); err != nil || again.Steps != c.Steps || again.Batch != c.Batch || again.LR != c.LR || again.HeadSeed != c.HeadSeed {
+		if err := again.resolve(tc.examples); err != nil || again.Steps != c.Steps || again.Batch != c.Batch || again.LR != c.LR || again.HeadLR != c.HeadLR || again.InitScale != c.InitScale || again.HeadSeed != c.HeadSeed {
 			t.Errorf("%s: resolved twice: %+v, error %v", tc.name, again, err)
 		}
 	}
 }
+
+func sameNumber(x, want float64) bool { return math.Abs(x-want) < 1e-12 }
 
 func TestResolveErrors(t *testing.T) {
 	c := Reference()

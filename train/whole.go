@@ -1,6 +1,7 @@
 package train
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -54,4 +55,25 @@ func (c *Config) trained(m *model.Config) []string {
 		}
 	}
 	return names
+}
+
+// headRate is the learning rate of a head by the rule of rates: it is small, begins at random, and does not know what
+// adapter is under it.
+const headRate = 1e-2
+
+// fullRateSteps is the number of steps up to which a rule's rate stands; see shareOfSteps.
+const fullRateSteps = 400
+
+// shareOfSteps lowers a rule's rate for long runs, as 1/√steps: the noise of a rate adds up over steps, and few steps have
+// not the time to go where a lower one would lead (method.md 2.5).
+func shareOfSteps(steps int) float64 {
+	return math.Sqrt(min(1, fullRateSteps/float64(steps)))
+}
+
+// rateOf is the multiple of the learning rate that a tensor of the model is trained at: the head has a rate of its own.
+func (c *Config) rateOf(name string, m *model.Config) float64 {
+	if c.HeadLR > 0 && (slices.Contains(m.HeadNames(), name) || slices.Contains(m.PoolerNames(), name)) {
+		return c.HeadLR / c.LR
+	}
+	return 1
 }

@@ -15,11 +15,13 @@ import (
 
 	"github.com/deeplora/deeplora/engine"
 	"github.com/deeplora/deeplora/internal/rundir"
+	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/train"
 	"github.com/deeplora/deeplora/train/loop"
 )
 
-// demoMethods are compared by the demo: plain LoRA and ours, for each seed from the same head on the same batches.
+// demoMethods are compared by the demo: LoRA as PEFT starts it and ours, for each seed from the same head on the same
+// batches.
 var demoMethods = [2]string{"vanilla", "deep-compressed"}
 
 // How much the demo trains unless flags say otherwise: minutes on two cores. The Go engine does less in that time.
@@ -46,9 +48,9 @@ func demoCommand(s *shared) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the main job on embedded files",
-		Long: `Train plain LoRA and compressed Deep LoRA on the embedded few-shot STS-B split with the
-embedded encoder, over a few seeds, and compare them; then score pairs of sentences with
-the best run. Needs no file and no network. With --out the runs stay, and pairs.jsonl
+		Long: `Train LoRA, as PEFT starts it, and compressed Deep LoRA on the embedded few-shot STS-B split
+with the embedded encoder, over a few seeds, and compare them; then score pairs of sentences
+with the best run. Needs no file and no network. With --out the runs stay, and pairs.jsonl
 beside them: change it and call the demo again, which trains nothing twice.`,
 		Example: "  deeplora demo\n  deeplora demo --out demo\n  deeplora demo --pairs my-pairs.jsonl",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -94,7 +96,7 @@ func (d *demo) run(cmd *cobra.Command) error {
 		defer os.RemoveAll(d.dir)
 	}
 	d.ui.line("demo: how alike are two sentences, from 0 to 5? STS-B has such pairs: 256 to train on, 250 to")
-	d.ui.line("demo: evaluate on, and a small encoder, all embedded; plain LoRA against compressed Deep LoRA")
+	d.ui.line("demo: evaluate on, and a small encoder, all embedded; LoRA, as PEFT starts it, against compressed Deep LoRA")
 	if d.backend, d.provenance, err = d.open(); err != nil {
 		return err
 	}
@@ -155,6 +157,9 @@ func (d *demo) configs() []train.Config {
 			c := train.Default()
 			c.Method, c.Steps, c.Seed = method, d.steps, d.seed+uint64(i)
 			c.TrainHead, c.MaxLength = true, 64
+			if method == "vanilla" {
+				c.Init = lora.InitPEFT
+			}
 			all = append(all, c)
 		}
 	}
@@ -189,7 +194,7 @@ func (d *demo) vacant() error {
 }
 
 // demoSettings are what a demo's runs have of their own.
-var demoSettings = []string{"model", "task", "data", "method", "seed", "steps", "train-head", "max-length"}
+var demoSettings = []string{"model", "task", "data", "method", "init", "seed", "steps", "train-head", "max-length"}
 
 // sameDemo refuses a run with other settings than the demo's.
 func sameDemo(c train.Config, saved train.RunConfig, dir string) error {

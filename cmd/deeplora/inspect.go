@@ -93,6 +93,9 @@ type scopeOf struct {
 }
 
 func inspect(config *model.Config, c train.Config) (*inspection, error) {
+	if err := c.Resolve(); err != nil {
+		return nil, usageError{err}
+	}
 	adapter, err := lora.New(c.Method, c.Settings)
 	if err != nil {
 		return nil, usageError{err}

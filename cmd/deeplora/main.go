@@ -56,7 +56,7 @@ func rootCommand(s *shared) *cobra.Command {
 		Use:   "deeplora",
 		Short: "Fine-tune BERT-style encoders with Deep LoRA",
 		Long: `Fine-tune BERT-style encoders with Deep LoRA: three-factor adapters, trained compressed
-to a small rank, that beat plain LoRA where labelled data is scarce.`,
+to a small rank, for encoders and tasks with little labelled data, at one rate for every rank.`,
 		Example:           "  deeplora demo\n  deeplora train --model ./bert-base-uncased --task rte --data ./glue/RTE --shots 64 --out run",
 		SilenceErrors:     true,
 		SilenceUsage:      true,

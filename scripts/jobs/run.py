@@ -57,7 +57,7 @@ class Run:
         more = [flag for name, value in self.extra.items() for flag in (f"--{name}", str(value))]
         seed = self.draw.split("-")[1] if "-" in self.draw else "0"
         return (
-            columns + ["--data", f"{files}/{train}.csv", "--validation", f"{files}/{test}.csv"]
+            columns + ["--rate-rule", "none", "--data", f"{files}/{train}.csv", "--validation", f"{files}/{test}.csv"]
             + ARMS[self.arm] + ["--lr", f"{self.lr:g}", "--seed", seed, "--save-every", "100"] + length + more
         )
 
