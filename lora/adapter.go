@@ -26,6 +26,9 @@ type Site struct {
 	Name    string // of the kernel: for messages, and part of the name of its random numbers
 	In, Out int
 	Seed    uint64 // of the run
+	// FirstRate is the learning rate of the first update that moves anything: the peak, or the first step of the warm-up
+	// towards it. Methods that start with such an update take it; 0: not known.
+	FirstRate float64
 	// Gradient returns ∂loss/∂K at ΔK = 0, [In, Out], float32 or float64. It costs a backward pass, and only when
 	// it is called; a method calls it at most once. The tensor then belongs to the method, which finalizes it.
 	Gradient func() (*tensors.Tensor, error)
@@ -55,14 +58,17 @@ type Settings struct {
 	Depth     int     `json:"depth"`      // L, how many W of the deep methods; at least 3
 	InitScale float64 `json:"init_scale"` // ε, the spectral norm of each W of the deep methods at the start
 	Gamma     float64 `json:"gamma"`      // γ, learning-rate multiple of deep-compressed's left and right; 0 freezes them
-	Init      string  `json:"init"`       // of vanilla: InitReference (the default, also "") or InitPEFT
-	Alpha     float64 `json:"alpha"`      // of vanilla with InitPEFT, which scales ΔK by Alpha/Rank; 0 stands for Rank
+	Init      string  `json:"init"`       // of vanilla: InitReference (the default, also ""), InitPEFT or another of these
+	Alpha     float64 `json:"alpha"`      // of vanilla's starts but InitReference, which scale ΔK by Alpha/Rank; 0 stands for Rank
 }
 
 // How vanilla starts.
 const (
 	InitReference = "reference" // N(0, 1) on the output side, zero on the input side, no scaling: the paper's code
 	InitPEFT      = "peft"      // Kaiming-uniform on the input side, zero on the output side, ΔK scaled by Alpha/Rank
+	InitLoRAGA    = "lora-ga"   // singular directions of the first gradient; ΔK is what is learned since (Wang et al. 2024)
+	InitLoRAOne   = "lora-one"  // a step down the first gradient; ΔK scaled by Alpha/√Rank (Zhang et al. 2025)
+	InitPiSSA     = "pissa"     // the leading part of the kernel itself; ΔK is what is learned since (Meng et al. 2024)
 )
 
 // Defaults are the settings the method is documented with: rank 8, depth 3, ε 1e-3, γ 0.01.
@@ -122,7 +128,7 @@ func (f *faults) onlyVanilla(s Settings) {
 }
 
 func (f *faults) unscaled(s Settings) {
-	f.unless(s.Alpha == 0 || s.Alpha == float64(s.Rank), "alpha %g; only vanilla with init %s scales its update", s.Alpha, InitPEFT)
+	f.unless(s.Alpha == 0 || s.Alpha == float64(s.Rank), "alpha %g; only vanilla, with another init than %s, scales its update", s.Alpha, InitReference)
 }
 
 // fits is the error for a rank that a kernel cannot hold, or nil.

@@ -310,7 +310,7 @@ func TestSettingsFaultsAreJoined(t *testing.T) {
 		"method deep-compressed: init scale 0; want a positive number, as 1e-3",
 		"method deep-compressed: gamma -1; want 0 (left and right stay frozen) or more, as 0.01",
 		`method deep-compressed: init "peft"; it has one way to start (init belongs to vanilla)`,
-		"method deep-compressed: alpha 3; only vanilla with init peft scales its update",
+		"method deep-compressed: alpha 3; only vanilla, with another init than reference, scales its update",
 	}
 	if got := strings.Split(err.Error(), "\n"); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s", err)
@@ -367,7 +367,7 @@ func TestDefaultLearningRates(t *testing.T) {
 	peft.Init = lora.InitPEFT
 	for name, want := range map[string][2]float64{
 		"vanilla": {1e-4, 5e-4}, "deep-wide": {1e-4, 1e-4}, "deep-narrow": {1e-4, 1e-4}, "deep-compressed": {1e-2, 1e-2},
-		"rslora": {3e-4, 3e-4}, "lora-plus": {1e-4, 1e-4},
+		"rslora": {3e-4, 3e-4}, "lora-plus": {1e-4, 1e-4}, "lora-sb": {1e-3, 1e-3},
 	} {
 		m, err := lora.LookupMethod(name)
 		if err != nil {

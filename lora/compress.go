@@ -14,27 +14,35 @@ import (
 // outerFactors are left [in, r] and right [out, r] of one kernel.
 type outerFactors struct{ left, right *mat.Dense }
 
-// compressSite takes the kernel's gradient, compresses it and lets it go.
-func compressSite(s Site, rank int) (outerFactors, error) {
+// compressSite takes the kernel's gradient and compresses it.
+func compressSite(s Site, rank int) (outer outerFactors, err error) {
+	err = s.useGradient("compress", func(gradient *tensors.Tensor) error {
+		outer, err = compressTensor(gradient, s, rank)
+		return err
+	})
+	return outer, err
+}
+
+// useGradient takes the kernel's gradient, hands it to what does something with it, and lets it go.
+func (s Site) useGradient(doing string, use func(*tensors.Tensor) error) error {
 	gradient, err := s.Gradient()
 	if err != nil {
-		return outerFactors{}, s.fault("gradient: %w", err)
+		return s.fault("gradient: %w", err)
 	}
-	outer, err := compressTensor(gradient, s, rank)
-	if err != nil {
-		return outerFactors{}, s.fault("compress its gradient: %w", err)
+	if shape := gradient.Shape(); shape.Rank() != 2 || shape.Dim(0) != s.In || shape.Dim(1) != s.Out {
+		return s.fault("%s its gradient: it is %s, want [%d %d]", doing, shape, s.In, s.Out)
+	}
+	if err := use(gradient); err != nil {
+		return s.fault("%s its gradient: %w", doing, err)
 	}
 	// Freed now: it may lie in a device's memory, which the garbage collector does not see fill up.
 	if err := gradient.FinalizeAll(); err != nil {
-		return outerFactors{}, s.fault("free its gradient: %w", err)
+		return s.fault("free its gradient: %w", err)
 	}
-	return outer, nil
+	return nil
 }
 
 func compressTensor(gradient *tensors.Tensor, s Site, rank int) (outer outerFactors, err error) {
-	if shape := gradient.Shape(); shape.Rank() != 2 || shape.Dim(0) != s.In || shape.Dim(1) != s.Out {
-		return outer, fmt.Errorf("it is %s, want [%d %d]", shape, s.In, s.Out)
-	}
 	// Read in place: a float64 copy would be the largest array of the whole start.
 	var access error
 	switch gradient.DType() {

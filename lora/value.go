@@ -22,7 +22,3 @@ func NewFactor(name string, rows, cols int, rate float64, value func() (mat.Matr
 		return tensors.FromFlatDataAndDimensions(flat, rows, cols), nil
 	}}
 }
-
-func zeros(rows, cols int) func() (mat.Matrix, error) {
-	return func() (mat.Matrix, error) { return mat.NewDense(rows, cols, nil), nil }
-}

@@ -30,7 +30,8 @@ import families
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"torch": "2.15.0", "transformers": "5.24.0", "peft": "0.21.2"}
 INSTALL_SECONDS = 900
-METHODS = {"vanilla": "all-dense", "rslora": "all-dense", "lora-plus": "all-dense", "deep-narrow": "all-dense", "deep-compressed": "all-dense", "deep-wide": "only-query-value"}
+METHODS = {"vanilla": "all-dense", "rslora": "all-dense", "lora-plus": "all-dense", "deep-narrow": "all-dense", "deep-compressed": "all-dense", "deep-wide": "only-query-value",
+           "lora-sb": "all-dense", "vanilla lora-ga": "all-dense", "vanilla lora-one": "all-dense", "vanilla pissa": "all-dense", "rslora lora-ga": "all-dense"}  # method and, where it has several, init
 FAMILIES = ["roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "albert", "modernbert", "deberta-v3"]
 FAMILY_METHODS = ["vanilla", "deep-narrow", "deep-compressed"]
 TOLERANCE = 1e-5
@@ -130,8 +131,8 @@ def furthest(ours, theirs):
     return max(abs(x - y) for a, b in zip(ours, theirs, strict=True) for x, y in zip(a, b, strict=True))
 
 
-def check(a, torch, reference, method, pairs, work):
-    """Trains, exports and compares one method on one model. Returns the largest differences."""
+def check(a, torch, reference, arm, pairs, work):
+    """Trains, exports and compares one method, with one init, on one model. Returns the largest differences."""
     import transformers
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import load_file
@@ -140,7 +141,8 @@ def check(a, torch, reference, method, pairs, work):
     work.mkdir(parents=True)
     data = small_data(a, work / "data")
     run, merged, adapter = work / "run", work / "merged", work / "adapter"
-    deeplora(a, "train", "--quiet", "--backend", a.backend, "--model", reference, "--method", method, "--scope", METHODS[method], "--data", str(data),
+    method, _, init = arm.partition(" ")
+    deeplora(a, "train", "--quiet", "--backend", a.backend, "--model", reference, "--method", method, *(["--init", init] if init else []), "--scope", METHODS[arm], "--data", str(data),
              "--batch", "4", "--steps", str(a.steps), "--max-length", "64", "--lr", "5e-3", "--init-scale", "0.3", "--train-head", "--pooling", "head", "--out", str(run))
     deeplora(a, "export", "--backend", a.backend, "--run", str(run), "--format", "merged", "--out", str(merged))
     deeplora(a, "export", "--backend", a.backend, "--run", str(run), "--format", "peft", "--out", str(adapter))
@@ -199,7 +201,7 @@ def main():
         models += [(str(folder), a.method or FAMILY_METHODS) for folder in made.values()]
     for reference, methods in models:
         for method in methods:
-            d = check(a, torch, reference, method, pairs, Path(a.work) / "runs" / f"{Path(reference).name}-{method}")
+            d = check(a, torch, reference, method, pairs, Path(a.work) / "runs" / f"{Path(reference).name}-{method.replace(' ', '-')}")
             bad = max(d["merged"], d["adapter"]) > TOLERANCE * d["size"]
             failed |= bad
             print(f"{Path(reference).name:20} {method:16} merged {d['merged']:.2e}  adapter {d['adapter']:.2e}  "

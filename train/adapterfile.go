@@ -71,7 +71,7 @@ func (a *AdapterInfo) New() (lora.Adapter, error) {
 		if k.Rank == 0 {
 			continue
 		}
-		if a.Method != "vanilla" || a.Init == lora.InitPEFT {
+		if a.Method != "vanilla" || a.Init != "" && a.Init != lora.InitReference {
 			return nil, fmt.Errorf("kernel %s has a rank of its own; only vanilla's without a scale may", k.Name)
 		}
 		s := a.Settings

@@ -64,7 +64,7 @@ func (r *run) estimate() (e Estimate, err error) {
 	if e.Step, err = r.loop.StepBytes(largest); err != nil {
 		return e, err
 	}
-	if m, err := lora.LookupMethod(c.Method); err == nil && m.FirstGradient {
+	if m, err := lora.LookupMethod(c.Method); err == nil && m.TakesGradient(c.Settings) {
 		if e.Initialise, err = j.gradientsOn(largest, j.adapted.kernels()).bytes(r.options.Memory); err != nil {
 			return e, err
 		}

@@ -207,11 +207,11 @@ func (j *job) sites(kernels []model.Kernel) ([]lora.Site, error) {
 	for i, k := range kernels {
 		sites[i] = lora.Site{
 			Name: k.Name, In: k.In, Out: k.Out,
-			Seed:     j.config.Seed,
+			Seed: j.config.Seed, FirstRate: j.config.FirstRate(),
 			Gradient: func() (*tensors.Tensor, error) { return gradients.of(k.Name) },
 			Weight: func() (*tensors.Tensor, error) {
 				if j.config.held() {
-					return nil, settings.Error(fmt.Errorf("precision: method %s starts from the kernels themselves, which are held as %s; take f32", j.config.Method, j.config.Precision))
+					return nil, settings.Error(fmt.Errorf("precision: method %s with init %s starts from the kernels themselves, which are held as %s; take f32", j.config.Method, j.config.Init, j.config.Precision))
 				}
 				return j.inputs.checkpoint.Kernel(k.Name), nil
 			},

@@ -135,7 +135,7 @@ func TestOpenErrors(t *testing.T) {
 		{
 			"unknown method", func(t *testing.T, dir, _ string) {
 				describe(t, dir, replace(`"deep-compressed"`, `"deep-future"`))
-			}, nil, `DIR: unknown method "deep-future"; nearest: deep-wide (known: vanilla deep-wide deep-narrow deep-compressed rslora lora-plus)`,
+			}, nil, `DIR: unknown method "deep-future"; nearest: deep-wide (known: vanilla deep-wide deep-narrow deep-compressed rslora lora-plus lora-sb)`,
 		},
 		{
 			"unknown task", func(t *testing.T, dir, _ string) { describe(t, dir, replace(`"stsb"`, `"sts"`)) }, nil,
@@ -144,7 +144,7 @@ func TestOpenErrors(t *testing.T) {
 		{
 			"settings that disagree", func(t *testing.T, dir, _ string) {
 				describe(t, dir, replace(`"rank": 4`, `"rank": 6`))
-			}, nil, `DIR: method deep-compressed: alpha 4; only vanilla with init peft scales its update`,
+			}, nil, `DIR: method deep-compressed: alpha 4; only vanilla, with another init than reference, scales its update`,
 		},
 		{
 			"missing factor", func(t *testing.T, dir, _ string) {

@@ -24,7 +24,7 @@ func TestValidate(t *testing.T) {
 		want string
 	}{
 		{"task", func(c *Config) { c.Task = "stbs" }, `unknown task "stbs"; nearest: stsb (known: cola sst2 mrpc stsb qqp mnli mnli-mm qnli rte wnli ax classification regression multilabel)`},
-		{"method", func(c *Config) { c.Method = "lora2" }, `unknown method "lora2"; nearest: rslora (known: vanilla deep-wide deep-narrow deep-compressed rslora lora-plus)`},
+		{"method", func(c *Config) { c.Method = "lora2" }, `unknown method "lora2"; nearest: rslora (known: vanilla deep-wide deep-narrow deep-compressed rslora lora-plus lora-sb)`},
 		{"odd rank", func(c *Config) { c.Rank = 7 }, `method deep-compressed: rank 7 is odd; want an even one: half of it follows the gradient's left singular vectors, half the right`},
 		{"depth", func(c *Config) { c.Depth = 2 }, `method deep-compressed: depth 2; want 3 or more (with two factors it is vanilla)`},
 		{"scope", func(c *Config) { c.Scope = "attention" }, `scope: "attention" is unknown; nearest: attention-mlp (known: only-query-value attention-mlp all-dense)`},

@@ -2,6 +2,7 @@ package export
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"math"
 	"os"
@@ -83,7 +84,7 @@ func get(t *testing.T, path string) []byte {
 	return content
 }
 
-// writeRun makes a finished run of a method on the kernels of a scope, its factors drawn so that ΔK is of K's size:
+// writeRun makes a finished run of a method, which may name an init behind a blank, on the kernels of a scope, its factors drawn so that ΔK is of K's size:
 // harder than a short training, which hardly moves them.
 func writeRun(t *testing.T, base, method, scope string) string {
 	t.Helper()
@@ -107,8 +108,9 @@ func writeScaled(t *testing.T, base, method, scope string, pooling model.Pooling
 	c.Pooling = pooling
 	settings := lora.Defaults()
 	settings.Rank = 2
-	if method == "vanilla" {
-		settings.Init, settings.Alpha = lora.InitPEFT, 3
+	method, init, _ := strings.Cut(method, " ")
+	if method == "vanilla" && init != lora.InitReference {
+		settings.Init, settings.Alpha = cmp.Or(init, lora.InitPEFT), 3
 	}
 	adapter, err := lora.New(method, settings)
 	if err != nil {

@@ -23,12 +23,17 @@ import (
 	"github.com/deeplora/deeplora/train"
 )
 
-// every is each method on each scope.
+// every is each method on each scope, and each other start of vanilla, as in "vanilla pissa", on one.
 func every(t *testing.T, check func(t *testing.T, method, scope string)) {
+	scopes := lora.Scopes()
 	for _, m := range lora.Methods() {
-		for _, scope := range lora.Scopes() {
+		for _, scope := range scopes {
 			t.Run(m.Name+"/"+scope, func(t *testing.T) { check(t, m.Name, scope) })
 		}
+	}
+	for _, init := range lora.Starts() {
+		method := "vanilla " + init
+		t.Run(method, func(t *testing.T) { check(t, method, scopes[len(scopes)-1]) })
 	}
 }
 

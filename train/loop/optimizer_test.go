@@ -77,6 +77,13 @@ func TestSchedule(t *testing.T) {
 			}
 			last = r
 		}
+		first, p := 0, Plan{Steps: steps, Warmup: warmup, LR: lr, DecayRatio: ratio}
+		for rate(first, steps, warmup, lr, ratio) == 0 {
+			first++
+		}
+		if got := p.FirstRate(); got != rate(first, steps, warmup, lr, ratio) {
+			t.Fatalf("the first update that moves anything is %d, at %g; FirstRate is %g", first, rate(first, steps, warmup, lr, ratio), got)
+		}
 		if rate(warmup, steps, warmup, lr, ratio) != lr || math.Abs(last-ratio*lr) > 1e-12*lr {
 			t.Fatalf("peak %g, end %g", rate(warmup, steps, warmup, lr, ratio), last)
 		}

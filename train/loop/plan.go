@@ -58,6 +58,12 @@ func Rows[C any](plan func(*C) *Plan) settings.Table[C] {
 	return rows.With("on-nonfinite", func(r *settings.Row[C]) { r.Unset, r.Resumable = "", true })
 }
 
+// FirstRate is the learning rate of the first update that moves anything: that of the first, or of the second where there
+// is a warm-up, which begins at 0.
+func (p *Plan) FirstRate() float64 {
+	return rate(min(1, p.Warmup), p.Steps, p.Warmup, p.LR, p.DecayRatio)
+}
+
 // Check returns the faults between settings of the plan.
 func (p *Plan) Check() error {
 	var f settings.Faults
