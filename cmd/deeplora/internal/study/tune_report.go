@@ -25,6 +25,17 @@ func (t *Tuning) names() []string {
 	return names
 }
 
+// Held says which parts of a draw are held.
+func (t *Tuning) Held() string {
+	switch t.FoldsRun {
+	case t.Folds:
+		return "each in turn is"
+	case 1:
+		return "the first is"
+	}
+	return fmt.Sprintf("the first %d in turn are", t.FoldsRun)
+}
+
 // evaluated reports whether every combination was evaluated on the study's seeds.
 func (t *Tuning) evaluated() bool {
 	return slices.ContainsFunc(t.Choices, func(c Choice) bool {

@@ -286,7 +286,7 @@ func TestTunedStudysFiles(t *testing.T) {
 	text := b.String()
 	testpage.WellFormed(t, text)
 	for _, want := range []string{
-		`<h2 id="tuning">`, `href="#tuning"`, `<h3 id="loss">`, `<h3 id="sensitivity">`, "a draw of the condition's size is cut into 4 parts, of which 2 in turn are measured on",
+		`<h2 id="tuning">`, `href="#tuning"`, `<h3 id="loss">`, `<h3 id="sensitivity">`, "a draw of the condition's size is cut into 4 parts, of which the first 2 in turn are measured on",
 		"Score against lr: rank 8, on what the study is evaluated on", "Score against lr: LoRA, on what the study is evaluated on", "rank 32",
 	} {
 		if !strings.Contains(text, want) {
