@@ -43,14 +43,6 @@ func (t *Tuning) evaluated() bool {
 	})
 }
 
-// arms are those that are tuned.
-func (t *Tuning) arms() (names []string) {
-	for _, o := range t.Overall {
-		names = append(names, o.Arm)
-	}
-	return names
-}
-
 // lossText says what an arm loses by not being tuned.
 func (s *Summary) lossText(o Overall) string {
 	if o.Conditions == 0 {
