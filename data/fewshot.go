@@ -44,10 +44,7 @@ func (s *Split) Sample(opt DrawOptions) (*Split, *Manifest, error) {
 		return s, m, nil
 	}
 	drawn := s.pick(index)
-	m.N, m.Indices = len(index), make([]int, len(index))
-	for i, e := range drawn.Examples {
-		m.Indices[i] = e.Row
-	}
+	m.N, m.Indices = len(index), fileRows(drawn.Examples)
 	return drawn, m, nil
 }
 

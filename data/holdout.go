@@ -10,10 +10,12 @@ import (
 	"github.com/deeplora/deeplora/internal/rng"
 )
 
-// The rules by which HoldOut chooses: of each class the same share.
+// The rules by which rows of a training file are kept for validation: of each class the same share, or a part of what
+// was drawn for training.
 const (
 	ruleShare         = "share-per-class"
 	ruleSharePerLabel = "share-per-label" // of a multilabel task
+	ruleFold          = "fold"            // Manifest.Fold
 )
 
 // held are the rows of a training file that are kept for validation.
@@ -21,7 +23,9 @@ type held struct {
 	Rule    string  `json:"rule"`
 	Share   float64 `json:"share"`
 	Seed    uint64  `json:"seed"`
-	Indices []int   `json:"indices"` // rows of the file, in its order
+	Indices []int   `json:"indices"`         // rows of the file, in its order
+	Part    int     `json:"part,omitempty"`  // of a fold: which part it is, from 1,
+	Parts   int     `json:"parts,omitempty"` // and of how many
 }
 
 // HoldOut splits examples off for validation where there is no file of them: of each class the given share, rounded, and

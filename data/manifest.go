@@ -47,7 +47,7 @@ type Manifest struct {
 	N       int    `json:"n"`                 // examples drawn
 	Indices []int  `json:"indices,omitempty"` // their rows, from 0, the header not counted; repeats happen
 
-	Held *held `json:"validation,omitempty"` // rows of the file that are kept for validation (Split.HoldOut)
+	Held *held `json:"validation,omitempty"` // rows of the file that are kept for validation (Split.HoldOut, Manifest.Fold)
 }
 
 // manifestFields are the names above. encoding/json would also accept them in upper case.
@@ -145,8 +145,11 @@ func (m *Manifest) checkHeld() error {
 			return fmt.Errorf("validation: row %d is among the training rows too", row)
 		}
 	}
-	if known := []string{ruleShare, ruleSharePerLabel}; !slices.Contains(known, m.Held.Rule) || len(rows) == 0 {
+	if known := []string{ruleShare, ruleSharePerLabel, ruleFold}; !slices.Contains(known, m.Held.Rule) || len(rows) == 0 {
 		return fmt.Errorf("validation: rule %q of %d rows; want %s, and rows", m.Held.Rule, len(rows), strings.Join(known, " or "))
+	}
+	if part, parts := m.Held.Part, m.Held.Parts; (m.Held.Rule == ruleFold) != (part > 0 && part <= parts && parts > 1) {
+		return fmt.Errorf("validation: part %d of %d with rule %q; a fold is one of at least two parts, and no other rule has parts", part, parts, m.Held.Rule)
 	}
 	return nil
 }

@@ -161,6 +161,9 @@ func (s Sources) ownSplits(ctx context.Context, c *Config, task data.Task) (trai
 		if err != nil {
 			return nil, nil, err
 		}
+		if folded(m) { // what it holds is a part of the draw, which inputs.draw takes out
+			return train, nil, nil
+		}
 		left, kept, ok, err := m.HeldOut(train)
 		if ok && (c.Validation != "" || c.ValidationShare != defaultShare) {
 			err = settings.Error(fmt.Errorf("manifest: %s says which rows are kept for validation; leave out --validation and --validation-share", c.Manifest))

@@ -44,6 +44,7 @@ type Config struct {
 	ShotsPerClass int
 	Sample        string
 	Manifest      string
+	Fold          string
 	MaxLength     int
 	Pad           string
 	Overlong      string
@@ -198,6 +199,7 @@ func dataRows() settings.Table[Config] {
 		{Name: "shots-per-class", Part: partData, Default: 0, Check: settings.AtLeast(0), At: func(c *Config) any { return &c.ShotsPerClass }, Help: "training examples drawn of each class; 0: off"},
 		{Name: "sample", Part: partData, Default: sampleWithout, Preset: sampleReplace, Check: settings.OneOf(sampleWithout, sampleReplace), At: func(c *Config) any { return &c.Sample }, Help: "how shots are drawn: without or with-replacement"},
 		{Name: "manifest", Part: partData, Default: "", Path: true, At: func(c *Config) any { return &c.Manifest }, Help: "draw to replay: the manifest.json of another run"},
+		{Name: "fold", Part: partData, Default: "", Unset: "", Check: settings.Unless("", checkFold), At: func(c *Config) any { return &c.Fold }, Help: "part of the drawn examples to measure on in the place of the validation file, as 1/4: they are cut into four, and the run trains on the other three"},
 		{Name: "max-length", Part: partData, Default: 128, Check: settings.AtLeast(3), At: func(c *Config) any { return &c.MaxLength }, Help: "longest example, in tokens"},
 		{Name: "pad", Part: partData, Default: string(data.PadPacked), Preset: string(data.PadFixed), Check: settings.OneOf(string(data.PadPacked), string(data.PadBucket), string(data.PadFixed)), At: func(c *Config) any { return &c.Pad }, Help: "padding of batches: packed, bucket or fixed"},
 		{Name: "overlong", Part: partData, Default: overlongTruncate, Preset: overlongDrop, Check: settings.OneOf(overlongDrop, overlongTruncate), At: func(c *Config) any { return &c.Overlong }, Help: "what becomes of longer examples: drop or truncate"},

@@ -121,6 +121,7 @@ type inputs struct {
 	task       data.Task
 	train      *examples
 	validation *examples
+	held       *data.Split // of the draw, to measure on in the place of a validation file; nil without a fold
 	manifest   *data.Manifest
 	sources    []model.FileSum
 	scale      labelScale // of the training labels
@@ -271,6 +272,10 @@ func (in *inputs) read(ctx context.Context, c *Config, tok data.Tokenizer, o *Op
 		return err
 	}
 	in.train.dropped = dropped
+	files := []*data.Split{train, validation}
+	if in.held != nil {
+		validation, files = in.held, files[:1]
+	}
 	if in.task.Scaled() {
 		scale, err := scaleOf(in.train.labels)
 		if err != nil {
@@ -286,7 +291,7 @@ func (in *inputs) read(ctx context.Context, c *Config, tok data.Tokenizer, o *Op
 			return err
 		}
 	}
-	for _, s := range []*data.Split{train, validation} {
+	for _, s := range files {
 		in.sources = append(in.sources, model.FileSum{File: s.Source.File, SHA256: s.Source.SHA256})
 	}
 	return nil
@@ -303,18 +308,24 @@ func (in *inputs) checkRows(e *examples) error {
 	return nil
 }
 
-// draw takes the training examples that the settings ask for.
+// draw takes the training examples that the settings ask for, and holds those of them that they are measured on.
 func (in *inputs) draw(c *Config, all *data.Split) (drawn *data.Split, err error) {
 	if c.Manifest != "" {
 		if in.manifest, err = data.ReadManifest(c.Manifest); err != nil {
 			return nil, err
 		}
-		return in.manifest.Replay(all)
+		if drawn, err = in.replay(c, all); in.held != nil {
+			return drawn, err
+		}
+	} else {
+		drawn, in.manifest, err = all.Sample(data.DrawOptions{
+			Shots: c.Shots, PerClass: c.ShotsPerClass, Replace: c.Sample == "with-replacement" && c.Shots > 0, Seed: c.Seed,
+		})
 	}
-	drawn, in.manifest, err = all.Sample(data.DrawOptions{
-		Shots: c.Shots, PerClass: c.ShotsPerClass, Replace: c.Sample == "with-replacement" && c.Shots > 0, Seed: c.Seed,
-	})
-	return drawn, err
+	if err != nil || c.Fold == "" {
+		return drawn, err
+	}
+	return in.hold(c, drawn)
 }
 
 // noticeFresh announces modules that were drawn at random.

@@ -17,6 +17,11 @@ import (
 // trained and validated with. Where from is the run's own training file, as one that was moved, split validation is the rows
 // of it that were kept for that: all others have been trained on.
 func (p *Predictor) Split(ctx context.Context, sources Sources, from, split string) (*data.Split, error) {
+	if from == "" && split == data.Validation {
+		if held, err := p.heldPart(ctx, sources); held != nil || err != nil {
+			return held, err
+		}
+	}
 	s, err := p.split(ctx, sources, from, split)
 	if err != nil || from == "" || split != data.Validation || p.from == nil {
 		return s, err

@@ -45,7 +45,8 @@ func (o *Options) task(c *Config) (data.Task, error) {
 	return c.task()
 }
 
-// splits are the examples for training and for validation.
+// splits are the examples for training and for validation; these may be nil for a run that is measured on a part of its
+// draw.
 func (o *Options) splits(ctx context.Context, c *Config, task data.Task) (train, validation *data.Split, err error) {
 	if o.Train != nil {
 		return o.Train, o.Validation, nil
@@ -55,6 +56,9 @@ func (o *Options) splits(ctx context.Context, c *Config, task data.Task) (train,
 	}
 	if train, err = o.Sources.Split(ctx, c.Data, task, data.Train); err != nil {
 		return nil, nil, err
+	}
+	if c.heldFromDraw() { // nobody looks at the validation file
+		return train, nil, nil
 	}
 	validation, err = o.Sources.Split(ctx, c.Data, task, data.Validation)
 	return train, validation, err

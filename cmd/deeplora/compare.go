@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ type comparison struct {
 	resume          bool
 	dryRun, asJSON  bool
 	noSpectra       bool
+	noCheck         bool
 	executor        string
 	jobs            int
 	gpus            []string
@@ -51,7 +53,9 @@ func compareCommand(s *shared) *cobra.Command {
 		Long: `Compare methods: an experiment file, a diff against the defaults, becomes runs, each one that
 ` + "`deeplora train`" + ` makes; what they measure becomes paired statistics and a report. Finished runs
 are never made twice, stopped ones go on from their last checkpoint, and an experiment that has
-grown trains what is new. --executor slurm gives the runs to a cluster.`,
+grown trains what is new. --executor slurm gives the runs to a cluster.
+An experiment with "tune" chooses each arm's settings by splits of its training examples first, and
+then makes the runs at what was chosen.`,
 		Example: "  deeplora compare --experiment experiment.json --out study\n" +
 			"  deeplora compare --resume --out study\n" +
 			"  deeplora compare --experiment experiment.json --out study --executor slurm --partition gpu --gres gpu:1",
@@ -76,6 +80,7 @@ func (c *comparison) bindFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.dryRun, "dry-run", false, "list the runs and make none")
 	f.BoolVar(&c.asJSON, "json", false, "print summary.json")
 	f.BoolVar(&c.noSpectra, "no-spectra", false, "leave out the singular values of the updates, which are computed on this machine")
+	f.BoolVar(&c.noCheck, "no-check", false, "do not open data and models before the first run, as where the cluster's nodes alone see them")
 	f.StringVar(&c.executor, "executor", executorLocal, "who makes the runs: local or slurm")
 	f.IntVar(&c.jobs, "jobs", 0, "runs at once; 0: local, one for every two cores; slurm, as many as it starts")
 	f.StringSliceVar(&c.gpus, "gpus", nil, "local, on CUDA: a run at once for each of these devices, as 0,1")
@@ -159,6 +164,12 @@ func (c *comparison) run(cmd *cobra.Command) error {
 	if c.dryRun {
 		return c.list(e)
 	}
+	if !c.noCheck {
+		err := study.Check(cmd.Context(), c.out, e, func(ctx context.Context, run train.Config) error { return run.CheckFiles(ctx, c.sources()) })
+		if err != nil {
+			return err
+		}
+	}
 	s, err := study.Open(c.out, e, c.resume)
 	if err != nil {
 		return err
@@ -166,6 +177,8 @@ func (c *comparison) run(cmd *cobra.Command) error {
 	defer s.Close()
 	failed := c.make(cmd.Context(), s)
 	switch {
+	case errors.Is(failed, study.ErrGoesOn) && s.Experiment.Tune != nil:
+		return fmt.Errorf("%w; once they are done, it chooses the settings and makes the tuned runs", failed)
 	case errors.Is(failed, study.ErrGoesOn): // it says how to come back
 		return failed
 	case errors.Is(failed, context.Canceled):
@@ -201,16 +214,51 @@ func (c *comparison) list(e *study.Experiment) error {
 	if err != nil {
 		return usageError{err}
 	}
+	tuning, err := e.TuningRuns()
+	if err != nil {
+		return usageError{err}
+	}
 	rows := [][]string{{"key", "arm", "condition", "seed"}}
-	for _, r := range runs {
-		rows = append(rows, []string{r.Key, r.Arm, study.ConditionText(r.Condition), fmt.Sprint(r.Config.Seed)})
+	if e.Tune != nil {
+		rows[0] = append(rows[0], "settings", "fold")
+	}
+	for _, r := range slices.Concat(runs, tuning) {
+		row := []string{r.Key, r.Arm, study.ConditionText(r.Condition), fmt.Sprint(r.Config.Seed)}
+		if e.Tune != nil {
+			row = append(row, triedText(r.Tried, "default"), cmp.Or(r.Config.Fold, "-"))
+		}
+		rows = append(rows, row)
 	}
 	return c.ui.table(rows)
 }
 
-// make makes the runs that are not finished.
+// make makes the runs that are not finished and, where arms are tuned, those at the settings that they choose.
 func (c *comparison) make(ctx context.Context, s *study.Study) error {
+	made := map[string]bool{}
+	failed := c.makeJobs(ctx, s, made)
+	if s.Experiment.Tune == nil || ctx.Err() != nil || errors.Is(failed, study.ErrGoesOn) {
+		return failed
+	}
+	before := len(s.Runs)
+	choices, err := s.Choose()
+	if err != nil {
+		return errors.Join(failed, err)
+	}
+	for _, choice := range choices {
+		if len(s.Runs) > before {
+			c.ui.line("tuned: %s", choice.Text())
+		}
+	}
+	return errors.Join(failed, c.makeJobs(ctx, s, made))
+}
+
+// makeJobs makes the runs that are known and not finished, but for those that were tried already, and notes which.
+func (c *comparison) makeJobs(ctx context.Context, s *study.Study, made map[string]bool) error {
 	jobs, err := s.Jobs()
+	jobs = slices.DeleteFunc(jobs, func(j study.Job) bool { return made[j.Run.Key] })
+	for _, j := range jobs {
+		made[j.Run.Key] = true
+	}
 	if err != nil || len(jobs) == 0 {
 		return err
 	}
@@ -222,14 +270,19 @@ func (c *comparison) make(ctx context.Context, s *study.Study) error {
 	if err != nil {
 		return err
 	}
-	c.ui.line("compare: %d runs, %d of them to make", len(s.Runs), len(jobs))
+	c.ui.line("compare: %d runs, %d of them to make", len(s.Runs)+len(s.Tuning), len(jobs))
 	defer c.ui.clear()
 	defer onCancel(ctx, func() {
 		c.release()
 		c.ui.line("interrupted: waiting for the runs to save what they have; interrupt again to stop at once")
 	})()
 	progress := studyProgress{ui: c.ui, total: len(jobs)}
-	return executor.Run(ctx, jobs, progress.report)
+	err = executor.Run(ctx, jobs, progress.report)
+	if err != nil && ctx.Err() == nil && study.Settled(jobs) {
+		c.ui.line("note: tuning runs whose numbers were not finite count as scores that are undefined")
+		return nil
+	}
+	return err
 }
 
 // studyProgress shows what becomes of jobs.
@@ -333,7 +386,7 @@ func (c *comparison) summarize(s *study.Study) (*study.Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	summary, err := study.Summarize(s.Experiment, s.Runs, measured)
+	summary, err := s.Summarize(measured)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,11 @@ func (c *comparison) print(s *study.Summary, of *study.Study) error {
 			return err
 		}
 	}
+	if s.Tuning != nil {
+		if err := c.printTuning(s.Tuning); err != nil {
+			return err
+		}
+	}
 	for _, r := range s.Undefined {
 		c.ui.line("note: the score of %s is undefined, and left out", runText(r))
 	}
@@ -46,15 +51,57 @@ func scoreTable(s *study.Summary) [][]string {
 	return rows
 }
 
+// printTuning prints what was chosen for each arm, what not choosing loses, and what choosing cost.
+func (c *comparison) printTuning(t *study.Tuning) error {
+	fmt.Fprintf(c.ui.out, "\nchosen by splits of training examples: %d of %d runs, %d steps, %.0f s\n", t.Finished, t.Runs, t.Steps, t.WallSeconds)
+	rows := [][]string{{"condition", "method", "default", "chosen", "tried", "tuned - default", "95 % interval", "pairs"}}
+	for _, choice := range t.Choices {
+		row := []string{
+			study.ConditionText(choice.Condition), choice.Arm, triedText(choice.Default, "-"), triedText(choice.Chosen, "not yet"), fmt.Sprint(len(choice.Tries)),
+		}
+		at := slices.IndexFunc(t.Losses, func(d study.Difference) bool {
+			return d.Arm == choice.Arm && study.ConditionText(d.Condition) == study.ConditionText(choice.Condition)
+		})
+		if at < 0 {
+			rows = append(rows, append(row, "-", "-", "-"))
+			continue
+		}
+		d := t.Losses[at]
+		rows = append(rows, append(row, numberOr("%+.3f", d.Mean, "-"), intervalText(d.Low, d.High), fmt.Sprint(d.N)))
+	}
+	if err := c.ui.table(rows); err != nil {
+		return err
+	}
+	if n := len(t.Missing); n > 0 {
+		c.ui.line("note: %d tuning runs are missing: what they are for is not chosen", n)
+	}
+	if n := len(t.Diverged); n > 0 {
+		c.ui.line("note: %d tuning runs ended in numbers that are not finite: their scores are undefined", n)
+	}
+	return nil
+}
+
+// triedText is a combination of settings, or what is said where there is none.
+func triedText(tried []study.Setting, otherwise string) string {
+	if tried == nil {
+		return otherwise
+	}
+	return study.ConditionText(tried)
+}
+
+// intervalText is "-0.010 to +0.020".
+func intervalText(low, high study.Number) string {
+	if !low.There() {
+		return "-"
+	}
+	return fmt.Sprintf("%+.3f to %+.3f", float64(low), float64(high))
+}
+
 func differenceTable(s *study.Summary) [][]string {
 	rows := [][]string{{"condition", "method", "pairs", "difference", fmt.Sprintf("%.0f %% interval", 100*s.Method.Confidence), "wins", "p", "p (Holm)"}}
 	for _, d := range s.Differences {
-		interval := "-"
-		if d.Low.There() {
-			interval = fmt.Sprintf("%+.3f to %+.3f", float64(d.Low), float64(d.High))
-		}
 		rows = append(rows, []string{
-			study.ConditionText(d.Condition), d.Arm, fmt.Sprint(d.N), numberOr("%+.3f", d.Mean, "-"), interval,
+			study.ConditionText(d.Condition), d.Arm, fmt.Sprint(d.N), numberOr("%+.3f", d.Mean, "-"), intervalText(d.Low, d.High),
 			fmt.Sprintf("%d of %d", d.Wins, d.N), numberOr("%.3g", d.P, "-"), numberOr("%.3g", d.HolmP, "-"),
 		})
 	}

@@ -208,3 +208,18 @@ func TestManySeries(t *testing.T) {
 		t.Errorf("the picture does not grow with its legend: %.300s", svg)
 	}
 }
+
+// A series that is told from another by its dashes has them in its bars too, not in the legend alone.
+func TestBarsOfADashedSeriesAreDashed(t *testing.T) {
+	draw := func(color int) string {
+		var b bytes.Buffer
+		row := []float64{2}
+		if err := (Intervals{Rows: []string{"a"}, Series: []IntervalSeries{{Name: "s", Color: color, Mid: row, Low: []float64{1}, High: []float64{3}}}}).WriteSVG(&b); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	if plain, dashed := strings.Count(draw(1), "stroke-dasharray"), strings.Count(draw(Dashed(1)), "stroke-dasharray"); dashed != plain+2 {
+		t.Errorf("%d dashed lines, want the %d of a series without dashes and two more: the legend's and the bar's", dashed, plain)
+	}
+}

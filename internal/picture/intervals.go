@@ -70,7 +70,7 @@ func (v Intervals) chart() (*chart, error) {
 				x.include(point)
 			}
 		}
-		p.Add(bars{marks: marks, color: colorOf(place), glyph: glyphOf(place)})
+		p.Add(bars{marks: marks, color: colorOf(place), dashes: dashesOf(place), glyph: glyphOf(place)})
 	}
 	_, legend := c.legendPlaces()
 	c.height = vg.Length(len(v.Rows)*(len(v.Series)*lane+8)) + legend + 46
@@ -119,9 +119,10 @@ func (v Intervals) marks(series int) []mark {
 
 // bars draws marks.
 type bars struct {
-	marks []mark
-	color color.NRGBA
-	glyph draw.GlyphDrawer
+	marks  []mark
+	color  color.NRGBA
+	dashes []vg.Length // of the bars, as the legend has them
+	glyph  draw.GlyphDrawer
 }
 
 var _ plot.Plotter = bars{}
@@ -135,7 +136,9 @@ func (b bars) Plot(c draw.Canvas, p *plot.Plot) {
 		at := y(m.y)
 		if m.high > m.low {
 			line := draw.LineStyle{Color: b.color, Width: 1.5}
-			c.StrokeLine2(line, x(m.low), at, x(m.high), at)
+			dashed := line
+			dashed.Dashes = b.dashes
+			c.StrokeLine2(dashed, x(m.low), at, x(m.high), at)
 			c.StrokeLine2(line, x(m.low), at-2, x(m.low), at+2)
 			c.StrokeLine2(line, x(m.high), at-2, x(m.high), at+2)
 		}

@@ -69,7 +69,11 @@ func drawText(m *data.Manifest) string {
 	default:
 		text += fmt.Sprintf(", drawn %s with seed %d", strings.ReplaceAll(m.Rule, "-", " "), m.Seed)
 	}
-	if m.Held != nil {
+	switch {
+	case m.Held == nil:
+	case m.Held.Parts > 0:
+		text += fmt.Sprintf("; %s that were drawn with them, part %d of %d, are kept to measure on", page.Grouped(len(m.Held.Indices)), m.Held.Part, m.Held.Parts)
+	default:
 		text += fmt.Sprintf("; %s are kept for validation, of each class or part of the scores the same share (%g)", page.Grouped(len(m.Held.Indices)), m.Held.Share)
 	}
 	return text + "."

@@ -21,6 +21,11 @@ func (s *Summary) answer() []string {
 	for _, o := range s.Overall {
 		sentences = append(sentences, s.verdict(o))
 	}
+	if s.Tuning != nil {
+		for _, o := range s.Tuning.Overall {
+			sentences = append(sentences, s.lossText(o))
+		}
+	}
 	if text := s.significance(); text != "" {
 		sentences = append(sentences, text)
 	}

@@ -1,6 +1,7 @@
 package study
 
 import (
+	"cmp"
 	"encoding/csv"
 	"io"
 	"slices"
@@ -8,11 +9,20 @@ import (
 )
 
 // WriteCSV writes the finished runs, one a line, under a line of names: key, arm, the settings that vary, seed,
-// the primary metric's name and its value, every metric, and costs. Undefined values are empty fields.
+// the primary metric's name and its value, every metric, and costs. Undefined values are empty fields. Of a study that
+// tunes its arms also what the run is for, the combination that it has (empty: the arm's defaults) and its fold; its tuning
+// runs come last.
 func (s *Summary) WriteCSV(w io.Writer) error {
-	settings, metrics := s.columns()
+	rows, tried := s.Rows, []string{}
+	if s.Tuning != nil {
+		rows, tried = slices.Concat(s.Rows, s.Tuning.Rows), s.Tuning.names()
+	}
+	settings, metrics := columns(rows)
 	header := append([]string{"key", "arm"}, settings...)
-	header = append(header, "seed", "primary_metric", "score")
+	if header = append(header, "seed"); s.Tuning != nil {
+		header = append(append(append(header, "stage"), tried...), "fold")
+	}
+	header = append(header, "primary_metric", "score")
 	header = append(header, metrics...)
 	header = append(header, "train_seconds", "wall_seconds", "tokens_per_second", "peak_rss_bytes", "trainable_parameters",
 		"final_loss", "selected_step", "backend", "threads")
@@ -20,12 +30,19 @@ func (s *Summary) WriteCSV(w io.Writer) error {
 	if err := out.Write(header); err != nil {
 		return err
 	}
-	for _, r := range s.Rows {
+	for _, r := range rows {
 		line := []string{r.Key, r.Arm}
 		for _, name := range settings {
 			line = append(line, r.value(name))
 		}
-		line = append(line, strconv.FormatUint(r.Seed, 10), r.Metric, field(r.Score))
+		if line = append(line, strconv.FormatUint(r.Seed, 10)); s.Tuning != nil {
+			line = append(line, cmp.Or(string(r.Stage), "default"))
+			for _, name := range tried {
+				line = append(line, valueOf(r.Tried, name))
+			}
+			line = append(line, r.Fold)
+		}
+		line = append(line, r.Metric, field(r.Score))
 		for _, name := range metrics {
 			v, there := r.Metrics[name]
 			if !there {
@@ -44,9 +61,9 @@ func (s *Summary) WriteCSV(w io.Writer) error {
 }
 
 // columns are the names of the settings that vary, in the experiment's order, and of all metrics.
-func (s *Summary) columns() (settings, metrics []string) {
+func columns(rows []RunRow) (settings, metrics []string) {
 	seen := map[string]bool{}
-	for _, r := range s.Rows {
+	for _, r := range rows {
 		for _, c := range r.Condition {
 			if !slices.Contains(settings, c.Name) {
 				settings = append(settings, c.Name)
@@ -60,10 +77,13 @@ func (s *Summary) columns() (settings, metrics []string) {
 }
 
 // value is a setting of the run's condition.
-func (n RunName) value(setting string) string {
-	for _, c := range n.Condition {
-		if c.Name == setting {
-			return c.Value
+func (n RunName) value(setting string) string { return valueOf(n.Condition, setting) }
+
+// valueOf is a setting's value in a list; empty where it is not in it.
+func valueOf(list []Setting, name string) string {
+	for _, s := range list {
+		if s.Name == name {
+			return s.Value
 		}
 	}
 	return ""

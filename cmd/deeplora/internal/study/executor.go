@@ -3,6 +3,9 @@ package study
 import (
 	"context"
 	"path/filepath"
+	"slices"
+
+	"github.com/deeplora/deeplora/train/loop"
 )
 
 // Job is one command of deeplora that a study needs done: a run to train. After any interruption it can
@@ -16,6 +19,21 @@ type Job struct {
 
 // Finished reports whether the job's result is there.
 func (j *Job) Finished() bool { return exists(filepath.Join(j.Dir, resultFile)) }
+
+// diverged reports whether the job is a tuning run that ended since a loss or a gradient was not finite, as it would each
+// time. A combination with such a run is a bad one, not one that is missing.
+func (j *Job) diverged() bool {
+	if j.Run.Stage == stageDefault || j.Run.Stage == stageTuned || j.Run.Config.OnNonfinite != "" || j.Finished() {
+		return false
+	}
+	_, err := loop.ReadDiagnostic(j.Dir)
+	return err == nil
+}
+
+// Settled reports whether no run would change what has become of the jobs.
+func Settled(jobs []Job) bool {
+	return !slices.ContainsFunc(jobs, func(j Job) bool { return !j.Finished() && !j.diverged() })
+}
 
 // Executor makes jobs.
 type Executor interface {

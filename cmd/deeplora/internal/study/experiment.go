@@ -28,6 +28,7 @@ type Experiment struct {
 	Grid     Lists   `json:"grid"`     // values of a setting, in the order of the file
 	Variants []Named `json:"variants"` // what competes, where a method's name does not say it all
 	Baseline string  `json:"baseline"` // the arm that others are compared with; empty: the first
+	Tune     *Tune   `json:"tune,omitempty"`
 
 	Published *Published `json:"published"` // what others measured
 }
@@ -54,6 +55,7 @@ type List struct {
 type Named struct {
 	Name   string // empty: the method's
 	Fields Fields
+	Tune   *ownGrid // what is tried for it; nil: the experiment's grid
 }
 
 // Published are numbers to hold the study against.
@@ -103,8 +105,9 @@ func (e *Experiment) Override(name, text string) error {
 		return err
 	}
 	varied := slices.ContainsFunc(e.Grid, func(l List) bool { return l.Name == name })
-	for _, v := range e.Variants {
+	for _, v := range e.variants() {
 		varied = varied || slices.ContainsFunc(v.Fields, func(f Field) bool { return f.Name == name })
+		varied = varied || slices.ContainsFunc(e.gridOf(v), func(l List) bool { return l.Name == name })
 	}
 	if varied {
 		return fmt.Errorf("setting %q is what the experiment varies; change the file", name)
@@ -188,6 +191,12 @@ func (e *Experiment) check() error {
 			check(given[f.Name] == "", "variants: variant %d sets %q, which is in %s", i+1, f.Name, given[f.Name])
 			check(f.Name != "seed", "variants: variant %d sets the seed, by which runs are paired; give seeds in the grid", i+1)
 		}
+	}
+	if e.Tune != nil {
+		faults = append(faults, e.Tune.check(e.Variants, given))
+	} else {
+		own := slices.IndexFunc(e.Variants, func(v Named) bool { return v.Tune != nil })
+		check(own < 0, `variants: variant %d has a grid to tune by, and the experiment no "tune", which says on what`, own+1)
 	}
 	if e.Published != nil {
 		check(e.Published.Source != "", "published: it has no source")
@@ -289,7 +298,12 @@ func (l Lists) MarshalJSON() ([]byte, error) {
 func (n *Named) UnmarshalJSON(text []byte) error {
 	*n = Named{}
 	return object(text, func(name string, value json.RawMessage) error {
-		if name != "name" {
+		switch name {
+		case "name":
+		case "tune":
+			n.Tune = &ownGrid{}
+			return n.Tune.UnmarshalJSON(value)
+		default:
 			n.Fields = append(n.Fields, Field{name, value})
 			return nil
 		}
@@ -306,7 +320,15 @@ func (n Named) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(append(Fields{{"name", name}}, n.Fields...))
+	fields := append(Fields{{"name", name}}, n.Fields...)
+	if n.Tune != nil {
+		grid, err := json.Marshal(n.Tune)
+		if err != nil {
+			return nil, err
+		}
+		fields = append(fields, Field{"tune", grid})
+	}
+	return json.Marshal(fields)
 }
 
 // object calls field for each field of a JSON object, in order.

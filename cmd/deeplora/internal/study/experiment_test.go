@@ -2,6 +2,7 @@ package study
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -221,4 +222,26 @@ func FuzzExperiment(f *testing.F) {
 			t.Fatalf("the saved experiment has %d runs (%v), want %d", len(more), err, len(runs))
 		}
 	})
+}
+
+// The experiments of the repository can be run as they stand.
+func TestExperimentsOfTheRepository(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "..", "..", "scripts", "experiments", "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		e, err := ReadExperiment(file)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		runs, err := e.Runs()
+		if err != nil || len(runs) == 0 {
+			t.Errorf("%s: %d runs, %v", file, len(runs), err)
+		}
+		if _, err := e.TuningRuns(); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
 }

@@ -70,7 +70,7 @@ func (s *Summary) compare(cells []*cell) {
 	}
 	for _, arm := range s.Arms {
 		if arm != s.Baseline {
-			s.Overall = append(s.Overall, s.overall(arm))
+			s.Overall = append(s.Overall, overall(arm, s.Differences))
 		}
 	}
 	s.Method = Method{
@@ -115,12 +115,12 @@ func paired(base, c *cell) Difference {
 }
 
 // overall is an arm over the conditions in which it has pairs.
-func (s *Summary) overall(arm string) Overall {
+func overall(arm string, differences []Difference) Overall {
 	o := Overall{Arm: arm}
 	var means []float64
 	bySeed := map[uint64][]float64{}
 	var seeds []uint64
-	for _, d := range s.Differences {
+	for _, d := range differences {
 		if d.Arm != arm || d.N == 0 {
 			continue
 		}

@@ -119,8 +119,23 @@ func (s *Summary) emptySeries(arm string, rows int) picture.IntervalSeries {
 	return picture.IntervalSeries{Name: arm, Color: s.color(arm), Mid: nothing, Low: slices.Clone(nothing), High: slices.Clone(nothing)}
 }
 
-// color is an arm's in every picture.
-func (s *Summary) color(arm string) int { return 1 + slices.Index(s.Arms, arm) }
+// color is an arm's in every picture; that of a tuned arm is dashed beside the arm's.
+func (s *Summary) color(arm string) int {
+	place := 0
+	for _, name := range s.Arms {
+		base, tuned := strings.CutSuffix(name, tunedSuffix)
+		if s.Tuning == nil || !tuned {
+			place++
+		}
+		if name == arm && s.Tuning != nil && tuned {
+			return picture.Dashed(s.color(base))
+		}
+		if name == arm {
+			break
+		}
+	}
+	return place
+}
 
 // firstOf says that a picture shows only some conditions.
 func (s *Summary) firstOf(shown int) string {

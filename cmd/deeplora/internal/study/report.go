@@ -24,6 +24,9 @@ type contents struct {
 	Software   []string
 
 	ScoreTable, DetailTable, DifferenceTable, OverallTable, CostTable, RunTable page.Table
+	ChoiceTable, LossTable, LossOverallTable, TryTable                          page.Table
+
+	LossFigures, TryFigures []page.Figure
 
 	ScoreFigures, DifferenceFigures, SettingFigures, CurveFigures, SpectrumFigures, AngleFigures, CostFigures []page.Figure
 }
@@ -38,6 +41,9 @@ func (s *Summary) WriteReport(w io.Writer, measured []Measured) error {
 	}
 	if s.Source != nil {
 		p.Model = s.Source.modelText()
+	}
+	if s.Tuning != nil {
+		p.ChoiceTable, p.LossTable, p.LossOverallTable, p.TryTable = s.choiceTable(), s.lossTable(), s.lossOverallTable(), s.tryTable()
 	}
 	if err := p.draw(measured); err != nil {
 		return fmt.Errorf("report: %w", err)
@@ -59,6 +65,8 @@ func (p *contents) draw(measured []Measured) error {
 		{&p.SpectrumFigures, func() ([]page.Figure, error) { return p.conditionFigures(runs, p.spectrumChart) }},
 		{&p.AngleFigures, func() ([]page.Figure, error) { return p.angleFigures(measured) }},
 		{&p.CostFigures, p.costFigures},
+		{&p.LossFigures, p.lossFigure},
+		{&p.TryFigures, p.tryFigures},
 	} {
 		figures, err := part.draw()
 		if err != nil {

@@ -16,7 +16,20 @@ type Run struct {
 	Arm       string       // what competes: the method, or the variant's name
 	Condition []Setting    // what else varies, but for the seed: runs of one condition and seed are a pair
 	Config    train.Config // resolved, as far as it follows from the settings
+
+	Stage stage     // what the run is for
+	Tried []Setting // the combination of the arm's grid that it has, where the arm is tuned; nil: its defaults
 }
+
+// stage is what a run of a tuned study is for.
+type stage string
+
+const (
+	stageDefault stage = ""       // evaluate an arm at its defaults
+	stageTuning  stage = "tuning" // choose a combination of the arm's grid
+	stageTuned   stage = "tuned"  // evaluate the arm at the combination that was chosen
+	stageGrid    stage = "grid"   // evaluate any combination: how much the choice matters
+)
 
 // Setting is a setting that varies over a study, and one of its values.
 type Setting struct {
@@ -38,8 +51,18 @@ func ConditionText(c []Setting) string {
 
 // String is the run in a line.
 func (r Run) String() string {
-	return fmt.Sprintf("%s, %s, seed %d", r.Arm, ConditionText(r.Condition), r.Config.Seed)
+	text := fmt.Sprintf("%s, %s, seed %d", r.Arm, ConditionText(r.Condition), r.Config.Seed)
+	if r.Stage == stageTuning || r.Stage == stageGrid {
+		text += ", " + ConditionText(r.Tried)
+	}
+	if r.Config.Fold != "" {
+		text += ", fold " + r.Config.Fold
+	}
+	return text
 }
+
+// id tells runs of a study apart: an arm may be tuned to its defaults, and both are one run on disk.
+func (r *Run) id() string { return r.Key + "\x00" + r.Arm }
 
 // cell names the arm and condition of a run: what its seeds are averaged over.
 func (r *Run) cell() string { return r.Arm + "\x00" + ConditionText(r.Condition) }
@@ -50,7 +73,11 @@ const maxRuns = 100_000
 // Runs multiplies an experiment out. Runs are in an order in which the first of them already compare every arm:
 // seed by seed, condition by condition, arm by arm. Paths are made
 // absolute. It is an error if settings are not valid, or if two combinations are one run.
-func (e *Experiment) Runs() ([]Run, error) {
+func (e *Experiment) Runs() ([]Run, error) { return e.runsWith(nil) }
+
+// runsWith are the runs, and after each of an arm and condition for which a combination of its grid was chosen (by
+// Run.cell) the one at that.
+func (e *Experiment) runsWith(chosen map[string]Fields) ([]Run, error) {
 	base, err := e.base()
 	if err != nil {
 		return nil, err
@@ -58,16 +85,12 @@ func (e *Experiment) Runs() ([]Run, error) {
 	if n := e.size(); n > maxRuns {
 		return nil, fmt.Errorf("grid: it multiplies out to more than %d runs", maxRuns)
 	}
-	variants := e.Variants
-	if len(variants) == 0 {
-		variants = e.methods()
-	}
 	var runs []Run
 	var faults []error
 	seen := map[string]string{}
-	for _, point := range e.points() {
-		for _, v := range variants {
-			run, err := newRun(base, point, v)
+	for _, point := range points(e.Grid) {
+		for _, v := range e.variants() {
+			run, err := newRun(base, point, v, nil)
 			if err != nil {
 				faults = append(faults, err)
 				continue
@@ -77,6 +100,14 @@ func (e *Experiment) Runs() ([]Run, error) {
 			}
 			seen[run.Key] = run.String()
 			runs = append(runs, run)
+			if tuned, ok := chosen[run.cell()]; ok {
+				best, err := newRun(base, point, v, tuned)
+				if err != nil {
+					return nil, err // a run that was tuned by had the same settings
+				}
+				best.Arm, best.Stage, best.Tried = tunedName(run.Arm), stageTuned, tuned.settings()
+				runs = append(runs, best)
+			}
 		}
 	}
 	if err := firstFaults(faults); err != nil {
@@ -87,13 +118,15 @@ func (e *Experiment) Runs() ([]Run, error) {
 
 // size is the number of runs, or more than maxRuns.
 func (e *Experiment) size() int {
-	n := max(1, len(e.Variants))
-	for _, l := range e.Grid {
-		if n *= len(l.Values); n > maxRuns {
-			return n
-		}
+	return max(1, len(e.Variants)) * sizeOf(e.Grid)
+}
+
+// variants are what competes.
+func (e *Experiment) variants() []Named {
+	if len(e.Variants) == 0 {
+		return e.methods()
 	}
-	return n
+	return e.Variants
 }
 
 // methods makes variants of the grid's methods; without any there is one of the name of the method that is set.
@@ -111,9 +144,9 @@ func (e *Experiment) methods() []Named {
 	return []Named{{}}
 }
 
-// points are the combinations of the grid without its methods: the seed turns slowest, then the first list.
-func (e *Experiment) points() []Fields {
-	lists := slices.DeleteFunc(slices.Clone(e.Grid), func(l List) bool { return l.Name == "method" })
+// points are the combinations of a grid without its methods: the seed turns slowest, then the first list.
+func points(grid Lists) []Fields {
+	lists := slices.DeleteFunc(slices.Clone(grid), func(l List) bool { return l.Name == "method" })
 	slices.SortStableFunc(lists, func(a, b List) int {
 		switch {
 		case a.Name == "seed" && b.Name != "seed":
@@ -123,26 +156,19 @@ func (e *Experiment) points() []Fields {
 		}
 		return 0
 	})
-	points := []Fields{nil}
-	for _, l := range lists {
-		var longer []Fields
-		for _, p := range points {
-			for _, v := range l.Values {
-				longer = append(longer, append(slices.Clone(p), Field{l.Name, v}))
-			}
-		}
-		points = longer
-	}
-	return points
+	return combinations(lists)
 }
 
-// newRun is the run of one point of the grid and one variant.
-func newRun(base train.Config, point Fields, v Named) (Run, error) {
+// newRun is the run of one point of the grid and one variant, at what is tried for it.
+func newRun(base train.Config, point Fields, v Named, tried Fields) (Run, error) {
 	c := base
 	if err := point.apply(&c, "grid"); err != nil {
 		return Run{}, err
 	}
 	if err := v.Fields.apply(&c, "variants"); err != nil {
+		return Run{}, err
+	}
+	if err := tried.apply(&c, "tune: grid"); err != nil {
 		return Run{}, err
 	}
 	if err := c.Absolute(); err != nil {
@@ -158,7 +184,11 @@ func newRun(base train.Config, point Fields, v Named) (Run, error) {
 		}
 	}
 	if err := r.Config.Validate(); err != nil {
-		return Run{}, fmt.Errorf("%s, %s: %w", r.Arm, ConditionText(r.Condition), err)
+		where := r.Condition
+		if len(tried) > 0 {
+			where = append(where, tried.settings()...)
+		}
+		return Run{}, fmt.Errorf("%s, %s: %w", r.Arm, ConditionText(where), err)
 	}
 	if err := r.Config.Resolve(); err != nil {
 		return Run{}, err
@@ -171,6 +201,14 @@ func newRun(base train.Config, point Fields, v Named) (Run, error) {
 // checkNames checks what names arms: the baseline, and rows of published numbers.
 func (e *Experiment) checkNames(runs []Run) error {
 	names := arms(runs)
+	for _, v := range e.variants() { // whose runs at chosen settings may be still to come
+		if arm := e.armOf(v); len(e.gridOf(v)) > 0 && !slices.Contains(names, tunedName(arm)) {
+			names = append(names, tunedName(arm))
+		}
+		if e.Tune != nil && strings.HasSuffix(v.Name, tunedSuffix) {
+			return fmt.Errorf("variants: %q ends as the names of tuned arms do; give it another name", v.Name)
+		}
+	}
 	if e.Baseline != "" && !slices.Contains(names, e.Baseline) {
 		return fmt.Errorf("baseline: %q does not compete; nearest: %s (there are: %s)", e.Baseline, nearest.Of(e.Baseline, names), strings.Join(names, ", "))
 	}

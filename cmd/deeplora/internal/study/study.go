@@ -35,7 +35,8 @@ const (
 // Study is a study's directory, locked, and its runs.
 type Study struct {
 	Experiment *Experiment
-	Runs       []Run
+	Runs       []Run // that evaluate arms: at their defaults and, as far as they are chosen, at tuned settings
+	Tuning     []Run // that settings are chosen by, and that show how much the choice matters
 
 	dir *rundir.Dir
 	out string // absolute
@@ -58,7 +59,10 @@ func Open(out string, e *Experiment, resume bool) (*Study, error) {
 		}
 	}
 	s := &Study{Experiment: e, out: out}
-	if s.Runs, err = e.Runs(); err != nil {
+	if s.Runs, err = e.Runs(); err == nil {
+		s.Tuning, err = e.TuningRuns()
+	}
+	if err != nil {
 		return nil, settings.Error(err)
 	}
 	if there && resume {
@@ -73,7 +77,40 @@ func Open(out string, e *Experiment, resume bool) (*Study, error) {
 		s.Close()
 		return nil, err
 	}
+	if _, err := s.Choose(); err != nil {
+		s.Close()
+		return nil, err
+	}
 	return s, nil
+}
+
+// Choose adds to Runs those at the settings that tuning has chosen, of each arm and condition of which every tuning run has
+// ended, and returns what is chosen.
+func (s *Study) Choose() ([]Choice, error) {
+	if s.Experiment.Tune == nil {
+		return nil, nil
+	}
+	t, err := s.tuning()
+	if err != nil {
+		return nil, err
+	}
+	s.Runs, err = s.Experiment.runsWith(t.chosen())
+	return t.Choices, err
+}
+
+// tuning reads what the tuning runs measured.
+func (s *Study) tuning() (*Tuning, error) {
+	measured, err := s.measureAll(s.Tuning)
+	if err != nil {
+		return nil, err
+	}
+	of := ended{planned: s.Tuning, measured: byID(measured), diverged: map[string]bool{}}
+	for _, r := range s.Tuning {
+		if job := s.job(r); job.diverged() {
+			of.diverged[r.id()] = true
+		}
+	}
+	return s.Experiment.tuning(of), nil
 }
 
 // Close frees the directory.
@@ -102,11 +139,13 @@ func (s *Study) Jobs() ([]Job, error) {
 		return nil, err
 	}
 	var jobs []Job
-	for _, r := range s.Runs {
+	seen := map[string]bool{} // an arm may be tuned to its defaults
+	for _, r := range slices.Concat(s.Runs, s.Tuning) {
 		job := s.job(r)
-		if job.Finished() {
+		if seen[r.Key] || job.Finished() || job.diverged() {
 			continue
 		}
+		seen[r.Key] = true
 		settings, err := differences(r.Config)
 		if err != nil {
 			return nil, err
@@ -140,17 +179,45 @@ func differences(c train.Config) (Fields, error) {
 // Measure reads what the finished runs measured. Runs that were made from different files of one name are an
 // error: their difference would not be the methods'.
 func (s *Study) Measure() ([]Measured, error) {
+	measured, err := s.measureAll(s.Runs)
+	if err != nil {
+		return nil, err
+	}
+	firsts := s.firsts()
+	for i := range measured {
+		m := &measured[i]
+		if firsts[m.id()] { // another may have been taken apart when the first had not finished yet
+			if m.Updates, err = s.readUpdates(m.Run); err != nil {
+				return nil, fmt.Errorf("%s: %w", m.Run, err)
+			}
+		}
+	}
+	return measured, nil
+}
+
+// Summarize compares the arms by what their runs measured, and says what tuning found and cost.
+func (s *Study) Summarize(measured []Measured) (*Summary, error) {
+	summary, err := Summarize(s.Experiment, s.Runs, measured)
+	if err != nil || s.Experiment.Tune == nil {
+		return summary, err
+	}
+	t, err := s.tuning()
+	if err != nil {
+		return nil, err
+	}
+	return summary, summary.tune(t, s.Runs, measured)
+}
+
+// measureAll reads what those of the runs measured that are finished.
+func (s *Study) measureAll(runs []Run) ([]Measured, error) {
 	var measured []Measured
-	sources, firsts := map[string]source{}, s.firsts()
-	for _, r := range s.Runs {
+	sources := map[string]source{}
+	for _, r := range runs {
 		job := s.job(r)
 		if !job.Finished() {
 			continue
 		}
 		m, err := s.measure(r, job.Dir, sources)
-		if err == nil && firsts[r.Key] { // another may have been taken apart when the first had not finished yet
-			m.Updates, err = s.readUpdates(r)
-		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r, err)
 		}
@@ -171,9 +238,13 @@ func (s *Study) measure(r Run, dir string, sources map[string]source) (Measured,
 	if err != nil {
 		return m, err
 	}
+	read := "data "
+	if r.Config.Fold != "" { // the training file alone
+		read = "training data "
+	}
 	for name, sums := range map[string][]model.FileSum{
-		"model " + r.Config.Model:                   config.Provenance.Model,
-		"data " + r.Config.Data + " " + config.Task: config.Provenance.Data,
+		"model " + r.Config.Model:                config.Provenance.Model,
+		read + r.Config.Data + " " + config.Task: config.Provenance.Data,
 	} {
 		before, seen := sources[name]
 		if !seen {
@@ -229,21 +300,24 @@ func (s *Study) Uninspected() int { return len(s.uninspected()) }
 
 func (s *Study) uninspected() []Run {
 	var todo []Run
-	firsts := s.firsts()
+	firsts, seen := s.firsts(), map[string]bool{}
 	for _, r := range s.Runs {
-		if firsts[r.Key] && !r.Config.Whole() && !exists(s.updatesFile(r)) {
+		if double := seen[r.Key]; double { // an arm that is tuned to its defaults
+			continue
+		}
+		if seen[r.Key] = firsts[r.id()]; firsts[r.id()] && !r.Config.Whole() && !exists(s.updatesFile(r)) {
 			todo = append(todo, r)
 		}
 	}
 	return todo
 }
 
-// firsts are the keys of the first run of each arm and condition that has finished.
+// firsts are the ids of the first run of each arm and condition that has finished.
 func (s *Study) firsts() map[string]bool {
 	keys, seen := map[string]bool{}, map[string]bool{}
 	for _, r := range s.Runs {
 		if job := s.job(r); !seen[r.cell()] && job.Finished() {
-			keys[r.Key], seen[r.cell()] = true, true
+			keys[r.id()], seen[r.cell()] = true, true
 		}
 	}
 	return keys

@@ -24,6 +24,7 @@ type Summary struct {
 	Differences []Difference `json:"differences"` // a row an arm but the baseline, in a condition
 	Overall     []Overall    `json:"overall"`     // a row an arm but the baseline
 	Method      Method       `json:"statistics"`
+	Tuning      *Tuning      `json:"tuning,omitempty"` // of an experiment that tunes its arms
 	Source      *Source      `json:"published,omitempty"`
 	Rows        []RunRow     `json:"finished_runs"`
 
@@ -37,6 +38,12 @@ type RunName struct {
 	Arm       string    `json:"arm"`
 	Condition []Setting `json:"condition"`
 	Seed      uint64    `json:"seed"`
+
+	// Of a study that tunes its arms: what the run is for (nothing: an arm at its defaults), the combination that it has,
+	// and the fold that it was measured on.
+	Stage stage     `json:"stage,omitempty"`
+	Tried []Setting `json:"settings,omitempty"`
+	Fold  string    `json:"fold,omitempty"`
 }
 
 // ScoreRow is what an arm scored in a condition, over seeds. The score is the task's primary metric; costs are
@@ -138,12 +145,9 @@ func Summarize(e *Experiment, runs []Run, measured []Measured) (*Summary, error)
 	if len(measured) > 0 {
 		s.Provenance = &measured[0].Origin
 	}
-	finished := map[string]*Measured{}
-	for i := range measured {
-		finished[measured[i].Key] = &measured[i]
-	}
+	finished := byID(measured)
 	for _, r := range runs {
-		m := finished[r.Key]
+		m := finished[r.id()]
 		switch {
 		case m == nil:
 			s.Missing = append(s.Missing, r.name())
@@ -169,10 +173,30 @@ func Summarize(e *Experiment, runs []Run, measured []Measured) (*Summary, error)
 	return s, nil
 }
 
+// byID are measured runs by their id.
+func byID(measured []Measured) map[string]*Measured {
+	all := map[string]*Measured{}
+	for i := range measured {
+		all[measured[i].id()] = &measured[i]
+	}
+	return all
+}
+
+// tune adds what tuning found to a summary of the same runs.
+func (s *Summary) tune(t *Tuning, runs []Run, measured []Measured) error {
+	cells, err := group(runs, measured)
+	if err != nil {
+		return err
+	}
+	t.compare(cells)
+	s.Tuning = t
+	return nil
+}
+
 // group sorts runs into cells, in the order of their first runs.
 func group(runs []Run, measured []Measured) ([]*cell, error) {
 	cells := map[string]*cell{}
-	at := map[string]*cell{} // of a run's key
+	at := map[string]*cell{} // of a run's id
 	var order []*cell
 	for _, r := range runs {
 		name := r.cell()
@@ -183,12 +207,12 @@ func group(runs []Run, measured []Measured) ([]*cell, error) {
 			order = append(order, c)
 		}
 		c.runs = append(c.runs, r)
-		at[r.Key] = c
+		at[r.id()] = c
 	}
 	metrics := map[string]string{} // of a condition
 	for i := range measured {
 		m := &measured[i]
-		c := at[m.Key]
+		c := at[m.id()]
 		if c == nil {
 			return nil, fmt.Errorf("run %s is not one of the study", m.Key)
 		}
@@ -214,7 +238,7 @@ func (r *Run) name() RunName {
 	if condition == nil {
 		condition = []Setting{} // a list in JSON
 	}
-	return RunName{Key: r.Key, Arm: r.Arm, Condition: condition, Seed: r.Config.Seed}
+	return RunName{Key: r.Key, Arm: r.Arm, Condition: condition, Seed: r.Config.Seed, Stage: r.Stage, Tried: r.Tried, Fold: r.Config.Fold}
 }
 
 func (m *Measured) row() RunRow {
