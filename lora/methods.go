@@ -20,7 +20,7 @@ type Method struct {
 	// LearningRate is the peak learning rate under AdamW that the method's authors use, whatever the rank.
 	LearningRate func(s Settings) float64
 	// Rule is the learning rate by the rule of rates, at which the first updates of ΔK keep their size whatever rank and
-	// depth are (method.md 2.5), and the initial scale ε that goes with it, 0 for a method without one. nil:
+	// depth are (method.md 2.7), and the initial scale ε that goes with it, 0 for a method without one. nil:
 	// LearningRate, and Defaults' scale.
 	Rule func(s Settings) (rate, initScale float64)
 	// Parameters is how many numbers the factors of one kernel [in, out] hold, those of rate 0 included.

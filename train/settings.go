@@ -336,7 +336,7 @@ func (c *Config) Resolve() error {
 }
 
 // resolveMethod takes what the method brings: a head that is trained with the model, and the learning rates and the
-// scale of the start, by the rule where they are not given (method.md 2.5). A rate that follows the number of steps is
+// scale of the start, by the rule where they are not given (method.md 2.7). A rate that follows the number of steps is
 // chosen once that is known.
 func (c *Config) resolveMethod() error {
 	rate, scale, err := c.chosenRate()

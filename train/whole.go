@@ -65,7 +65,7 @@ const headRate = 1e-2
 const fullRateSteps = 400
 
 // shareOfSteps lowers a rule's rate for long runs, as 1/√steps: the noise of a rate adds up over steps, and few steps have
-// not the time to go where a lower one would lead (method.md 2.5).
+// not the time to go where a lower one would lead (method.md 2.7).
 func shareOfSteps(steps int) float64 {
 	return math.Sqrt(min(1, fullRateSteps/float64(steps)))
 }
