@@ -181,8 +181,12 @@ const bodiesHeld = 64
 func (s *Server) read(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
 	held := int64(0)
 	release = func() { s.bodies.Add(-held) }
+	defer func() {
+		if err != nil {
+			w.Header().Set("Connection", "close") // else net/http would wait for the rest before it answers
+		}
+	}()
 	if r.ContentLength > s.config.MaxBody {
-		w.Header().Set("Connection", "close") // else the server would wait for the body before it answers
 		return nil, release, tooLarge("the body has %d bytes; at most %d are taken", r.ContentLength, s.config.MaxBody)
 	}
 	from := http.MaxBytesReader(w, r.Body, s.config.MaxBody)
