@@ -159,7 +159,10 @@ func (l *load) ask(ctx context.Context) (*result, error) {
 	}
 	asking.Wait()
 	if len(times) == 0 {
-		return nil, fmt.Errorf("no request was answered: %w", fault)
+		if fault == nil {
+			fault = errors.New("none in time")
+		}
+		return nil, fmt.Errorf("no request was answered within %v: %w", l.length, fault)
 	}
 	return summary(l.clients, times, int(failed.Load()), time.Since(began)), nil
 }
