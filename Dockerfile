@@ -41,6 +41,8 @@ LABEL org.opencontainers.image.title="deeplora" \
       org.opencontainers.image.revision="$REVISION"
 ENV HOME=/home/deeplora
 WORKDIR /home/deeplora
+# Of deeplora serve --addr 0.0.0.0:8080, which SIGTERM ends once all that was asked is answered.
+EXPOSE 8080
 ENTRYPOINT ["deeplora"]
 CMD ["--help"]
 

@@ -63,6 +63,8 @@ type LoadOptions struct {
 	// Backend, unless nil, is handed each tensor as soon as it is read, so that there is never a second copy of
 	// them all. Tensors can then be used on no other backend.
 	Backend compute.Backend
+	// Have, unless nil, says of tensors of the files that the caller has them already: they are not read.
+	Have func(name string) bool
 }
 
 // Load reads a Hugging Face checkpoint: config.json with model.safetensors, or an index and its
@@ -106,6 +108,7 @@ func (c *Checkpoint) read(r *Reader, o LoadOptions) error {
 	for i, spec := range specs {
 		delete(left, spec.Name)
 		switch {
+		case r.Has(spec.Name) && o.Have != nil && o.Have(spec.Name):
 		case r.Has(spec.Name):
 			readers.Go(func() error {
 				list[i], faults[i] = r.Tensor(spec)

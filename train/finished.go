@@ -152,9 +152,10 @@ func (f *Finished) Reader() (*model.Reader, error) {
 }
 
 // checkpoint loads the base model, its head and pooler replaced by those that travel with the adapter.
-func (f *Finished) checkpoint(backend compute.Backend, p model.Precision) (*model.Checkpoint, error) {
+// Tensors of the files that have says are there already are left out.
+func (f *Finished) checkpoint(backend compute.Backend, p model.Precision, have func(name string) bool) (*model.Checkpoint, error) {
 	o := f.loadOptions()
-	o.Backend, o.Precision = backend, p
+	o.Backend, o.Precision, o.Have = backend, p, have
 	c, err := model.Load(f.Base, o)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", f.Run.Model, err)
@@ -184,7 +185,7 @@ func (f *Finished) Open(backend compute.Backend) (*Predictor, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := f.checkpoint(backend, model.F32)
+	c, err := f.checkpoint(backend, model.F32, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -208,22 +209,7 @@ func (f *Finished) Unmerged(backend compute.Backend) (*Predictor, error) {
 }
 
 func (f *Finished) beside(backend compute.Backend, p model.Precision) (*Predictor, error) {
-	a, byKernel, err := f.adaptation(nil)
-	if err != nil {
-		return nil, err
-	}
-	c, err := f.checkpoint(backend, p)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.Hold(p, backend, func(weight string) bool { return !f.Run.Whole() && f.Values[weight] != nil }); err != nil {
-		return nil, err
-	}
-	weights := weightsOf(c)
-	for _, s := range a.sites {
-		weights = append(weights, s.named(byKernel[s.kernel.Name])...)
-	}
-	return f.predictor(newPredictor(backend, c, weights, a))
+	return f.on(&base{backend: backend, precision: p, tensors: map[string]*tensors.Tensor{}, graphs: map[string]*graphs{}})
 }
 
 // predictor is p for the run.

@@ -30,8 +30,14 @@ type Predictor struct {
 	backend compute.Backend
 	config  *model.Config
 	weights []loop.NamedTensor
-	padded  *Exec
-	packed  *Exec
+	*graphs
+	base *base // what is shared with others; nil: nothing is
+}
+
+// graphs are a predictor's compiled graphs. Predictors whose adapters are of one form share them.
+type graphs struct {
+	padded, packed *Exec
+	users          int // predictors that are not closed
 }
 
 // Open opens a finished run: the base model it was trained on, which must be the same to the bit (ErrOtherBase), and its
@@ -106,14 +112,22 @@ func newPredictor(backend compute.Backend, c *model.Checkpoint, weights []loop.N
 	config, precision := c.Config, c.Precision
 	p := &Predictor{Run: RunConfig{Config: Default()}, backend: backend, config: config, weights: weights}
 	p.Run.MaxLength = min(p.Run.MaxLength, config.Positions())
-	for exec, packed := range map[**Exec]bool{&p.padded: false, &p.packed: true} {
-		e, err := NewExec(backend, func(in []*Node) []*Node {
+	var err error
+	p.graphs, err = p.newGraphs(precision, adapters)
+	return p, err
+}
+
+// newGraphs are graphs that are not compiled yet, of the weights that p has by then.
+func (p *Predictor) newGraphs(precision model.Precision, adapters *adaptation) (*graphs, error) {
+	g := &graphs{users: 1}
+	for exec, packed := range map[**Exec]bool{&g.padded: false, &g.packed: true} {
+		e, err := NewExec(p.backend, func(in []*Node) []*Node {
 			named, in := byName(p.weights, in)
 			hook := model.WeightHook(precision.Hook)
 			if adapters != nil {
 				hook = adapted(adapters.deltas(named), precision)
 			}
-			bert := &model.Encoder{Config: config, Weights: named, Hook: hook, Precision: precision}
+			bert := &model.Encoder{Config: p.config, Weights: named, Hook: hook, Precision: precision}
 			return []*Node{bert.Logits(encoderInputs(packed, in))}
 		})
 		if err != nil {
@@ -121,7 +135,7 @@ func newPredictor(backend compute.Backend, c *model.Checkpoint, weights []loop.N
 		}
 		*exec = e.WithName("predict").SetMaxCache(maxGraphs)
 	}
-	return p, nil
+	return g, nil
 }
 
 // maxGraphs is how many compiled graphs an Exec may hold: one a shape of batch, or of kernel.
@@ -144,10 +158,12 @@ func argsOf(list []loop.NamedTensor) []any {
 	return args
 }
 
-// Close frees the compiled graphs.
+// Close frees the compiled graphs, once no other predictor shares them.
 func (p *Predictor) Close() {
-	p.padded.Finalize()
-	p.packed.Finalize()
+	if p.users--; p.users == 0 {
+		p.padded.Finalize()
+		p.packed.Finalize()
+	}
 }
 
 // Config is the model's configuration: labels, lengths, vocabulary.
@@ -272,16 +288,41 @@ func (p *Predictor) Logits(ctx context.Context, rows []data.Encoded, layout Layo
 			if i < 0 { // filler
 				continue
 			}
-			logits[i] = out[at*p.config.NumLabels() : (at+1)*p.config.NumLabels()]
-			done++
-			for _, v := range logits[i] {
-				if v-v != 0 { // a class or a score read from it would be a number like any other
-					return nil, fmt.Errorf("example %d: logit %g: the weights have diverged", i+1, v)
-				}
+			if logits[i], err = p.row(out, at); err != nil {
+				return nil, fmt.Errorf("example %d: %w", i+1, err)
 			}
+			done++
 		}
 		if progress != nil {
 			progress(done, len(rows))
+		}
+	}
+	return logits, nil
+}
+
+// row is that of one example among a batch's logits, which must be finite.
+func (p *Predictor) row(flat []float32, at int) ([]float32, error) {
+	row := flat[at*p.config.NumLabels() : (at+1)*p.config.NumLabels()]
+	for _, v := range row {
+		if v-v != 0 { // a class or a score read from it would be a number like any other
+			return nil, fmt.Errorf("logit %g: the weights have diverged", v)
+		}
+	}
+	return row, nil
+}
+
+// Laid returns the logits [labels] of the first n examples of a batch that the caller has laid out itself, as with
+// data.Packing.Lay. Ids and types must have passed Config().Check. Each shape of batch is one graph, which is compiled
+// when it is first met.
+func (p *Predictor) Laid(b data.Batch, n int) ([][]float32, error) {
+	flat, err := p.compute(b)
+	if err != nil {
+		return nil, err
+	}
+	logits := make([][]float32, n)
+	for i := range logits {
+		if logits[i], err = p.row(flat, i); err != nil {
+			return nil, fmt.Errorf("example %d: %w", i+1, err)
 		}
 	}
 	return logits, nil

@@ -44,7 +44,7 @@ func (s *shared) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.backend, "backend", "auto", "where tensors are computed: auto, xla:cpu, xla:cuda or go")
 	f.IntVar(&s.threads, "threads", 0, "CPU cores used; 0: all")
 	f.BoolVar(&s.noCompileCache, "no-compile-cache", false, "keep no compiled graphs on disk, and use none ($"+compiledEnv+" names a folder for them)")
-	f.BoolVar(&s.offline, "offline", false, "never open a socket (also DEEPLORA_OFFLINE=1)")
+	f.BoolVar(&s.offline, "offline", false, "never open a socket, but where serve is to listen (also DEEPLORA_OFFLINE=1)")
 	f.StringVar(&s.cache, "cache", "", "download cache (default $HF_HOME or the platform's cache directory)")
 	f.StringVar(&s.config, "config", "", "JSON file with any of the flags by their long names; flags on the line win")
 	f.BoolVarP(&s.quiet, "quiet", "q", false, "print results and errors only")
@@ -140,7 +140,8 @@ func applyField(flags *pflag.FlagSet, file string, field jsonfile.Field) error {
 // kinds names the values of flags by pflag's types.
 var kinds = map[string]string{
 	"bool": "true or false", "string": "a string", "float64": "a number", "stringArray": "a list of strings",
-	"int": "a whole number", "int64": "a whole number", "uint64": "a whole number from 0 up",
+	"duration": `a time, such as "5ms"`,
+	"int":      "a whole number", "int64": "a whole number", "uint64": "a whole number from 0 up",
 }
 
 // flagValue checks that a JSON value is of a flag's type, and returns what sets the flag to it.
@@ -155,7 +156,7 @@ func flagValue(flag *pflag.Flag, value any) (set func(*pflag.FlagSet) error, err
 	case bool:
 		matches = kind == "bool"
 	case string:
-		matches = kind == "string" || kind == "stringArray" // of one item
+		matches = kind == "string" || kind == "duration" || kind == "stringArray" // of one item
 	case json.Number:
 		matches = kind == "float64" || strings.Contains(kind, "int")
 	}

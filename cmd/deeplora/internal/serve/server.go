@@ -1,0 +1,169 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/deeplora/deeplora/data"
+)
+
+// Server answers requests with a few adapters. Make it with New, then Warm, then Serve, once.
+type Server struct {
+	adapters []*Adapter
+	config   Config
+	queue    *queue
+	metrics  *metrics
+	log      func(format string, args ...any)
+
+	bodies   atomic.Int64 // bytes of bodies that are held
+	draining atomic.Bool
+
+	// compute gives the logits of a batch: the model's, but in tests of what is around it.
+	compute func(a *Adapter, b *batch) ([][]float32, error)
+}
+
+// New makes a server of adapters, the first of which answers where a request names none. log writes a line for whoever
+// runs the server.
+func New(adapters []*Adapter, c Config, log func(format string, args ...any)) (*Server, error) {
+	if len(adapters) == 0 {
+		return nil, errors.New("nothing to serve")
+	}
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	var plans []plan
+	for _, a := range adapters {
+		if err := CheckName(a.Name); err != nil {
+			return nil, err
+		}
+		if seen[a.Name] {
+			return nil, fmt.Errorf("two adapters are called %q; name them with --run RUN=NAME", a.Name)
+		}
+		seen[a.Name] = true
+		plans = append(plans, newPlan(c.MaxBatch, a.MaxLength))
+	}
+	s := &Server{adapters: adapters, config: c, queue: newQueue(c.MaxQueue, c.MaxWait, plans), log: log}
+	s.compute = func(a *Adapter, b *batch) ([][]float32, error) {
+		inputs := make([]data.Encoded, len(b.inputs))
+		for i, w := range b.inputs {
+			inputs[i] = w.Encoded
+		}
+		return a.Laid(b.lay(inputs, b.spots, a.Config().PadTokenID), len(inputs))
+	}
+	s.metrics = newMetrics(s.queue)
+	return s, nil
+}
+
+// lay makes the encoder's batch.
+func (s shape) lay(inputs []data.Encoded, spots []data.Spot, pad int32) data.Batch {
+	return data.Packing{Length: s.length, Examples: s.inputs}.Lay(inputs, spots, s.rows, pad)
+}
+
+// Warm compiles the graphs of all shapes that batches have. Adapters of one form have the same. progress may be nil.
+func (s *Server) Warm(ctx context.Context, progress func(done, total int)) error {
+	type graph struct {
+		*Adapter
+		shape
+	}
+	var graphs []graph
+	for i, a := range s.adapters {
+		shapes := s.queue.plans[i].shapes()
+		for j, before := range s.adapters[:i] {
+			if before.SharesGraphs(a.Predictor) && len(s.queue.plans[j].shapes()) >= len(shapes) {
+				shapes = nil
+				break
+			}
+		}
+		for _, of := range shapes {
+			graphs = append(graphs, graph{a, of})
+		}
+	}
+	for i, g := range graphs {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		one := []data.Encoded{{IDs: []int32{g.Config().PadTokenID}}}
+		if _, err := g.Laid(g.lay(one, []data.Spot{{}}, g.Config().PadTokenID), 1); err != nil {
+			return fmt.Errorf("%s: %w", g.Name, err)
+		}
+		if progress != nil {
+			progress(i+1, len(graphs))
+		}
+	}
+	return nil
+}
+
+// Times that no setting changes.
+const (
+	headerTimeout = 10 * time.Second
+	writeTimeout  = 30 * time.Second
+	idleTimeout   = 2 * time.Minute
+	drainTimeout  = 2 * time.Minute
+)
+
+// Serve answers until ctx is cancelled; then it takes no new connections, answers what has been asked, and returns nil.
+// It closes the listener.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: min(headerTimeout, s.config.Timeout), ReadTimeout: s.config.Timeout,
+		WriteTimeout: s.config.Timeout + drainTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
+		ErrorLog: log.New(lines{s.log}, "", 0),
+	}
+	var running errgroup.Group
+	running.Go(func() error {
+		s.queue.run(s.answer)
+		return nil
+	})
+	failed := make(chan error, 1)
+	running.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	s.draining.Store(true)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if fault := server.Shutdown(drain); fault != nil {
+		err = errors.Join(err, fmt.Errorf("serve: requests were still not answered after %v: %w", drainTimeout, fault), server.Close())
+	}
+	s.queue.close()
+	return errors.Join(err, running.Wait())
+}
+
+// lines hands what is logged on, a line at a time.
+type lines struct {
+	log func(format string, args ...any)
+}
+
+func (l lines) Write(text []byte) (int, error) {
+	l.log("%s", text)
+	return len(text), nil
+}
+
+// answer computes a batch.
+func (s *Server) answer(b *batch) {
+	a := s.adapters[b.adapter]
+	began := time.Now()
+	logits, err := s.compute(a, b)
+	if err != nil {
+		s.log("batch of %s: %v", a.Name, err)
+		err = errComputing
+	}
+	s.metrics.batch(a, b, time.Since(began))
+	b.answer(logits, err)
+}
