@@ -230,16 +230,18 @@ func (d *deberta) relate(e *Encoder, q queries) queries {
 		return q
 	}
 	table, n := e.Weights(e.base(distances)+".weight"), q.bias.Shape().Dim(3)
+	most := e.places(n)
 	if d.normed() {
 		table = e.norm(e.base(distancesNorm), table)
 	}
-	low := d.row(e.Config, -n)
-	b := between{table: Slice(table, AxisRange(low, d.row(e.Config, n)+1))}
-	falling, rising := make([]int32, 2*n), make([]int32, 2*n)
+	low := d.row(e.Config, -most)
+	b := between{table: Slice(table, AxisRange(low, d.row(e.Config, most)+1))}
+	falling, rising := make([]int32, 2*most), make([]int32, 2*most)
 	for i := range falling {
-		falling[i], rising[i] = int32(d.row(e.Config, n-1-i)-low), int32(d.row(e.Config, i-n+1)-low)
+		falling[i], rising[i] = int32(d.row(e.Config, most-1-i)-low), int32(d.row(e.Config, i-most+1)-low)
 	}
-	b.falling, b.rising = Const(table.Graph(), falling), Const(table.Graph(), rising)
+	own := AxisRange(most-n, most+n)
+	b.falling, b.rising = Slice(Const(table.Graph(), falling), own), Slice(Const(table.Graph(), rising), own)
 	if q.tokens != nil {
 		rows := Gather(b.rising, InsertAxes(AddScalar(q.distances(), n-1), -1)) // [1 or groups, query, key]
 		b.rows = BroadcastToDims(rows, q.groups(), rows.Shape().Dim(1), n)

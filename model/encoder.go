@@ -37,6 +37,10 @@ type Encoder struct {
 
 	Precision Precision // of products that no hook sees; that of the kernels is the hook's
 
+	// Longest is how long a text may be where a graph is made for texts of all lengths: tables of positions have as many
+	// rows. 0: they are made for the length of the inputs.
+	Longest int
+
 	// GradientCheckpointing keeps for the backward pass only what each layer passes on to the next, and computes the
 	// inside of a layer again when its gradients are due: a third more work for a fraction of the memory (Chen et al.
 	// 2016, arXiv:1604.06174). The numbers are the same up to rounding.
@@ -96,6 +100,9 @@ func (e *Encoder) layers(in Inputs, n int) *Node {
 	}
 	return hidden
 }
+
+// places is how many positions tables are made for, of rows with length tokens.
+func (e *Encoder) places(length int) int { return max(length, e.Longest) }
 
 // begin marks a layer's input, and end its output, as all that gradient checkpointing keeps of the layer.
 func (e *Encoder) begin(hidden *Node) *Node {

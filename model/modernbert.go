@@ -266,7 +266,7 @@ func (m *modernBERT) relate(e *Encoder, q queries) queries {
 	views := map[string]view{}
 	for _, kind := range modernBERTKinds {
 		theta, _ := m.theta(kind)
-		turns := turnsOf(q, e.headSize(), theta)
+		turns := turnsOf(q, e.places(q.bias.Shape().Dim(3)), e.headSize(), theta)
 		bias := map[string]*Node{fullAttention: q.bias, slidingAttention: local}[kind]
 		views[kind] = view{bias, turns(q.at()), turns(q.keys())}
 	}
@@ -277,10 +277,10 @@ func (m *modernBERT) relate(e *Encoder, q queries) queries {
 // turn is by which angles tokens are turned: cosines and sines [1 or groups, tokens, 1, size/2].
 type turn struct{ cos, sin *Node }
 
-// turnsOf looks up the turns of places [1 or groups, tokens]. The table is made here, the angles in float32 as PyTorch has
+// turnsOf looks up the turns of places [1 or groups, tokens], which are below seq. The table is made here, the angles in float32 as PyTorch has
 // them, so that it does not depend on how an engine computes cosines.
-func turnsOf(q queries, size int, theta float64) func(places *Node) turn {
-	seq, half := q.bias.Shape().Dim(3), size/2
+func turnsOf(q queries, seq, size int, theta float64) func(places *Node) turn {
+	half := size / 2
 	cos, sin := make([]float32, seq*half), make([]float32, seq*half)
 	for j := range half {
 		frequency := 1 / float32(math.Pow(theta, float64(float32(2*j)/float32(size))))

@@ -63,7 +63,7 @@ func (m mpnet) modules(c *Config) []module {
 
 // relate adds to the bias of the scores what the table has for each head and distance.
 func (m mpnet) relate(e *Encoder, q queries) queries {
-	seq := q.bias.Shape().Dim(3)
+	seq := e.places(q.bias.Shape().Dim(3))
 	buckets := make([]int32, 2*seq-1) // of the distances -(seq-1) to seq-1
 	for i := range buckets {
 		buckets[i] = mpnetBucket(i - (seq - 1))

@@ -167,6 +167,11 @@ func fits(values []float32, dtype safetensors.DType) error {
 	return nil
 }
 
+// JSON is config.json as Save writes it for float32 weights, for those who write the weights themselves.
+func (c *Config) JSON(a Architecture) ([]byte, error) {
+	return configJSON(c, a, saved[dtypes.Float32].name)
+}
+
 // configJSON is the config with what the checkpoint is: the fields of Raw, those the encoder knows over them.
 func configJSON(c *Config, a Architecture, dtype string) ([]byte, error) {
 	fields := map[string]any{}

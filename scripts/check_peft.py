@@ -55,21 +55,21 @@ def arguments():
     return p.parse_args()
 
 
-def environment(a):
+def environment(a, packages=PACKAGES, check="check_peft"):
     """The Python of the virtual environment, made if need be; None where that cannot be done."""
     if a.python:
         return Path(a.python) / "bin/python"
     venv = Path(a.work) / "venv"
     python = venv / "bin/python"
-    pinned = [f"{name}=={version}" for name, version in PACKAGES.items()]
-    have = [python, "-c", f"import {', '.join(PACKAGES)}; " + "; ".join(f"assert {n}.__version__.split('+')[0] == '{v}', '{n} is ' + {n}.__version__" for n, v in PACKAGES.items())]
+    pinned = [f"{name}=={version}" for name, version in packages.items()]
+    have = [python, "-c", f"import {', '.join(packages)}; " + "; ".join(f"assert {n}.__version__.split('+')[0] == '{v}', '{n} is ' + {n}.__version__" for n, v in packages.items())]
     if python.exists() and not fault(have):
         return python
-    print(f"check_peft: making an environment with {', '.join(pinned)} in {venv}", file=sys.stderr, flush=True)
+    print(f"{check}: making an environment with {', '.join(pinned)} in {venv}", file=sys.stderr, flush=True)
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--retries", "2", *pinned]
     for command in ([sys.executable, "-m", "venv", venv], install, have):
         if why := fault(command) and fault(command):  # on a busy machine a download may break off, or the first import fail
-            print(f"check_peft: not run: no environment with {', '.join(pinned)}: {why}")
+            print(f"{check}: not run: no environment with {', '.join(pinned)}: {why}")
             return None
     return python
 

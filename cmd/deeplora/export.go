@@ -17,9 +17,9 @@ import (
 
 // exportFlags are the export command's own.
 type exportFlags struct {
-	run, model, out, format, rank, dtype, shardSize string
-	tolerance                                       float64
-	noVerify, force, json                           bool
+	run, model, out, format, rank, dtype, shardSize, precision string
+	tolerance                                                  float64
+	noVerify, force, json                                      bool
 }
 
 func exportCommand(s *shared) *cobra.Command {
@@ -27,10 +27,12 @@ func exportCommand(s *shared) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Export a run for other programs",
-		Long: `Export a finished run: merged, as a Hugging Face checkpoint that Transformers loads, or as an
-adapter that PEFT loads. What is written is read again and compared with the run.`,
+		Long: `Export a finished run: merged, as a Hugging Face checkpoint that Transformers loads, as an adapter
+that PEFT loads, or as an ONNX graph (onnx) that onnxruntime, optimum, Transformers.js and hugot load.
+What is written is read again and compared with the run.`,
 		Example: "  deeplora export --run run --format merged --out model\n" +
-			"  deeplora export --run run --format peft --rank auto --tol 1e-3 --out adapter",
+			"  deeplora export --run run --format peft --rank auto --tol 1e-3 --out adapter\n" +
+			"  deeplora export --run run --format onnx --precision int8 --out onnx",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report, err := s.export(cmd, e)
 			if err != nil {
@@ -46,10 +48,12 @@ adapter that PEFT loads. What is written is read again and compared with the run
 	f.StringVar(&e.run, "run", "", "directory of a finished run")
 	f.StringVar(&e.model, "model", "", baseNow)
 	f.StringVarP(&e.out, "out", "o", "", "directory to make")
-	f.StringVar(&e.format, "format", "", "what to write: merged or peft")
+	f.StringVar(&e.format, "format", "", "what to write: merged, peft or onnx")
 	f.StringVar(&e.dtype, "dtype", "float32", "type of merged weights: float32, float16 or bfloat16")
 	f.StringVar(&e.shardSize, "shard-size", "", "largest file of merged weights, as 500MB; empty: one file")
 	f.StringVar(&e.rank, "rank", "", "of a peft adapter's kernels: auto, each one's numerical rank; empty: as trained")
+	f.StringVar(&e.precision, "precision", "f32", `weights of an onnx file: f32; f16, half the size, computed in float32; or int8, a quarter
+(what optimum calls dynamic quantization, per channel; the report says what it does to the logits)`)
 	f.Float64Var(&e.tolerance, "tol", 1e-6, "smallest singular value that --rank auto keeps, relative to the kernel's largest")
 	f.BoolVar(&e.noVerify, "no-verify", false, "do not read what was written again")
 	f.BoolVar(&e.force, "force", false, "take another base model than the run was trained on")
@@ -76,6 +80,9 @@ func (s *shared) export(cmd *cobra.Command, e exportFlags) (*export.Report, erro
 		defer debug.SetGCPercent(debug.SetGCPercent(10))
 		return export.Merged{Options: o, DType: exportTypes[e.dtype], ShardBytes: shard}.Write(cmd.Context())
 	}
+	if e.format == "onnx" {
+		return export.ONNX{Options: o, Precision: e.precision, Version: version()}.Write(cmd.Context())
+	}
 	return export.PEFT{Options: o, AutoRank: e.rank == "auto", Tolerance: e.tolerance}.Write(cmd.Context())
 }
 
@@ -87,13 +94,16 @@ func (e exportFlags) check(cmd *cobra.Command) (shard int64, err error) {
 	if e.run == "" || e.out == "" {
 		return 0, usagef("give --run, the directory of a finished run, and --out, the directory to make")
 	}
-	if err := oneOf("--format", e.format, "merged", "peft"); err != nil {
+	if err := oneOf("--format", e.format, "merged", "peft", "onnx"); err != nil {
+		return 0, err
+	}
+	if err := oneOf("--precision", e.precision, export.ONNXPrecisions()...); err != nil {
 		return 0, err
 	}
 	if err := oneOf("--dtype", e.dtype, "float32", "float16", "bfloat16"); err != nil {
 		return 0, err
 	}
-	for _, only := range []struct{ flag, format string }{{"dtype", "merged"}, {"shard-size", "merged"}, {"rank", "peft"}, {"tol", "peft"}} {
+	for _, only := range []struct{ flag, format string }{{"dtype", "merged"}, {"shard-size", "merged"}, {"rank", "peft"}, {"tol", "peft"}, {"precision", "onnx"}} {
 		if cmd.Flags().Changed(only.flag) && e.format != only.format {
 			return 0, usagef("--%s belongs to --format %s", only.flag, only.format)
 		}

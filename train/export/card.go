@@ -83,6 +83,7 @@ func (c *card) Pooled() string {
 const (
 	mergedCard = "merged"
 	peftCard   = "peft"
+	onnxCard   = "onnx"
 )
 
 func (c *card) write(path, kind string) error {
@@ -149,6 +150,22 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 model = AutoModelForSequenceClassification.from_pretrained("PATH")
 tokenizer = AutoTokenizer.from_pretrained("PATH")
+` + "```" + `
+{{template "facts" .}}{{end}}
+
+{{- define "onnx"}}{{template "front" "onnx"}}
+# {{.Class}}{{with .Adapter.Task}} for {{.}}{{else}}, fine-tuned{{end}}, in ONNX
+
+A {{.Class}}, fine-tuned with [Deep LoRA](https://arxiv.org/abs/2406.04112); its adapter is merged into the weights.
+
+` + "```python" + `
+from onnxruntime import InferenceSession
+from transformers import AutoTokenizer
+
+session = InferenceSession("PATH/model.onnx")
+tokenizer = AutoTokenizer.from_pretrained("PATH")
+batch = tokenizer(["A text.", "Another one."], padding=True, return_tensors="np")
+logits = session.run(["logits"], {i.name: batch[i.name] for i in session.get_inputs()})[0]
 ` + "```" + `
 {{template "facts" .}}{{end}}
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -137,15 +138,23 @@ func (e Merged) fill(ctx context.Context, dir string, s *train.Finished, report 
 		return err
 	}
 	report.Files, report.Tensors = files, len(m.Specs())
+	if err := e.copyEmbedding(s.Base, dir); err != nil {
+		return err
+	}
+	return e.accompany(dir, s, m.Config, mergedCard)
+}
+
+// accompany writes what lies beside the weights: the tokenizer as Transformers reads it, sums and a card.
+func (o Options) accompany(dir string, s *train.Finished, c *model.Config, kind string) error {
 	if err := copyTokenizer(s.Base, dir); err != nil {
 		return err
 	}
-	completed, err := modelfiles.ForTransformers(s.Base, m.Config.Positions())
+	completed, err := modelfiles.ForTransformers(s.Base, c.Positions())
 	if err != nil {
 		return fmt.Errorf("copy tokenizer: %w", err)
 	}
 	if completed != nil {
-		e.notice("%s is written with what Transformers does not take from %s: case, accents, ideographs", modelfiles.TokenizerConfig, modelfiles.Tokenizer)
+		o.notice("%s is written with what Transformers does not take from %s: case, accents, ideographs", modelfiles.TokenizerConfig, modelfiles.Tokenizer)
 		if err := atomicfile.WriteBytes(filepath.Join(dir, modelfiles.TokenizerConfig), completed); err != nil {
 			return err
 		}
@@ -157,7 +166,24 @@ func (e Merged) fill(ctx context.Context, dir string, s *train.Finished, report 
 	if err := sums.Write(dir); err != nil {
 		return err
 	}
-	return card.write(filepath.Join(dir, "README.md"), mergedCard) // which is for others to edit: it has no sum
+	return card.write(filepath.Join(dir, "README.md"), kind) // which is for others to edit: it has no sum
+}
+
+// copyEmbedding carries along what sentence-transformers reads of a base model that it can make embeddings of: so it can of
+// the merged encoder.
+func (o Options) copyEmbedding(base fs.FS, dir string) error {
+	if _, err := fs.Stat(base, modelfiles.Modules); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	e, err := modelfiles.ReadEmbedding(base)
+	if err != nil {
+		o.notice("%v: the files of sentence-transformers are not carried along", err)
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(filepath.FromSlash(e.From))), 0o755); err != nil {
+		return err
+	}
+	return copyFiles(base, dir, append(slices.Clone(modelfiles.OfEmbedding), e.From))
 }
 
 // canceled is f until ctx is cancelled: a large model takes a while.
@@ -206,15 +232,23 @@ func writeDir(path string, fill func(tmp string) error) error {
 
 // copyTokenizer carries a tokenizer along byte for byte.
 func copyTokenizer(from fs.FS, dir string) error {
-	for _, name := range modelfiles.OfTokenizer {
+	if err := copyFiles(from, dir, modelfiles.OfTokenizer); err != nil {
+		return fmt.Errorf("copy tokenizer: %w", err)
+	}
+	return nil
+}
+
+// copyFiles copies those of the files that there are.
+func copyFiles(from fs.FS, dir string, names []string) error {
+	for _, name := range names {
 		content, err := fs.ReadFile(from, name)
 		if os.IsNotExist(err) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("copy tokenizer: %w", err)
+			return err
 		}
-		if err := atomicfile.WriteBytes(filepath.Join(dir, name), content); err != nil {
+		if err := atomicfile.WriteBytes(filepath.Join(dir, filepath.FromSlash(name)), content); err != nil {
 			return err
 		}
 	}

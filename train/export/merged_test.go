@@ -277,3 +277,39 @@ func TestMergedTokenizerIsReadAlike(t *testing.T) {
 		t.Errorf("another tokenizer: %v", err)
 	}
 }
+
+// What sentence-transformers reads of the base lies beside the merged encoder too; what asks for more than one pooling is
+// named and left out, since a part of it would make other embeddings.
+func TestMergedCarriesTheEmbedding(t *testing.T) {
+	base := writeBase(t, 1, true)
+	if err := os.MkdirAll(filepath.Join(base, "1_Pooling"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const modules = `[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+		{"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]`
+	put(t, filepath.Join(base, "modules.json"), modules)
+	put(t, filepath.Join(base, "1_Pooling/config.json"), `{"word_embedding_dimension": 16, "pooling_mode_mean_tokens": true}`)
+	put(t, filepath.Join(base, "sentence_bert_config.json"), `{"max_seq_length": 20}`)
+	o := options(t, writeRun(t, base, "vanilla", "attention-mlp"))
+	if _, err := (Merged{Options: o}).Write(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"modules.json", "1_Pooling/config.json", "sentence_bert_config.json"} {
+		sameBytes(t, filepath.Join(o.Out, name), filepath.Join(base, name))
+		if sums := string(get(t, filepath.Join(o.Out, "SHA256SUMS"))); !strings.Contains(sums, "  "+name+"\n") {
+			t.Errorf("%s has no sum", name)
+		}
+	}
+
+	put(t, filepath.Join(base, "modules.json"), strings.Replace(modules, "]", `, {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}]`, 1))
+	o = options(t, writeRun(t, base, "vanilla", "attention-mlp"))
+	var said strings.Builder
+	o.Notice = func(format string, args ...any) { fmt.Fprintf(&said, format, args...) }
+	if _, err := (Merged{Options: o}).Write(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(said.String(), "Dense") || !strings.Contains(said.String(), "the files of sentence-transformers are not carried along") {
+		t.Errorf("said %q", said.String())
+	}
+	nothingAt(t, filepath.Join(o.Out, "modules.json"))
+}

@@ -1,0 +1,185 @@
+"""Holds what `export --format onnx` writes against onnxruntime and Transformers, from text.
+
+    python scripts/check_onnx.py                               # the embedded encoder, and one of each family (families.py)
+    python scripts/check_onnx.py --model DIR                   # a checkpoint of yours too
+    python scripts/check_onnx.py --family mpnet                # the embedded encoder and one family
+    python scripts/check_onnx.py --python VENV                 # a virtual environment that has the packages below
+
+The environment is check_peft.py's, made as that makes it, with two packages more. For each model it trains a short run on
+three classes of sentence pairs, exports it merged and as ONNX in every precision, and predicts 100 sentences in pairs with
+onnxruntime, in padded batches of other sizes than the graph was made with, from the tokenizer beside the graph.
+Transformers computes with the merged export on the same batches. Printed are the largest differences of logits and of probabilities, how many labels are
+others, and the sizes of the files. Exits with 1 if the graph is not valid, if logits in f32 differ by more than 1e-5 of
+the largest, or in f16 by more than 2e-2, or if a label is another one in either. int8 is shown and not judged: what
+rounding the states costs is the model's own.
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import check_peft
+from check_peft import FAMILIES, ROOT, deeplora
+
+PACKAGES = {**check_peft.PACKAGES, "onnx": "1.23.2", "onnxruntime": "1.32.0"}
+TOLERANCES = {"f32": 1e-5, "f16": 2e-2, "int8": None}
+CLASSES = ["different", "near", "same"]
+BATCH, LONGEST = 13, 64
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--bin", default=str(ROOT / "bin/deeplora"), help="the program")
+    p.add_argument("--model", action="append", default=[], help="checkpoint directory (repeatable), beside the embedded encoder")
+    p.add_argument("--family", action="append", choices=FAMILIES, help="families beside it (default all)")
+    p.add_argument("--no-families", action="store_true", help="no family but the embedded encoder's")
+    p.add_argument("--text", default=str(ROOT / "internal/builtin/STS-B/train.tsv"), help="STS-B TSV with the sentences")
+    p.add_argument("--work", default=str(ROOT / ".build/check_peft"), help="directory for the environment, which is check_peft.py's with more in it, and the runs")
+    p.add_argument("--python", help="virtual environment to use instead of making one")
+    p.add_argument("--backend", default="auto", help="deeplora's --backend")
+    p.add_argument("--steps", type=int, default=8, help="training steps of each run")
+    p.add_argument("--repeat", type=int, default=0, help="compute all sentences so often, on one thread, and print sentence pairs a second")
+    p.add_argument("--optional", action="store_true", help="exit with 0 where the environment cannot be made")
+    p.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    return p.parse_args()
+
+
+def rows_of(path):
+    """Sentences in pairs, and their scores."""
+    lines = [line.split("\t") for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    at = [lines[0].index(name) for name in ("sentence1", "sentence2", "score")]
+    return [tuple(r[i] for i in at) for r in lines[1:]]
+
+
+def small_data(rows, path):
+    """A training file of three classes."""
+    with open(path, "w", encoding="utf-8", newline="") as f:
+        w = csv.writer(f)
+        w.writerow(["text", "pair", "label"])
+        for first, second, score in rows[:64]:
+            w.writerow([first, second, CLASSES[min(int(float(score) / 5 * 3), 2)]])
+    return path
+
+
+def batches(tokenizer, pairs, tensors):
+    for i in range(0, len(pairs), BATCH):
+        first, second = zip(*pairs[i : i + BATCH])
+        yield tokenizer(list(first), list(second), padding=True, truncation=True, max_length=LONGEST, return_tensors=tensors)
+
+
+class Runtime:
+    """A directory of an ONNX export, in onnxruntime."""
+
+    def __init__(self, folder):
+        import onnx
+        import onnxruntime
+        import transformers
+
+        onnx.checker.check_model(str(folder / "model.onnx"), full_check=True)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        self.size = sum(f.stat().st_size for f in folder.glob("model.onnx*"))
+
+    def logits(self, pairs):
+        import numpy
+
+        out = []
+        for batch in batches(self.tokenizer, pairs, "np"):
+            out.append(self.session.run(["logits"], {i.name: batch[i.name].astype("int64") for i in self.session.get_inputs()})[0])
+        return numpy.concatenate(out)
+
+
+def peer(folder, pairs):
+    """Logits of the merged export in Transformers, and the names of its classes."""
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        logits = torch.cat([model(**b).logits for b in batches(tokenizer, pairs, "pt")]).numpy()
+    return logits, [model.config.id2label[i] for i in range(model.config.num_labels)]
+
+
+def softmax(x):
+    import numpy
+
+    e = numpy.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def pace(runtime, pairs, repeat):
+    runtime.logits(pairs)
+    begin = time.perf_counter()
+    for _ in range(repeat):
+        runtime.logits(pairs)
+    return repeat * len(pairs) / (time.perf_counter() - begin)
+
+
+def check(a, reference, rows, work):
+    """Trains, exports and compares one model. Returns whether a judged precision is too far."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    run, merged, failed = work / "run", work / "merged", False
+    deeplora(a, "train", "--quiet", "--backend", a.backend, "--model", reference, "--task", "classification", "--data", str(small_data(rows, work / "data.csv")),
+             "--labels", ",".join(CLASSES), "--scope", "all-dense", "--batch", "4", "--steps", str(a.steps), "--max-length", str(LONGEST), "--lr", "5e-3", "--init-scale", "0.3",
+             "--pooling", "head", "--out", str(run))
+    deeplora(a, "export", "--backend", a.backend, "--run", str(run), "--format", "merged", "--out", str(merged))
+    pairs = [r[:2] for r in rows[-50:]]
+    theirs, names = peer(merged, pairs)
+    for precision, tolerance in TOLERANCES.items():
+        out = work / precision
+        report = json.loads(deeplora(a, "export", "--backend", a.backend, "--run", str(run), "--format", "onnx", "--precision", precision, "--json", "--out", str(out)))
+        runtime = Runtime(out)
+        config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+        assert [config["id2label"][str(i)] for i in range(len(names))] == names, f"classes {config['id2label']}, want {names}"
+        ours = runtime.logits(pairs)
+        size = max(1.0, abs(theirs).max())
+        far, labels = abs(ours - theirs).max(), int((ours.argmax(-1) != theirs.argmax(-1)).sum())
+        bad = tolerance is not None and (not far <= tolerance * size or labels > 0)
+        failed |= bad
+        speed = f"  {pace(runtime, pairs, a.repeat):8.1f} pairs/s" if a.repeat else ""
+        print(f"{Path(reference).name:18} {precision:5} logits {far:.1e} of {abs(theirs).max():.2f}  probabilities {abs(softmax(ours) - softmax(theirs)).max():.1e}  "
+              f"other labels {labels} of {len(pairs)}  at export {report['verified']['max_difference']:.1e}  {runtime.size:,} bytes{speed}{'  TOO FAR' if bad else ''}", flush=True)
+    return failed
+
+
+def main():
+    a = arguments()
+    if not a.inside:
+        if not Path(a.bin).exists():
+            sys.exit(f"{a.bin} is not there: make build")
+        Path(a.work).mkdir(parents=True, exist_ok=True)
+        python = check_peft.environment(a, PACKAGES, "check_onnx")
+        if python is None:
+            sys.exit(0 if a.optional else 3)
+        sys.exit(subprocess.run([python, __file__, *sys.argv[1:], "--inside"], env={**os.environ, "HF_HUB_OFFLINE": "1"}).returncode)
+
+    import families
+    import onnxruntime
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    print(f"onnxruntime {onnxruntime.__version__}, torch {torch.__version__}, transformers {transformers.__version__}")
+    rows, failed = rows_of(a.text), False
+    models = ["builtin:tiny", *a.model]
+    if not a.no_families:
+        models += [str(f) for f in families.make(Path(a.work) / "families", a.text, a.family or FAMILIES).values()]
+    for reference in models:
+        failed |= check(a, reference, rows, Path(a.work) / "onnx" / Path(reference).name)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
