@@ -356,7 +356,7 @@ func TestRuledLearningRates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rate, _ := m.Rule(c.s); math.Abs(rate-c.want) > 1e-15 {
+		if rate := m.Rule(c.s).Rate; math.Abs(rate-c.want) > 1e-15 {
 			t.Errorf("%s at rank %d, alpha %g: %g, want %g", c.method, c.s.Rank, c.s.Alpha, rate, c.want)
 		}
 	}

@@ -72,15 +72,16 @@ const (
 	compressedRate  = 4e-3
 	compressedScale = 0.05 // ε
 	compressedPower = 1.1
+	compressedGamma = 0.1 // γ
 )
 
 // compressedRule keeps the first updates of C = WL···W1 alike: one step of Adam moves each W by a matrix D of entries ±η,
 // whose signs agree, so that ‖D‖₂ ~ η·r, and C by L·ε^(L−1)·D as long as D is small beside ε. So η falls as 1/r, and a
 // little faster as measured; and ε is such that L·ε^(L−1) is what it is at depth 3.
-func compressedRule(s Settings) (rate, initScale float64) {
-	depth := float64(s.Depth)
-	rate, _ = rankRule(compressedRate, compressedPower)(s)
-	return rate, math.Pow(3*compressedScale*compressedScale/depth, 1/(depth-1))
+func compressedRule(s Settings) Ruled {
+	r, depth := rankRule(compressedRate, compressedPower)(s), float64(s.Depth)
+	r.InitScale, r.Gamma = math.Pow(3*compressedScale*compressedScale/depth, 1/(depth-1)), compressedGamma
+	return r
 }
 
 func compressedParameters(s Settings, in, out int) int {

@@ -19,10 +19,9 @@ type Method struct {
 	New func(s Settings) (Adapter, error)
 	// LearningRate is the peak learning rate under AdamW that the method's authors use, whatever the rank.
 	LearningRate func(s Settings) float64
-	// Rule is the learning rate by the rule of rates, at which the first updates of ΔK keep their size whatever rank and
-	// depth are (method.md 2.7), and the initial scale ε that goes with it, 0 for a method without one. nil:
-	// LearningRate, and Defaults' scale.
-	Rule func(s Settings) (rate, initScale float64)
+	// Rule gives what follows from rank and depth by the rule of rates, so that the first updates of ΔK keep their size
+	// whatever these are (method.md 2.7). nil: LearningRate and Defaults.
+	Rule func(s Settings) Ruled
 	// Parameters is how many numbers the factors of one kernel [in, out] hold, those of rate 0 included.
 	Parameters func(s Settings, in, out int) int
 	// InitialNorm bounds the spectral norm of a kernel's ΔK at the start.
@@ -51,14 +50,21 @@ func constantRate(rate float64) func(Settings) float64 {
 	return func(Settings) float64 { return rate }
 }
 
+// Ruled is what a rule of rates says.
+type Ruled struct {
+	Rate      float64 // peak learning rate under AdamW, for few steps on few examples
+	InitScale float64 // ε; 0: Defaults'
+	Gamma     float64 // γ; 0: Defaults'
+}
+
 // rankRule is the rate at rank 8, falling as a power of the rank. An α of one's own is how PEFT's users say
 // how an update follows the rank; the rate stays then.
-func rankRule(rate, power float64) func(Settings) (float64, float64) {
-	return func(s Settings) (float64, float64) {
+func rankRule(rate, power float64) func(Settings) Ruled {
+	return func(s Settings) Ruled {
 		if s.Alpha != 0 && s.Alpha != float64(s.Rank) {
-			return rate, 0
+			return Ruled{Rate: rate}
 		}
-		return rate * math.Pow(ruleRank/float64(s.Rank), power), 0
+		return Ruled{Rate: rate * math.Pow(ruleRank/float64(s.Rank), power)}
 	}
 }
 

@@ -112,7 +112,7 @@ func vanillaRate(s Settings) float64 {
 }
 
 // vanillaRule: r columns, random to each other, add up to √r times the update of one; LoRA-One's α/√r brings another √r.
-func vanillaRule(s Settings) (rate, initScale float64) {
+func vanillaRule(s Settings) Ruled {
 	power := 0.5
 	if s.Init == InitLoRAOne {
 		power = 1

@@ -86,6 +86,7 @@ const (
 const (
 	checkpointDropout = -1.0 // Dropout: as the checkpoint's config.json says
 	seedOfRun         = -1   // HeadSeed: the run's seed
+	gammaOfRule       = -1.0 // Gamma: the rule's
 )
 
 // Words that settings may have.
@@ -120,7 +121,7 @@ func Settings() settings.Table[Config] {
 		{Name: "data", Part: partData, Default: BuiltinData, Path: true, Words: []string{BuiltinData, HubData}, At: func(c *Config) any { return &c.Data }, Help: "file or directory with the task's files, a data set of the hub org/name, hub (GLUE), or builtin"},
 	}, ownRows(), adapterRows(), dataRows(), plan, settings.Table[Config]{
 		{Name: "batch", Part: partLoop, Default: 16, Check: settings.AtLeast(1), At: func(c *Config) any { return &c.Batch }, Help: "examples a batch"},
-		{Name: "rate-rule", Part: partLoop, Default: ruleRank, Preset: ruleNone, Unset: ruleRank, Check: settings.OneOf(ruleRank, ruleNone), At: func(c *Config) any { return &c.RateRule }, Help: "default learning rate and init-scale: rank (follow rank, depth and steps) or none (the method's authors', at every rank)"},
+		{Name: "rate-rule", Part: partLoop, Default: ruleRank, Preset: ruleNone, Unset: ruleRank, Check: settings.OneOf(ruleRank, ruleNone), At: func(c *Config) any { return &c.RateRule }, Help: "default learning rates, init-scale and gamma: rank (follow rank, depth, steps and epochs) or none (the method's authors', at every rank)"},
 		{Name: "auto-batch", Part: partLoop, Default: false, At: func(c *Config) any { return &c.AutoBatch }, Help: "split a batch that does not fit into memory into accumulated ones"},
 		{Name: "eval-batch", Part: partLoop, Default: 32, Check: settings.AtLeast(1), At: func(c *Config) any { return &c.EvalBatch }, Help: "evaluation batch, in packed rows of 64 tokens"},
 		{Name: "gradient-checkpointing", Part: partLoop, Default: false, At: func(c *Config) any { return &c.GradientCheckpointing }, Help: "compute the inside of layers again in backward: less memory, a third more time"},
@@ -183,7 +184,7 @@ func adapterRows() settings.Table[Config] {
 		{Name: "rank", Part: partAdapter, Default: d.Rank, At: func(c *Config) any { return &c.Rank }, Help: "rank of the adapter"},
 		{Name: "depth", Part: partAdapter, Default: d.Depth, At: func(c *Config) any { return &c.Depth }, Help: "factors of the deep methods"},
 		{Name: "init-scale", Part: partAdapter, Default: 0.0, Preset: d.InitScale, Unset: 0.0, At: func(c *Config) any { return &c.InitScale }, Help: "initial scale ε of the deep methods' factors; 0: the rule's (0.05 of deep-compressed at depth 3, else 0.001)"},
-		{Name: "gamma", Part: partAdapter, Default: d.Gamma, At: func(c *Config) any { return &c.Gamma }, Help: "learning-rate multiple γ of deep-compressed's outer factors"},
+		{Name: "gamma", Part: partAdapter, Default: gammaOfRule, Preset: d.Gamma, Unset: gammaOfRule, At: func(c *Config) any { return &c.Gamma }, Help: "learning-rate multiple γ of deep-compressed's outer factors; 0: they stay; -1: the rule's (0.1; 0.01 without a rule)"},
 		{Name: "init", Part: partAdapter, Default: d.Init, At: func(c *Config) any { return &c.Init }, Help: "how vanilla starts: " + strings.Join(lora.Starts(), " ")},
 		{Name: "alpha", Part: partAdapter, Default: d.Alpha, Unset: 0.0, At: func(c *Config) any { return &c.Alpha }, Help: "scale of vanilla's starts but reference; 0: the rank"},
 		{Name: "scope", Part: partAdapter, Default: "attention-mlp", At: func(c *Config) any { return &c.Scope }, Help: "kernels adapted: " + strings.Join(lora.Scopes(), " ")},
@@ -335,53 +336,58 @@ func (c *Config) Resolve() error {
 	return nil
 }
 
-// resolveMethod takes what the method brings: a head that is trained with the model, and the learning rates and the
-// scale of the start, by the rule where they are not given (method.md 2.7). A rate that follows the number of steps is
-// chosen once that is known.
+// resolveMethod takes what the method brings: a head that is trained with the model, and the learning rates, ε and γ where
+// they are not given: by the rule (method.md 2.7), or the authors'. Rates of the rule follow the numbers of steps and
+// epochs, and are chosen once these are known.
 func (c *Config) resolveMethod() error {
-	rate, scale, err := c.chosenRate()
+	by, err := c.ruled()
 	if err != nil {
 		return err
 	}
 	c.TrainHead = c.TrainHead || c.Whole()
 	if c.InitScale == 0 {
-		c.InitScale = scale
+		c.InitScale = by.InitScale
+	}
+	if c.Gamma == gammaOfRule {
+		c.Gamma = by.Gamma
 	}
 	given, ruled := c.LR > 0, c.RateRule == ruleRank && !c.Whole()
-	if ruled && c.Steps == 0 {
-		return nil
-	}
-	share := 1.0
+	head := headRate
 	if ruled {
-		share = shareOfSteps(c.Steps)
+		if c.Steps == 0 || c.Epochs == 0 {
+			return nil
+		}
+		by.Rate *= shareOfSteps(c.Steps) * shareOfEpochs(c.Epochs)
+		head *= shareOfSteps(c.Steps)
 	}
 	if !given {
-		c.LR = rate * share
+		c.LR = by.Rate
 	}
 	if c.HeadLR == 0 && (c.TrainHead || c.TrainPooler) {
 		c.HeadLR = c.LR
 		if ruled && !given {
-			c.HeadLR = headRate * share
+			c.HeadLR = head
 		}
 	}
 	return nil
 }
 
-// chosenRate is the learning rate of the settings' method, by the rule or its authors', and the scale of its start.
-func (c *Config) chosenRate() (rate, scale float64, err error) {
-	scale = lora.Defaults().InitScale
+// ruled are the rate, ε and γ of the settings' method, by the rule or its authors'.
+func (c *Config) ruled() (lora.Ruled, error) {
+	d := lora.Defaults()
 	if whole, ok := lookupWhole(c.Method); ok {
-		return whole.rate, scale, nil
+		return lora.Ruled{Rate: whole.rate, InitScale: d.InitScale, Gamma: d.Gamma}, nil
 	}
 	method, err := lora.LookupMethod(c.Method)
 	if err != nil {
-		return 0, 0, err
+		return lora.Ruled{}, err
 	}
-	if c.RateRule == ruleNone || method.Rule == nil {
-		return method.LearningRate(c.Settings), scale, nil
+	by := lora.Ruled{Rate: method.LearningRate(c.Settings)}
+	if c.RateRule == ruleRank && method.Rule != nil {
+		by = method.Rule(c.Settings)
 	}
-	rate, ruled := method.Rule(c.Settings)
-	return rate, cmp.Or(ruled, scale), nil
+	by.InitScale, by.Gamma = cmp.Or(by.InitScale, d.InitScale), cmp.Or(by.Gamma, d.Gamma)
+	return by, nil
 }
 
 // Absolute makes the relative paths among the settings absolute, so that a run finds its files from anywhere.

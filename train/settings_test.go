@@ -81,6 +81,7 @@ func TestValidate(t *testing.T) {
 
 // What stands for a choice becomes the choice once the number of examples is known.
 func TestResolve(t *testing.T) {
+	few := func(c *Config) { c.Steps = 200 } // of 16 examples: 200 passes
 	for _, tc := range []struct {
 		name     string
 		set      func(c *Config)
@@ -94,21 +95,23 @@ func TestResolve(t *testing.T) {
 		{"at least one step", func(c *Config) { c.Epochs = 1e-9 }, 100, func(c Config) bool { return c.Steps == 1 }},
 		{"steps given", func(c *Config) { c.Steps, c.Accumulate = 50, 2 }, 100, func(c Config) bool { return c.Steps == 50 && c.Epochs == 16 }},
 		{"batch larger than the set", func(*Config) {}, 10, func(c Config) bool { return c.Batch == 10 && c.Steps == 3 }},
-		{"rate of compressed", func(*Config) {}, 100, func(c Config) bool { return c.LR == 4e-3 && c.HeadLR == 1e-2 && sameNumber(c.InitScale, 0.05) }},
-		{"rate at another rank", func(c *Config) { c.Rank = 64 }, 100, func(c Config) bool { return sameNumber(c.LR, 4e-3/math.Pow(8, 1.1)) && c.HeadLR == 1e-2 }},
-		{"scale at another depth", func(c *Config) { c.Depth = 5 }, 100, func(c Config) bool { return c.LR == 4e-3 && sameNumber(5*math.Pow(c.InitScale, 4), 3*0.05*0.05) }},
-		{"rate of many steps", func(c *Config) { c.Steps = 1600 }, 100, func(c Config) bool { return c.LR == 2e-3 && c.HeadLR == 5e-3 }},
-		{"rate of many epochs", func(c *Config) {}, 16 * 1600 / 3, func(c Config) bool { return c.Steps == 1602 && sameNumber(c.LR, 4e-3*math.Sqrt(400./1602)) }},
-		{"authors' rate", func(c *Config) { c.RateRule, c.Rank = ruleNone, 64 }, 1e5, func(c Config) bool { return c.LR == 1e-2 && c.HeadLR == 1e-2 && c.InitScale == 1e-3 }},
-		{"the reference's", func(c *Config) { *c = Reference() }, 1e5, func(c Config) bool { return c.LR == 1e-2 && c.HeadLR == 0 && c.InitScale == 1e-3 }},
+		{"rate of compressed", few, 16, func(c Config) bool { return c.LR == 4e-3 && c.HeadLR == 1e-2 && sameNumber(c.InitScale, 0.05) && c.Gamma == 0.1 }},
+		{"gamma given", func(c *Config) { few(c); c.Gamma = 0 }, 16, func(c Config) bool { return c.LR == 4e-3 && c.Gamma == 0 }},
+		{"rate of fewer passes", func(c *Config) { c.Steps = 200 }, 128, func(c Config) bool { return c.Epochs == 25 && sameNumber(c.LR, 8e-3) && c.HeadLR == 1e-2 }},
+		{"rate at another rank", func(c *Config) { few(c); c.Rank = 64 }, 16, func(c Config) bool { return sameNumber(c.LR, 4e-3/math.Pow(8, 1.1)) && c.HeadLR == 1e-2 }},
+		{"scale at another depth", func(c *Config) { few(c); c.Depth = 5 }, 16, func(c Config) bool { return c.LR == 4e-3 && sameNumber(5*math.Pow(c.InitScale, 4), 3*0.05*0.05) }},
+		{"rate of many steps", func(c *Config) { c.Steps = 1600 }, 16, func(c Config) bool { return c.LR == 2e-3 && c.HeadLR == 5e-3 }},
+		{"rate of many epochs", func(c *Config) {}, 16 * 1600 / 3, func(c Config) bool { return c.Steps == 1602 && sameNumber(c.LR, 3*4e-3*math.Sqrt(400./1602)) }},
+		{"authors' rate", func(c *Config) { c.RateRule, c.Rank = ruleNone, 64 }, 1e5, func(c Config) bool { return c.LR == 1e-2 && c.HeadLR == 1e-2 && c.InitScale == 1e-3 && c.Gamma == 0.01 }},
+		{"the reference's", func(c *Config) { *c = Reference() }, 1e5, func(c Config) bool { return c.LR == 1e-2 && c.HeadLR == 0 && c.InitScale == 1e-3 && c.Gamma == 0.01 }},
 		{"scale given", func(c *Config) { c.InitScale = 0.5 }, 100, func(c Config) bool { return c.InitScale == 0.5 }},
-		{"rate of narrow", func(c *Config) { c.Method = "deep-narrow" }, 100, func(c Config) bool { return c.LR == 1e-4 }},
-		{"rate of vanilla", func(c *Config) { c.Method = "vanilla" }, 100, func(c Config) bool { return c.LR == 1e-4 }},
-		{"rate of peft's start", func(c *Config) { c.Method, c.Init = "vanilla", "peft" }, 100, func(c Config) bool { return c.LR == 5e-4 }},
+		{"rate of narrow", func(c *Config) { few(c); c.Method = "deep-narrow" }, 16, func(c Config) bool { return c.LR == 1e-4 }},
+		{"rate of vanilla", func(c *Config) { few(c); c.Method = "vanilla" }, 16, func(c Config) bool { return c.LR == 1e-4 }},
+		{"rate of peft's start", func(c *Config) { few(c); c.Method, c.Init = "vanilla", "peft" }, 16, func(c Config) bool { return c.LR == 5e-4 }},
 		{"rate given", func(c *Config) { c.LR = 0.5 }, 100, func(c Config) bool { return c.LR == 0.5 && c.HeadLR == 0.5 }},
 		{"rate given for many steps", func(c *Config) { c.LR = 0.5 }, 1e5, func(c Config) bool { return c.LR == 0.5 && c.HeadLR == 0.5 }},
-		{"rate of the head given", func(c *Config) { c.HeadLR = 0.25 }, 1e5, func(c Config) bool { return c.LR < 4e-3 && c.HeadLR == 0.25 }},
-		{"no head", func(c *Config) { c.TrainHead = false }, 100, func(c Config) bool { return c.LR == 4e-3 && c.HeadLR == 0 }},
+		{"rate of the head given", func(c *Config) { c.HeadLR = 0.25 }, 1e5, func(c Config) bool { return c.LR < 2e-3 && c.HeadLR == 0.25 }},
+		{"no head", func(c *Config) { few(c); c.TrainHead = false }, 16, func(c Config) bool { return c.LR == 4e-3 && c.HeadLR == 0 }},
 		{"the whole model", func(c *Config) { c.Method = "full" }, 1e5, func(c Config) bool { return c.LR == 3e-4 && c.HeadLR == 3e-4 }},
 		{"alpha is the rank", func(c *Config) { c.Rank = 6 }, 100, func(c Config) bool { return c.Alpha == 6 }},
 		{"alpha given", func(c *Config) { c.Method, c.Init, c.Alpha = "vanilla", "peft", 32 }, 100, func(c Config) bool { return c.Alpha == 32 }},

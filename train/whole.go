@@ -70,6 +70,17 @@ func shareOfSteps(steps int) float64 {
 	return math.Sqrt(min(1, fullRateSteps/float64(steps)))
 }
 
+// What a rule's rate is for: as many passes as few-shot runs make. Fewer may take larger steps, since each example pulls less
+// often, up to mostOfEpochs times the rate (shareOfEpochs).
+const (
+	fullRateEpochs = 200
+	mostOfEpochs   = 3
+)
+
+func shareOfEpochs(epochs float64) float64 {
+	return min(mostOfEpochs, max(1, math.Cbrt(fullRateEpochs/epochs)))
+}
+
 // rateOf is the multiple of the learning rate that a tensor of the model is trained at: the head has a rate of its own.
 func (c *Config) rateOf(name string, m *model.Config) float64 {
 	if c.HeadLR > 0 && (slices.Contains(m.HeadNames(), name) || slices.Contains(m.PoolerNames(), name)) {
