@@ -49,13 +49,13 @@ type Encoder struct {
 
 // Logits is the whole model: inputs [batch, seq] -> logits [examples, labels].
 func (e *Encoder) Logits(in Inputs) *Node {
-	pooled := e.pool(in) // [examples, H]
+	pooled := e.Features(in) // [examples, H]
 	pooled = e.Dropout.apply("classifier", e.classifierDropout(), pooled)
 	return e.linear(e.output(), pooled) // [examples, labels]
 }
 
-// pool is what the classifier reads of each example: [examples, H].
-func (e *Encoder) pool(in Inputs) *Node {
+// Features are what the layer of outputs reads of each example: [examples, H].
+func (e *Encoder) Features(in Inputs) *Node {
 	if e.Pooling.HasPooler() {
 		return e.Pooled(e.state(in, e.family().pooling()))
 	}

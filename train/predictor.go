@@ -31,7 +31,8 @@ type Predictor struct {
 	config  *model.Config
 	weights []loop.NamedTensor
 	*graphs
-	base *base // what is shared with others; nil: nothing is
+	features bool  // what the layer of outputs reads is computed, and not what it gives
+	base     *base // what is shared with others; nil: nothing is
 }
 
 // graphs are a predictor's compiled graphs. Predictors whose adapters are of one form share them.
@@ -128,6 +129,9 @@ func (p *Predictor) newGraphs(precision model.Precision, adapters *adaptation) (
 				hook = adapted(adapters.deltas(named), precision)
 			}
 			bert := &model.Encoder{Config: p.config, Weights: named, Hook: hook, Precision: precision}
+			if p.features {
+				return []*Node{bert.Features(encoderInputs(packed, in))}
+			}
 			return []*Node{bert.Logits(encoderInputs(packed, in))}
 		})
 		if err != nil {
@@ -302,7 +306,11 @@ func (p *Predictor) Logits(ctx context.Context, rows []data.Encoded, layout Layo
 
 // row is that of one example among a batch's logits, which must be finite.
 func (p *Predictor) row(flat []float32, at int) ([]float32, error) {
-	row := flat[at*p.config.NumLabels() : (at+1)*p.config.NumLabels()]
+	width := p.config.NumLabels()
+	if p.features {
+		width = p.config.HiddenSize
+	}
+	row := flat[at*width : (at+1)*width]
 	for _, v := range row {
 		if v-v != 0 { // a class or a score read from it would be a number like any other
 			return nil, fmt.Errorf("logit %g: the weights have diverged", v)

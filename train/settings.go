@@ -63,6 +63,7 @@ type Config struct {
 	TrainHead   bool
 	TrainPooler bool
 	HeadLR      float64
+	HeadStart   string
 	FreshHead   bool
 	HeadSeed    int64
 	Select      string
@@ -91,6 +92,8 @@ const (
 
 // Words that settings may have.
 const (
+	startRandom      = "random"
+	startProbe       = "probe"
 	ruleRank         = "rank"
 	ruleNone         = "none"
 	overlongDrop     = "drop"
@@ -133,6 +136,7 @@ func Settings() settings.Table[Config] {
 		{Name: "train-head", Part: partHead, Default: true, Preset: false, At: func(c *Config) any { return &c.TrainHead }, Help: "train the classification head too, and what of it the checkpoint lacks"},
 		{Name: "train-pooler", Part: partHead, Default: false, Unset: false, At: func(c *Config) any { return &c.TrainPooler }, Help: "train a pooler too that the checkpoint has"},
 		{Name: "head-lr", Part: partHead, Default: 0.0, Unset: 0.0, Check: settings.Between(0, 1e3), At: func(c *Config) any { return &c.HeadLR }, Help: "peak learning rate of the head that is trained; 0: --lr where that is given, else the rule's"},
+		{Name: "head-start", Part: partHead, Default: startRandom, Check: settings.OneOf(startRandom, startProbe), At: func(c *Config) any { return &c.HeadStart }, Help: "first values of the head: random (drawn, or the checkpoint's), or probe (the linear probe: ridge or logistic regression on the training examples' features)"},
 		{Name: "fresh-head", Part: partHead, Default: false, At: func(c *Config) any { return &c.FreshHead }, Help: "draw a new head even where the checkpoint has one"},
 		{Name: "head-seed", Part: partHead, Default: int64(seedOfRun), Preset: int64(0), Unset: int64(seedOfRun), Check: settings.AtLeast(seedOfRun), At: func(c *Config) any { return &c.HeadSeed }, Help: "seed of a new head; -1: --seed"},
 		{Name: "class-weights", Part: partHead, Default: weightsNone, Check: checkClassWeights, At: func(c *Config) any { return &c.ClassWeights }, Help: "what classes count in the loss: none (alike), balanced (by how rare each is), or bad=2,good=0.5; others have 1"},
@@ -269,6 +273,8 @@ func (c *Config) Validate() error {
 			f.Add(err)
 		}
 	}
+	f.Check(c.HeadStart != startProbe || c.TrainHead || c.Whole(), "head-start: a probe is a head of the run's own, which stays with it only where the head is trained; add --train-head")
+	f.Check(c.HeadStart != startProbe || c.From == "", "head-start: the run of --from brings its head; leave one of them out")
 	f.Check(c.HeadLR == 0 || c.TrainHead || c.TrainPooler || c.Whole(), "head-lr: no head is trained; leave it out, or add --train-head")
 	if len(c.Target) == 0 {
 		f.Add(prefixed("scope", settings.OneOf(lora.Scopes()...)(c.Scope)))
@@ -345,6 +351,9 @@ func (c *Config) resolveMethod() error {
 		return err
 	}
 	c.TrainHead = c.TrainHead || c.Whole()
+	if c.Method == methodProbe {
+		c.HeadStart, c.Steps, c.Epochs = startProbe, 1, 0
+	}
 	if c.InitScale == 0 {
 		c.InitScale = by.InitScale
 	}
@@ -353,6 +362,9 @@ func (c *Config) resolveMethod() error {
 	}
 	given, ruled := c.LR > 0, c.RateRule == ruleRank && !c.Whole()
 	head := headRate
+	if c.HeadStart == startProbe {
+		head = probeRate
+	}
 	if ruled {
 		if c.Steps == 0 || c.Epochs == 0 {
 			return nil

@@ -95,7 +95,9 @@ func TestResolve(t *testing.T) {
 		{"at least one step", func(c *Config) { c.Epochs = 1e-9 }, 100, func(c Config) bool { return c.Steps == 1 }},
 		{"steps given", func(c *Config) { c.Steps, c.Accumulate = 50, 2 }, 100, func(c Config) bool { return c.Steps == 50 && c.Epochs == 16 }},
 		{"batch larger than the set", func(*Config) {}, 10, func(c Config) bool { return c.Batch == 10 && c.Steps == 3 }},
-		{"rate of compressed", few, 16, func(c Config) bool { return c.LR == 4e-3 && c.HeadLR == 1e-2 && sameNumber(c.InitScale, 0.05) && c.Gamma == 0.1 }},
+		{"rate of compressed", few, 16, func(c Config) bool {
+			return c.LR == 4e-3 && c.HeadLR == 1e-2 && sameNumber(c.InitScale, 0.05) && c.Gamma == 0.1
+		}},
 		{"gamma given", func(c *Config) { few(c); c.Gamma = 0 }, 16, func(c Config) bool { return c.LR == 4e-3 && c.Gamma == 0 }},
 		{"rate of fewer passes", func(c *Config) { c.Steps = 200 }, 128, func(c Config) bool { return c.Epochs == 25 && sameNumber(c.LR, 8e-3) && c.HeadLR == 1e-2 }},
 		{"rate at another rank", func(c *Config) { few(c); c.Rank = 64 }, 16, func(c Config) bool { return sameNumber(c.LR, 4e-3/math.Pow(8, 1.1)) && c.HeadLR == 1e-2 }},

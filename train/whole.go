@@ -16,11 +16,15 @@ type wholeMethod struct {
 	trains func(name string) bool // which tensors, beside the head
 }
 
+// methodProbe is the head alone, in closed form: what adapters must beat. It takes no step.
+const methodProbe = "probe"
+
 var wholeMethods = []wholeMethod{
 	{"full", 3e-4, func(string) bool { return true }},
 	{"bitfit", 3e-3, // biases (Ben Zaken et al. 2022)
 		func(name string) bool { return strings.HasSuffix(name, ".bias") }},
 	{"head-only", 1e-2, func(string) bool { return false }},
+	{methodProbe, 1e-2, func(string) bool { return false }},
 }
 
 // lookupWhole finds a method in the table.
@@ -61,6 +65,10 @@ func (c *Config) trained(m *model.Config) []string {
 // adapter is under it.
 const headRate = 1e-2
 
+// probeRate is that of a head which starts where it fits the examples: a higher one would take it away from there before the
+// adapter has moved.
+const probeRate = 1e-3
+
 // fullRateSteps is the number of steps up to which a rule's rate stands; see shareOfSteps.
 const fullRateSteps = 400
 
@@ -83,6 +91,9 @@ func shareOfEpochs(epochs float64) float64 {
 
 // rateOf is the multiple of the learning rate that a tensor of the model is trained at: the head has a rate of its own.
 func (c *Config) rateOf(name string, m *model.Config) float64 {
+	if c.Method == methodProbe {
+		return 0
+	}
 	if c.HeadLR > 0 && (slices.Contains(m.HeadNames(), name) || slices.Contains(m.PoolerNames(), name)) {
 		return c.HeadLR / c.LR
 	}

@@ -40,6 +40,9 @@ type Options struct {
 	OnEvent func(Event) // may be nil
 	Memory  Memory
 	Started time.Time // of the process's work on the run; zero: now
+
+	// Prepare is called once, before the parameters of a new run take their first values; nil: there is nothing to prepare.
+	Prepare func(ctx context.Context) error
 }
 
 // Loop is the training loop that fine-tuning and pretraining share: steps, evaluations and checkpoints in the
@@ -51,6 +54,7 @@ type Loop struct {
 
 	memory   Memory
 	started  time.Time
+	prepare  func(ctx context.Context) error
 	job      Job
 	program  *program
 	state    *state
@@ -75,7 +79,7 @@ func New(plan Plan, objective Objective, job Job, o Options) (*Loop, error) {
 		o.Started = time.Now()
 	}
 	return &Loop{
-		Plan: plan, Reporter: Reporter{o.OnEvent}, Out: o.Out, memory: o.Memory, started: o.Started, job: job, program: program, state: newState(objective.Params),
+		Plan: plan, Reporter: Reporter{o.OnEvent}, Out: o.Out, memory: o.Memory, started: o.Started, job: job, program: program, state: newState(objective.Params), prepare: o.Prepare,
 	}, nil
 }
 
@@ -254,6 +258,11 @@ func (l *Loop) plan(n int) (batches []Batch, in stepInputs, err error) {
 // Begin draws the parameters and opens an empty log. phase is what that is called in events.
 func (l *Loop) Begin(ctx context.Context, phase string) error {
 	began := time.Now()
+	if l.prepare != nil {
+		if err := l.prepare(ctx); err != nil {
+			return l.Interrupted(ctx, err)
+		}
+	}
 	if err := l.state.initialise(ctx, l.program.DType, l.Phase(phase)); err != nil {
 		return l.Interrupted(ctx, err)
 	}
