@@ -46,12 +46,12 @@ func TestRuleKeepsTheFirstUpdates(t *testing.T) {
 			eight := Default()
 			tc.change(&eight)
 			eight.Steps = 10
-			if err := eight.Resolve(); err != nil {
+			if err := eight.resolve(16); err != nil {
 				t.Fatal(err)
 			}
 			fixed := tenUpdates(t, b, func(c *Config) {
 				tc.change(c)
-				c.Rank, c.LR, c.HeadLR, c.InitScale = top, eight.LR, eight.HeadLR, eight.InitScale
+				c.Rank, c.LR, c.HeadLR, c.InitScale, c.Gamma = top, eight.LR, eight.HeadLR, eight.InitScale, eight.Gamma
 			})
 			t.Logf("%s: %.3g to %.3g over ranks %v; at rank 8's rate %.3g at rank %d", tc.name, ruled.low, ruled.high, tc.ranks, fixed, top)
 			if ruled.high > 1.5*ruled.low {
@@ -68,7 +68,7 @@ type span struct{ low, high float64 }
 
 func (s *span) add(x float64) { s.low, s.high = min(s.low, x), max(s.high, x) }
 
-// tenUpdates is the mean over kernels of ‖ΔK‖₂ after ten updates. What ΔK begins with is a thousandth of that, or less.
+// tenUpdates is the mean over kernels of ‖ΔK‖₂ after ten updates. What ΔK begins with is a small part of that.
 func tenUpdates(t *testing.T, b compute.Backend, change func(c *Config)) float64 {
 	t.Helper()
 	c := Default()

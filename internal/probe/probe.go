@@ -184,7 +184,9 @@ func (t Targets) fit(z *mat.Dense, index []int, penalty float64) (w *mat.Dense, 
 	for i, row := range index {
 		rows.SetRow(i, z.RawRowView(row))
 	}
-	at := func(p []float64) (*mat.Dense, []float64) { return mat.NewDense(features, t.Outputs, p[:size]), p[size:] }
+	at := func(p []float64) (*mat.Dense, []float64) {
+		return mat.NewDense(features, t.Outputs, p[:size]), p[size:]
+	}
 	scores, slopes := mat.NewDense(len(index), t.Outputs, nil), mat.NewDense(len(index), t.Outputs, nil)
 	both := func(p, gradient []float64) float64 {
 		w, b := at(p)
