@@ -73,6 +73,7 @@ const (
 	compressedScale = 0.05 // ε
 	compressedPower = 1.1
 	compressedGamma = 0.1 // γ
+	compressedFew   = 3
 )
 
 // compressedRule keeps the first updates of C = WL···W1 alike: one step of Adam moves each W by a matrix D of entries ±η,
@@ -80,7 +81,7 @@ const (
 // little faster as measured; and ε is such that L·ε^(L−1) is what it is at depth 3.
 func compressedRule(s Settings) Ruled {
 	r, depth := rankRule(compressedRate, compressedPower)(s), float64(s.Depth)
-	r.InitScale, r.Gamma = math.Pow(3*compressedScale*compressedScale/depth, 1/(depth-1)), compressedGamma
+	r.FewPasses, r.InitScale, r.Gamma = compressedFew, math.Pow(3*compressedScale*compressedScale/depth, 1/(depth-1)), compressedGamma
 	return r
 }
 

@@ -52,7 +52,8 @@ func constantRate(rate float64) func(Settings) float64 {
 
 // Ruled is what a rule of rates says.
 type Ruled struct {
-	Rate      float64 // peak learning rate under AdamW, for few steps on few examples
+	Rate      float64 // peak learning rate under AdamW, for few steps with many passes over few examples
+	FewPasses float64 // largest multiple of Rate in runs with few passes over their examples; 0: 1
 	InitScale float64 // ε; 0: Defaults'
 	Gamma     float64 // γ; 0: Defaults'
 }
@@ -62,11 +63,14 @@ type Ruled struct {
 func rankRule(rate, power float64) func(Settings) Ruled {
 	return func(s Settings) Ruled {
 		if s.Alpha != 0 && s.Alpha != float64(s.Rank) {
-			return Ruled{Rate: rate}
+			return Ruled{Rate: rate, FewPasses: loraFewPasses}
 		}
-		return Ruled{Rate: rate * math.Pow(ruleRank/float64(s.Rank), power)}
+		return Ruled{Rate: rate * math.Pow(ruleRank/float64(s.Rank), power), FewPasses: loraFewPasses}
 	}
 }
+
+// loraFewPasses is LoRA's, whose rate suits many passes and few alike.
+const loraFewPasses = 1.5
 
 // ruleRank is the rank at which a rule gives the rate that it begins with.
 const ruleRank = 8

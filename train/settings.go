@@ -369,7 +369,7 @@ func (c *Config) resolveMethod() error {
 		if c.Steps == 0 || c.Epochs == 0 {
 			return nil
 		}
-		by.Rate *= shareOfSteps(c.Steps) * shareOfEpochs(c.Epochs)
+		by.Rate *= shareOfSteps(c.Steps) * shareOfEpochs(c.Epochs, by.FewPasses)
 		head *= shareOfSteps(c.Steps)
 	}
 	if !given {

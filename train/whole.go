@@ -78,15 +78,13 @@ func shareOfSteps(steps int) float64 {
 	return math.Sqrt(min(1, fullRateSteps/float64(steps)))
 }
 
-// What a rule's rate is for: as many passes as few-shot runs make. Fewer may take larger steps, since each example pulls less
-// often, up to mostOfEpochs times the rate (shareOfEpochs).
-const (
-	fullRateEpochs = 200
-	mostOfEpochs   = 3
-)
+// fullRateEpochs is how many passes a rule's rate is for: as many as few-shot runs make.
+const fullRateEpochs = 200
 
-func shareOfEpochs(epochs float64) float64 {
-	return min(mostOfEpochs, max(1, math.Cbrt(fullRateEpochs/epochs)))
+// shareOfEpochs is the multiple of a rule's rate for so many passes: with fewer, each example pulls less often, and steps may
+// be larger, up to most.
+func shareOfEpochs(epochs, most float64) float64 {
+	return max(1, min(most, math.Cbrt(fullRateEpochs/epochs)))
 }
 
 // rateOf is the multiple of the learning rate that a tensor of the model is trained at: the head has a rate of its own.
