@@ -77,8 +77,8 @@ func TestVariantsCompete(t *testing.T) {
 
 // A run is known by its settings, whatever the experiment that asks for it and in whatever words.
 func TestKeysFollowFromSettings(t *testing.T) {
-	a := runsOf(t, parse(t, `{"title": "a", "set": {"rank": 8, "steps": 5}, "grid": {"method": ["vanilla"], "seed": [3]}}`))
-	b := runsOf(t, parse(t, `{"title": "b", "set": {"steps": 5}, "variants": [{"name": "other", "method": "vanilla", "lr": 1e-4}], "grid": {"seed": [0, 3]}}`))
+	a := runsOf(t, parse(t, `{"title": "a", "set": {"rank": 8, "steps": 5, "rate-rule": "none"}, "grid": {"method": ["vanilla"], "seed": [3]}}`))
+	b := runsOf(t, parse(t, `{"title": "b", "set": {"steps": 5, "rate-rule": "none"}, "variants": [{"name": "other", "method": "vanilla", "lr": 1e-4}], "grid": {"seed": [0, 3]}}`))
 	if a[0].Key != b[1].Key {
 		t.Errorf("the same settings have keys %s and %s", a[0].Key, b[1].Key)
 	}
@@ -154,7 +154,7 @@ func TestRunFaults(t *testing.T) {
 		{"type", `{"title": "x", "set": {"rank": "four"}}`, `set: setting "rank": a string where int is wanted`},
 		{"null", `{"title": "x", "grid": {"rank": [null]}}`, `grid: setting "rank" is null`},
 		{"not valid", `{"title": "x", "grid": {"rank": [8, 7]}}`, "deep-compressed, rank 7: method deep-compressed: rank 7 is odd"},
-		{"same run", `{"title": "x", "variants": [{"name": "a"}, {"name": "b", "lr": 1e-2}]}`, "b, all, seed 0 is the same run as a, all, seed 0"},
+		{"same run", `{"title": "x", "variants": [{"name": "a"}, {"name": "b", "gamma": 0.1}]}`, "b, all, seed 0 is the same run as a, all, seed 0"},
 		{"same name", `{"title": "x", "variants": [{"rank": 4}, {"rank": 8}]}`, `variants: two are called "deep-compressed"`},
 		{"baseline", `{"title": "x", "baseline": "vanila", "grid": {"method": ["vanilla"]}}`, `baseline: "vanila" does not compete; nearest: vanilla (there are: vanilla)`},
 		{"published", `{"title": "x", "published": {"source": "s", "rows": [{"where": {"rnak": 4}, "metric": "pearson", "value": 1}]}}`, `published: row 1: unknown setting "rnak"; nearest: rank`},
