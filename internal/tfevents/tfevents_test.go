@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -177,6 +178,19 @@ func TestFaults(t *testing.T) {
 	}
 	if text, err := os.ReadFile(other); err != nil || string(text) != "mine" {
 		t.Errorf("a file that a link leads to is now %q (%v)", text, err)
+	}
+}
+
+// What cannot be written is an error that says why.
+func TestAFullDisk(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("no /dev/full on this system: ", err)
+	}
+	l := &Log{full}
+	defer l.Close()
+	if err := l.Add(events(1)[0]); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "event file: ") {
+		t.Errorf("error %v", err)
 	}
 }
 
