@@ -37,12 +37,7 @@ func ReadLog(dir string) (steps []Step, evaluations []Evaluated, err error) {
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
 			return nil, nil, fmt.Errorf("%s:%d: %w", path, n, err)
 		}
-		switch metrics := line.metrics(); {
-		case line.Loss != nil:
-			steps = append(steps, Step{Step: line.Step, Loss: *line.Loss, LR: line.LR, TokensPerSecond: line.Tokens})
-		case len(metrics) > 0:
-			evaluations = append(evaluations, Evaluated{Step: line.Step, Metrics: metrics})
-		}
+		line.addTo(&steps, &evaluations)
 	}
 	if err := lines.Err(); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
@@ -66,6 +61,16 @@ func (l *logLine) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	return json.Unmarshal(text, &l.fields)
+}
+
+// addTo puts what the line says behind what lines before it said.
+func (l *logLine) addTo(steps *[]Step, evaluations *[]Evaluated) {
+	switch metrics := l.metrics(); {
+	case l.Loss != nil:
+		*steps = append(*steps, Step{Step: l.Step, Loss: *l.Loss, LR: l.LR, TokensPerSecond: l.Tokens})
+	case len(metrics) > 0:
+		*evaluations = append(*evaluations, Evaluated{Step: l.Step, Metrics: metrics})
+	}
 }
 
 // metrics are those of an evaluation's line: NaN where undefined.
