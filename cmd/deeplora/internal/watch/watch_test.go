@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"go.uber.org/goleak"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/pretrain"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/testpage"
 	"github.com/deeplora/deeplora/train"
@@ -172,6 +173,9 @@ func (s stream) until(what string, wanted func(s state) bool) state {
 	}
 }
 
+// look reads a directory once.
+func look(dir string) state { return (&run{dir: dir, log: loop.Tail{Dir: dir}}).look() }
+
 func (s state) fact(name string) string {
 	i := slices.IndexFunc(s.Facts, func(f fact) bool { return f.Name == name })
 	if i < 0 {
@@ -224,6 +228,21 @@ func TestAGrowingRun(t *testing.T) {
 	s = page.until("finished", func(s state) bool { return s.Phase == finished })
 	if s.Status != "Finished after 40 steps." || s.fact("pearson") != "0.7500" || s.fact("spearman") != "undefined" {
 		t.Errorf("finished: %+v", s)
+	}
+}
+
+// A pretraining is shown too, although the folder it makes also has a config.json, of its encoder.
+func TestAPretraining(t *testing.T) {
+	run := newFake(t)
+	run.check(os.MkdirAll(run.dir, 0o755))
+	c := pretrain.Default()
+	c.Steps, c.Corpus = 30, []string{"corpus.txt"}
+	run.check(jsonfile.Write(filepath.Join(run.dir, pretrain.RunJSON), pretrain.RunConfig{Config: c}))
+	run.check(os.WriteFile(filepath.Join(run.dir, "config.json"), []byte(`{"model_type": "bert"}`), 0o644))
+	run.log(step(1, 4) + `{"eval/mlm_loss":2.5,"step":1}` + "\n")
+	s := look(run.dir)
+	if s.Fault != "" || s.Title != "Pretraining" || s.Phase != running || s.Step != 1 || s.Steps != 30 || len(s.Rows) != 1 || s.Rows[0][1] != "2.5000" {
+		t.Errorf("%+v", s)
 	}
 }
 
