@@ -47,15 +47,21 @@ func scan(path string, visit func(e Event, end int64) bool) error {
 	if err != nil {
 		return err
 	}
-	in, at := bufio.NewReader(f), int64(0)
-	for at < info.Size() {
-		data, err := readRecord(in, info.Size()-at)
+	if err := scanRecords(bufio.NewReader(f), info.Size(), visit); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func scanRecords(in io.Reader, size int64, visit func(e Event, end int64) bool) error {
+	for at := int64(0); at < size; {
+		data, err := readRecord(in, size-at)
 		if err != nil {
-			return fmt.Errorf("%s: at byte %d: %w", path, at, err)
+			return fmt.Errorf("at byte %d: %w", at, err)
 		}
 		e, err := decode(data)
 		if err != nil {
-			return fmt.Errorf("%s: at byte %d: %w", path, at, err)
+			return fmt.Errorf("at byte %d: %w", at, err)
 		}
 		if at += int64(headerSize + len(data) + trailerSize); !visit(e, at) {
 			return nil
