@@ -71,7 +71,7 @@ to a small rank, for encoders and tasks with little labelled data, at one rate f
 	root.SetHelpCommand(helpCommand())
 	s.bind(root.PersistentFlags())
 	for _, command := range []func(*shared) *cobra.Command{
-		trainCommand, evalCommand, predictCommand, serveCommand, reportCommand, tokenizeCommand, inspectCommand, exportCommand, importCommand, glueSubmitCommand, compareCommand, pretrainCommand, replayCommand, matrixCompletionCommand, engineCommand, doctorCommand, demoCommand,
+		trainCommand, evalCommand, predictCommand, serveCommand, reportCommand, watchCommand, tokenizeCommand, inspectCommand, exportCommand, importCommand, glueSubmitCommand, compareCommand, pretrainCommand, replayCommand, matrixCompletionCommand, engineCommand, doctorCommand, demoCommand,
 	} {
 		c := command(s)
 		switch {

@@ -77,8 +77,8 @@ func (c *server) check() error {
 	case c.Merged && len(c.runs) != 1:
 		return usagef("--merged is for one --run; there are %d", len(c.runs))
 	}
-	if _, _, err := net.SplitHostPort(c.addr); err != nil {
-		return usagef("--addr: %q is not HOST:PORT, such as 127.0.0.1:8080: %w", c.addr, err)
+	if err := checkAddr(c.addr); err != nil {
+		return err
 	}
 	if err := checkPrecision(c.precision); err != nil {
 		return err
@@ -115,17 +115,29 @@ func (c *server) serve(cmd *cobra.Command) error {
 	if err := s.Warm(ctx, c.ui.phaseFunc("compile")); err != nil {
 		return err
 	}
-	c.announce(listener.Addr())
+	use := "use this server: there is no token (--token-file)"
+	if c.Token != "" {
+		use = ""
+	}
+	c.announce(listener.Addr(), use)
 	return s.Serve(ctx, listener)
 }
 
-// announce says, whatever --quiet, where the server listens, and what is unusual about it.
-func (c *server) announce(addr net.Addr) {
-	c.ui.clear()
-	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && c.Token == "" {
-		c.ui.line("note: everybody who reaches %s may use this server: there is no token (--token-file)", addr)
+func checkAddr(addr string) error {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return usagef("--addr: %q is not HOST:PORT, such as 127.0.0.1:8080: %w", addr, err)
 	}
-	fmt.Fprintf(c.ui.err, "listening on http://%s\n", addr)
+	return nil
+}
+
+// announce says, whatever --quiet, where a server listens, and what everybody may do who reaches it; use is empty where
+// not everybody may.
+func (s *shared) announce(addr net.Addr, use string) {
+	s.ui.clear()
+	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && use != "" {
+		s.ui.line("note: everybody who reaches %s may %s", addr, use)
+	}
+	fmt.Fprintf(s.ui.err, "listening on http://%s\n", addr)
 }
 
 // readToken takes the token from the file or the environment.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 	"strings"
 	"syscall"
@@ -178,7 +179,8 @@ func sameSettings(wasGiven func(name string) bool, given train.Config, saved tra
 func keptSettings[C any](table settings.Table[C], wasGiven func(name string) bool, saved, given *C, out string) error {
 	var faults []error
 	for _, r := range table.Differences(saved, given) {
-		if !r.Resumable && wasGiven(r.Name) {
+		taken := r.Resumable && !reflect.DeepEqual(r.Value(given), r.Default) // as settings.Table.Change takes it
+		if wasGiven(r.Name) && !taken {
 			faults = append(faults, usagef("--%s %v: the run in %s has %v; a resumed run keeps its settings", r.Name, r.Value(given), out, r.Value(saved)))
 		}
 	}

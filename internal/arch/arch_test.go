@@ -45,6 +45,8 @@ var beside = map[string][]string{
 	"cmd/deeplora/internal/pretrain":  {"cmd/deeplora/internal/wordpiece"},
 	"cmd/deeplora/internal/study":     {"cmd/deeplora/internal/page"},
 	"cmd/deeplora/internal/runreport": {"cmd/deeplora/internal/page"},
+	"cmd/deeplora/internal/serve":     {"cmd/deeplora/internal/site"},
+	"cmd/deeplora/internal/watch":     {"cmd/deeplora/internal/page", "cmd/deeplora/internal/pretrain", "cmd/deeplora/internal/runreport", "cmd/deeplora/internal/site"},
 }
 
 // inTests is what the tests of a package above the ground may import besides; the example of a whole program also exports.

@@ -129,11 +129,32 @@ func lockRun(path string) (*Dir, error) {
 		return nil, fmt.Errorf("%s: %w by another process (%s)", path, ErrInUse, strings.TrimSpace(string(owner)))
 	}
 	host, _ := os.Hostname()
-	if err := os.WriteFile(name, fmt.Appendf(nil, "process %d on %s\n", os.Getpid(), host), 0o644); err != nil {
+	if err := os.WriteFile(name, fmt.Appendf(nil, ownerFormat, os.Getpid(), host), 0o644); err != nil {
 		lock.Unlock()
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return &Dir{path, lock}, nil
+}
+
+// ownerFormat is what a lock file says of the process that has, or had, the run: its number and its machine.
+const ownerFormat = "process %d on %s\n"
+
+// Owned reports whether the process is alive that last had the run in a directory; known is false where that cannot be
+// told, as it ran on another machine. The lock itself is not tried: to try it is to hold it for a moment, in which a run
+// that begins would find itself kept out.
+func Owned(path string) (alive, known bool) {
+	text, err := os.ReadFile(filepath.Join(path, lockFile))
+	if err != nil {
+		return false, false
+	}
+	var process int
+	var host string
+	here, err := os.Hostname()
+	if n, _ := fmt.Sscanf(string(text), ownerFormat, &process, &host); n != 2 || err != nil || host != here || process <= 1 {
+		return false, false
+	}
+	err = syscall.Kill(process, 0)
+	return err == nil || errors.Is(err, syscall.EPERM), true
 }
 
 // OwnFile refuses a link or a device at a path that is written in place: in a run directory that came from elsewhere a

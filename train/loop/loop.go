@@ -267,7 +267,10 @@ func (l *Loop) Begin(ctx context.Context, phase string) error {
 		return l.Interrupted(ctx, err)
 	}
 	l.initialised = time.Since(began)
-	return l.openLog(0, "")
+	if err := l.openLog(0, ""); err != nil {
+		return err
+	}
+	return l.openBoard()
 }
 
 // Open continues from the newest checkpoint that is good, or begins where there is none yet. Damaged ones are set aside,
@@ -288,7 +291,10 @@ func (l *Loop) Open(ctx context.Context, phase string) error {
 			for _, d := range damaged {
 				l.Notice("checkpoint %s is not as it was written and is set aside: %v; the run goes on from step %d", filepath.Base(checkpointPath(l.Out, d.step))+damagedSuffix, d.fault, step)
 			}
-			return setAside(l.Out, damaged)
+			if err := setAside(l.Out, damaged); err != nil {
+				return err
+			}
+			return l.openBoard() // not before: what is wrong with event files is no damage of a checkpoint
 		case !isDamage(err):
 			return fmt.Errorf("resume: %w", err)
 		}

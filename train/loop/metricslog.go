@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/deeplora/deeplora/internal/rundir"
+	"github.com/deeplora/deeplora/internal/tfevents"
 )
 
 // LogFile is a run's log: a line a step, and a line an evaluation.
@@ -36,12 +37,7 @@ func ReadLog(dir string) (steps []Step, evaluations []Evaluated, err error) {
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
 			return nil, nil, fmt.Errorf("%s:%d: %w", path, n, err)
 		}
-		switch metrics := line.metrics(); {
-		case line.Loss != nil:
-			steps = append(steps, Step{Step: line.Step, Loss: *line.Loss, LR: line.LR, TokensPerSecond: line.Tokens})
-		case len(metrics) > 0:
-			evaluations = append(evaluations, Evaluated{Step: line.Step, Metrics: metrics})
-		}
+		line.addTo(&steps, &evaluations)
 	}
 	if err := lines.Err(); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
@@ -67,6 +63,16 @@ func (l *logLine) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, &l.fields)
 }
 
+// addTo puts what the line says behind what lines before it said.
+func (l *logLine) addTo(steps *[]Step, evaluations *[]Evaluated) {
+	switch metrics := l.metrics(); {
+	case l.Loss != nil:
+		*steps = append(*steps, Step{Step: l.Step, Loss: *l.Loss, LR: l.LR, TokensPerSecond: l.Tokens})
+	case len(metrics) > 0:
+		*evaluations = append(*evaluations, Evaluated{Step: l.Step, Metrics: metrics})
+	}
+}
+
 // metrics are those of an evaluation's line: NaN where undefined.
 func (l *logLine) metrics() Metrics {
 	m := Metrics{}
@@ -83,8 +89,9 @@ func (l *logLine) metrics() Metrics {
 
 // metricsLog appends to a run's metrics.jsonl: a line a step, and a line an evaluation.
 type metricsLog struct {
-	file *os.File
-	sum  hash.Hash // sha256 of what was written
+	file  *os.File
+	sum   hash.Hash     // sha256 of what was written
+	board *tfevents.Log // the same numbers for TensorBoard; nil: nobody asked for them
 }
 
 // openMetrics opens the log after cutting it to the length it had at a checkpoint: what came later will
@@ -101,7 +108,7 @@ func openMetrics(path string, length int64, sum string) (*metricsLog, error) {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w: it is %d bytes, the checkpoint was saved at %d", path, ErrCorrupt, info.Size(), length)
 	}
-	l := &metricsLog{f, sha256.New()}
+	l := &metricsLog{file: f, sum: sha256.New()}
 	if err := l.takeUp(path, length, sum); err != nil {
 		f.Close()
 		return nil, err
@@ -154,13 +161,25 @@ func (l *metricsLog) line(v map[string]any) error {
 		return fmt.Errorf("metrics log: %w", err)
 	}
 	l.sum.Write(text)
-	return nil
+	if l.board == nil {
+		return nil
+	}
+	e, err := boardEvent(text)
+	if err != nil || len(e.Scalars) == 0 {
+		return err
+	}
+	return l.board.Add(e)
 }
 
 // sync makes the lines durable and returns the log's length and sum.
 func (l *metricsLog) sync() (int64, string, error) {
 	if err := l.file.Sync(); err != nil {
 		return 0, "", fmt.Errorf("metrics log: %w", err)
+	}
+	if l.board != nil {
+		if err := l.board.Sync(); err != nil {
+			return 0, "", err
+		}
 	}
 	info, err := l.file.Stat()
 	if err != nil {
@@ -169,4 +188,9 @@ func (l *metricsLog) sync() (int64, string, error) {
 	return info.Size(), l.total(), nil
 }
 
-func (l *metricsLog) close() error { return l.file.Close() }
+func (l *metricsLog) close() {
+	l.file.Close()
+	if l.board != nil {
+		l.board.Close()
+	}
+}

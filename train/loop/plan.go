@@ -24,6 +24,7 @@ type Plan struct {
 	Keep                 int    // newest checkpoints kept
 	EarlyStop            int    // evaluations without a better one before stopping; 0: off
 	OnNonfinite          string // what a step does whose loss or gradient is infinite or NaN; empty: NonfiniteStop
+	TensorBoard          bool   // the log's numbers as TensorBoard's event files too
 }
 
 // What a step does whose loss or gradient is infinite or NaN.
@@ -54,8 +55,10 @@ func Rows[C any](plan func(*C) *Plan) settings.Table[C] {
 		row("keep", 2, func(p *Plan) any { return &p.Keep }, settings.AtLeast(1), "newest checkpoints kept"),
 		row("early-stop", 0, func(p *Plan) any { return &p.EarlyStop }, count, "evaluations without a better one before stopping; 0: off"),
 		row("on-nonfinite", "", func(p *Plan) any { return &p.OnNonfinite }, settings.Unless("", settings.OneOf(NonfiniteStop, NonfiniteSkip)), "what a step does whose loss or gradient is infinite or NaN: stop or skip (default stop)"),
+		row("tensorboard", false, func(p *Plan) any { return &p.TensorBoard }, nil, "write the numbers of metrics.jsonl as TensorBoard's event files too, into the run's folder tensorboard"),
 	}
-	return rows.With("on-nonfinite", func(r *settings.Row[C]) { r.Unset, r.Resumable = "", true })
+	return rows.With("on-nonfinite", func(r *settings.Row[C]) { r.Unset, r.Resumable = "", true }).
+		With("tensorboard", func(r *settings.Row[C]) { r.Resumable = true })
 }
 
 // FirstRate is the learning rate of the first update that moves anything: that of the first, or of the second where there

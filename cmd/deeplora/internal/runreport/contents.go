@@ -119,11 +119,11 @@ func (f *Facts) Write(w io.Writer) error {
 // lead is what the run is, and its headline metric.
 func (f *Facts) lead(c *contents) {
 	r := &f.Result
-	c.Title = fmt.Sprintf("%s: %s on %s", f.Task.Name, f.Adapter.Method, modelName(f.Run.Model))
+	c.Title = fmt.Sprintf("%s: %s on %s", f.Task.Name, f.Adapter.Method, ModelName(f.Run.Model))
 	name := f.Task.Primary
-	c.Headline = name + " " + metricText(f.Evaluation.Metrics[name])
+	c.Headline = name + " " + MetricText(f.Evaluation.Metrics[name])
 	if i := f.Intervals[name]; !math.IsNaN(i.Low) {
-		c.Headline += fmt.Sprintf(", 95\u00a0%% interval %s to %s", metricText(i.Low), metricText(i.High))
+		c.Headline += fmt.Sprintf(", 95\u00a0%% interval %s to %s", MetricText(i.Low), MetricText(i.High))
 	}
 	measured := fmt.Sprintf("Measured on %s of %s.", page.Count(f.Evaluation.Examples, f.Evaluation.Split+" example"), f.Evaluated.Source.File)
 	if f.Evaluation.Dropped > 0 {
@@ -164,16 +164,16 @@ func (f *Facts) lead(c *contents) {
 	}
 }
 
-// modelName is a model without the folders that it lies in.
-func modelName(ref string) string {
+// ModelName is a model without the folders that it lies in.
+func ModelName(ref string) string {
 	if filepath.IsAbs(ref) {
 		return filepath.Base(ref)
 	}
 	return ref
 }
 
-// metricText is a figure with the digits that matter: four decimals, or five digits of a large one.
-func metricText(v float64) string {
+// MetricText is a figure with the digits that matter: four decimals, or five digits of a large one.
+func MetricText(v float64) string {
 	switch {
 	case math.IsNaN(v):
 		return "undefined"
@@ -191,9 +191,7 @@ func (f *Facts) metrics(c *contents) {
 	if noted {
 		c.Metrics.Columns = append(c.Metrics.Columns, page.Numbers("when trained")...)
 	}
-	names := slices.Sorted(maps.Keys(f.Evaluation.Metrics))
-	slices.SortStableFunc(names, func(a, b string) int { return f.place(a) - f.place(b) })
-	for _, name := range names {
+	for _, name := range MetricNames(f.Task, f.Evaluation.Metrics) {
 		v, i := f.Evaluation.Metrics[name], f.Intervals[name]
 		row := []page.Entry{{Text: name}, figure(v), figure(i.Low), figure(i.High), {Text: i.By}}
 		if math.IsNaN(v) {
@@ -212,17 +210,9 @@ func (f *Facts) metrics(c *contents) {
 		"Wilson's is of shares of examples; Fisher's z is of correlations, Spearman's with the variance of Bonett and Wright; bootstrap is the 2.5 and 97.5 percentiles of 1,000 resamples of the examples (of one class each: within each true class, so that rare ones are not lost), always the same ones.")
 	if f.Task.Labels != nil && !f.Task.Multi {
 		if name, n := f.mostFrequent(); n > 0 {
-			c.MetricNotes = append(c.MetricNotes, fmt.Sprintf("To compare with: whoever always says %s, the most frequent class of these examples, has an accuracy of %s.", name, metricText(float64(n)/float64(f.Evaluation.Examples))))
+			c.MetricNotes = append(c.MetricNotes, fmt.Sprintf("To compare with: whoever always says %s, the most frequent class of these examples, has an accuracy of %s.", name, MetricText(float64(n)/float64(f.Evaluation.Examples))))
 		}
 	}
-}
-
-// place orders metrics as the task does.
-func (f *Facts) place(metric string) int {
-	if metric == f.Task.Primary {
-		return -1
-	}
-	return slices.Index(f.Task.Metrics, metric)
 }
 
 // mostFrequent is the class that most of the examples evaluated have, and how many.
@@ -235,7 +225,7 @@ func (f *Facts) mostFrequent() (name string, examples int) {
 	return name, examples
 }
 
-func figure(v float64) page.Entry { return page.Number(v, metricText(v)) }
+func figure(v float64) page.Entry { return page.Number(v, MetricText(v)) }
 
 // byClass is the table of each class's figures.
 func (f *Facts) byClass(c *contents) {

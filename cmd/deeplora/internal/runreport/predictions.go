@@ -178,7 +178,7 @@ func (f *Facts) mistakes(c *contents) {
 	c.MistakeNote = fmt.Sprintf("The %s of %s with the highest loss, %s. Where a model is right nearly always, wrong labels are found here. Rows are counted from 0, the header not among them.",
 		page.Count(len(worst), "example"), page.Grouped(f.Evaluation.Examples), loss)
 	for _, x := range worst {
-		m := mistake{Loss: metricText(x.Loss), Row: strconv.Itoa(x.Row), Truth: list(x.Truth), Predicted: list(x.Predicted)}
+		m := mistake{Loss: MetricText(x.Loss), Row: strconv.Itoa(x.Row), Truth: list(x.Truth), Predicted: list(x.Predicted)}
 		if m.Class = "right"; m.Truth != m.Predicted {
 			m.Class = "wrong"
 		}

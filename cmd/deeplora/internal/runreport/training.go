@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/page"
+	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/picture"
 	"github.com/deeplora/deeplora/train/loop"
 )
@@ -17,69 +18,94 @@ import (
 const curvePoints = 100
 
 // drawCurves is the training loss, and the metrics of evaluations where there were several.
-func (f *Facts) drawCurves(c *contents) error {
+func (f *Facts) drawCurves(c *contents) (err error) {
 	if len(f.Steps) == 0 && len(f.Evaluations) == 0 {
 		c.CurveNote = "The run has no log of its training."
 		return nil
 	}
-	if len(f.Steps) > 0 {
-		each := (len(f.Steps) + curvePoints - 1) / curvePoints
+	c.Curves, err = Curves(f.Task, f.Steps, f.Evaluations)
+	if len(f.Evaluations) < 2 {
+		c.CurveNote = "The run was evaluated once, at its end: --eval-every measures on the way."
+	}
+	return err
+}
+
+// Curves are the training loss and, where there were several evaluations, their metrics, as figures of a page. The task may
+// be the zero one: nothing is then known of the metrics' order.
+func Curves(task data.Task, steps []loop.Step, evaluations []loop.Evaluated) (figures []page.Figure, err error) {
+	add := func(chart picture.Lines, caption string) error {
+		chart.XLabel, chart.Width, chart.Height = "step", chartWidth, 240
+		figure, err := page.Draw(chart, caption)
+		figures = append(figures, figure)
+		return err
+	}
+	if len(steps) > 0 {
+		each := (len(steps) + curvePoints - 1) / curvePoints
 		caption := "Training loss of each step, before its update."
 		if each > 1 {
 			caption = fmt.Sprintf("Training loss: means of %d steps; the band is from the least to the greatest of them.", each)
 		}
-		if f.Task.Regression() && f.Task.Scaled() {
+		if task.Regression() && task.Scaled() {
 			caption += " It is of scores in standard deviations."
 		}
-		chart := picture.Lines{Title: "Training loss", XLabel: "step", YLabel: "training loss", Width: chartWidth, Height: 240, Series: []picture.Series{lossSeries(f.Steps, each)}}
-		if err := c.drawCurve(chart, caption); err != nil {
-			return err
+		if err := add(picture.Lines{Title: "Training loss", YLabel: "training loss", Series: []picture.Series{lossSeries(steps, each)}}, caption); err != nil {
+			return nil, err
 		}
 	}
-	if len(f.Evaluations) < 2 {
-		c.CurveNote = "The run was evaluated once, at its end: --eval-every measures on the way."
-		return nil
+	if len(evaluations) < 2 {
+		return figures, nil
 	}
-	for _, names := range f.metricGroups() {
-		chart := picture.Lines{Title: strings.Join(names, ", ") + " on the validation examples", XLabel: "step", YLabel: names[0], Width: chartWidth, Height: 240}
+	for _, names := range metricGroups(task, evaluations[0].Metrics) {
+		chart := picture.Lines{Title: strings.Join(names, ", ") + " on the validation examples", YLabel: names[0]}
 		if len(names) > 1 {
 			chart.YLabel = "metric"
 		}
 		for _, name := range names {
-			series := picture.Series{Name: name}
-			for _, e := range f.Evaluations {
-				v, there := e.Metrics[name]
-				if !there {
-					v = math.NaN()
-				}
-				series.X, series.Y = append(series.X, float64(e.Step)), append(series.Y, v)
-			}
-			chart.Series = append(chart.Series, series)
+			chart.Series = append(chart.Series, metricSeries(name, evaluations))
 		}
-		if err := c.drawCurve(chart, "On the validation examples, as measured during training."); err != nil {
-			return err
+		if err := add(chart, "On the validation examples, as measured during training."); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return figures, nil
 }
 
-func (c *contents) drawCurve(chart picture.Lines, caption string) error {
-	figure, err := page.Draw(chart, caption)
-	c.Curves = append(c.Curves, figure)
-	return err
+// metricSeries is a metric over steps, NaN where an evaluation has none.
+func metricSeries(name string, evaluations []loop.Evaluated) picture.Series {
+	series := picture.Series{Name: name}
+	for _, e := range evaluations {
+		v, there := e.Metrics[name]
+		if !there {
+			v = math.NaN()
+		}
+		series.X, series.Y = append(series.X, float64(e.Step)), append(series.Y, v)
+	}
+	return series
+}
+
+// MetricNames are the names of metrics in the order in which the task has them, its primary one first.
+func MetricNames(task data.Task, metrics loop.Metrics) []string {
+	place := func(name string) int {
+		if name == task.Primary {
+			return -1
+		}
+		return slices.Index(task.Metrics, name)
+	}
+	names := slices.Sorted(maps.Keys(metrics))
+	slices.SortStableFunc(names, func(a, b string) int { return place(a) - place(b) })
+	return names
 }
 
 // metricGroups are the metrics of evaluations that share a scale: shares and correlations together, errors of scores each by
 // itself. The same numbers under another name are left out.
-func (f *Facts) metricGroups() (groups [][]string) {
-	names := slices.Sorted(maps.Keys(f.Evaluations[0].Metrics))
-	slices.SortStableFunc(names, func(a, b string) int { return f.place(a) - f.place(b) })
+func metricGroups(task data.Task, metrics loop.Metrics) (groups [][]string) {
+	names := MetricNames(task, metrics)
 	var together []string
 	for _, name := range names {
 		switch {
 		case name == "mse" || name == "mae":
 			groups = append(groups, []string{name})
-		case name == "micro_f1" && !f.Task.Multi && slices.Contains(names, "accuracy"):
+		case name == "micro_f1" && !task.Multi && slices.Contains(names, "accuracy"):
 		default:
 			together = append(together, name)
 		}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/site"
 )
 
 // methods are the routes and what each is asked with.
@@ -79,10 +81,7 @@ func (s *Server) guard(h http.Handler) http.Handler {
 				s.refuse(w, errComputing)
 			}
 		}()
-		header := w.Header()
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("Cache-Control", "no-store")
-		header.Set("Referrer-Policy", "no-referrer")
+		site.SetHeaders(w.Header())
 		h.ServeHTTP(w, r)
 	})
 }
