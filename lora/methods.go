@@ -28,17 +28,18 @@ type Method struct {
 	InitialNorm func(s Settings, in, out int) (low, high float64)
 
 	FirstGradient bool // its factors call Site.Gradient, whatever the settings (TakesGradient)
+	starts        bool // Init names one of Starts, which may call it too
 }
 
 // The formulas are those of method.md 2.1 (InitialNorm), 2.3 (Parameters) and 2.4 (LearningRate).
 var (
 	methods = []Method{
-		{Name: "vanilla", New: newVanilla, LearningRate: vanillaRate, Rule: vanillaRule, Parameters: vanillaParameters, InitialNorm: vanillaNorm},
+		{Name: "vanilla", New: newVanilla, LearningRate: vanillaRate, Rule: vanillaRule, Parameters: vanillaParameters, InitialNorm: vanillaNorm, starts: true},
 		{Name: "deep-wide", New: newWide, LearningRate: constantRate(1e-4), Parameters: deepParameters(wideWidth), InitialNorm: deepNorm},
 		{Name: "deep-narrow", New: newNarrow, LearningRate: constantRate(1e-4), Parameters: deepParameters(narrowWidth), InitialNorm: deepNorm},
 		// The rate is higher than deep-wide's since Adam moves ε·I more slowly than a dense random factor of the same scale.
 		{Name: "deep-compressed", New: newCompressed, LearningRate: constantRate(1e-2), Rule: compressedRule, Parameters: compressedParameters, InitialNorm: compressedNorm, FirstGradient: true},
-		{Name: "rslora", New: newRSLoRA, LearningRate: constantRate(3e-4), Rule: rankRule(3e-4, 1), Parameters: vanillaParameters, InitialNorm: zeroNorm},
+		{Name: "rslora", New: newRSLoRA, LearningRate: constantRate(3e-4), Rule: rankRule(3e-4, 1), Parameters: vanillaParameters, InitialNorm: zeroNorm, starts: true},
 		{Name: "lora-plus", New: newLoRAPlus, LearningRate: constantRate(1e-4), Rule: rankRule(1e-4, 0.5), Parameters: vanillaParameters, InitialNorm: zeroNorm},
 		{Name: "lora-sb", New: newLoRASB, LearningRate: constantRate(1e-3), Rule: rankRule(1e-3, 1), Parameters: sbParameters, InitialNorm: anyNorm, FirstGradient: true},
 	}

@@ -65,7 +65,7 @@ func Starts() (names []string) {
 
 // TakesGradient reports whether factors of these settings call Site.Gradient: a trainer plans the memory for it.
 func (m Method) TakesGradient(s Settings) bool {
-	return m.FirstGradient || slices.ContainsFunc(starts, func(start start) bool { return start.name == s.Init && start.gradient })
+	return m.FirstGradient || m.starts && slices.ContainsFunc(starts, func(start start) bool { return start.name == s.Init && start.gradient })
 }
 
 // referenceStart: W1 ~ N(0, 1), W2 = 0.
