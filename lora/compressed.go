@@ -71,7 +71,7 @@ func (c *compressed) Delta(f []*graph.Node) Delta {
 const (
 	compressedRate  = 4e-3
 	compressedScale = 0.05 // ε
-	compressedPower = 1.2
+	compressedPower = 1.15
 	compressedGamma = 0.1 // γ
 	compressedFew   = 3
 )

@@ -100,7 +100,7 @@ func TestResolve(t *testing.T) {
 		}},
 		{"gamma given", func(c *Config) { few(c); c.Gamma = 0 }, 16, func(c Config) bool { return c.LR == 4e-3 && c.Gamma == 0 }},
 		{"rate of fewer passes", func(c *Config) { c.Steps = 200 }, 128, func(c Config) bool { return c.Epochs == 25 && sameNumber(c.LR, 8e-3) && c.HeadLR == 1e-2 }},
-		{"rate at another rank", func(c *Config) { few(c); c.Rank = 64 }, 16, func(c Config) bool { return sameNumber(c.LR, 4e-3/math.Pow(8, 1.2)) && c.HeadLR == 1e-2 }},
+		{"rate at another rank", func(c *Config) { few(c); c.Rank = 64 }, 16, func(c Config) bool { return sameNumber(c.LR, 4e-3/math.Pow(8, 1.15)) && c.HeadLR == 1e-2 }},
 		{"scale at another depth", func(c *Config) { few(c); c.Depth = 5 }, 16, func(c Config) bool { return c.LR == 4e-3 && sameNumber(5*math.Pow(c.InitScale, 4), 3*0.05*0.05) }},
 		{"rate of many steps", func(c *Config) { c.Steps = 1600 }, 16, func(c Config) bool { return c.LR == 2e-3 && c.HeadLR == 5e-3 }},
 		{"rate of many epochs", func(c *Config) {}, 16 * 1600 / 3, func(c Config) bool { return c.Steps == 1602 && sameNumber(c.LR, 3*4e-3*math.Sqrt(400./1602)) }},
