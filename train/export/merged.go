@@ -64,47 +64,73 @@ func (e Merged) Write(ctx context.Context) (*Report, error) {
 	if e.DType == dtypes.InvalidDType {
 		e.DType = dtypes.Float32
 	}
-	if err := prepare(e.Out, e.notice); err != nil {
+	return e.write(ctx, "merged", e)
+}
+
+// format is what is written of a run, into a directory that has no name yet.
+type format interface {
+	// refuse is the error for a run that the format cannot carry.
+	refuse(s *train.Finished) error
+	// fill writes every file.
+	fill(ctx context.Context, dir string, s *train.Finished, report *Report) error
+	// verify reads the files again and holds them against the run.
+	verify(ctx context.Context, dir string, s *train.Finished, trained *reference, report *Report) error
+}
+
+// write writes a format, all of it or nothing.
+func (o Options) write(ctx context.Context, name string, f format) (*Report, error) {
+	if err := prepare(o.Out, o.notice); err != nil {
 		return nil, err
 	}
-	s, trained, err := e.open(ctx)
+	s, trained, err := o.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if p := s.Adapter.Pooling; !p.HasPooler() {
-		config, err := model.ReadConfig(s.Base, "config.json")
-		if err != nil {
-			return nil, fmt.Errorf("model %s: %w", s.Run.Model, err)
-		}
-		return nil, fmt.Errorf("export: the run's head reads the %s of the last states (--pooling %s), and Transformers' %s has no such pooling: it would compute something else; --format peft carries it",
-			p, p, model.SequenceClassification.Class(config))
+	if err := f.refuse(s); err != nil {
+		return nil, err
 	}
-	report := &Report{Format: "merged", Out: e.Out, Kernels: len(s.Adapter.Kernels)}
-	err = writeDir(e.Out, func(tmp string) error {
-		if err := e.fill(ctx, tmp, s, report); err != nil {
+	report := &Report{Format: name, Out: o.Out, Kernels: len(s.Adapter.Kernels)}
+	err = writeDir(o.Out, func(tmp string) error {
+		if err := f.fill(ctx, tmp, s, report); err != nil || trained == nil {
 			return err
 		}
-		if trained == nil {
-			return nil
-		}
-		if err := sameTokens(s.Base, os.DirFS(tmp)); err != nil {
-			return fmt.Errorf("verify: %w", err)
-		}
-		checkpoint, err := model.Load(os.DirFS(tmp), model.LoadOptions{Backend: e.Backend})
-		if err != nil {
-			return fmt.Errorf("verify: %w", err)
-		}
-		p, err := train.NewPredictor(e.Backend, checkpoint)
-		if err != nil {
-			return fmt.Errorf("verify: %w", err)
-		}
-		report.Verified, err = trained.compare(ctx, p, precisionOf(e.DType))
-		return err
+		return f.verify(ctx, tmp, s, trained, report)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("export: %w", err)
 	}
 	return report, nil
+}
+
+// refuse refuses a pooling that Transformers' class has not.
+func (e Merged) refuse(s *train.Finished) error {
+	p := s.Adapter.Pooling
+	if p.HasPooler() {
+		return nil
+	}
+	config, err := model.ReadConfig(s.Base, "config.json")
+	if err != nil {
+		return fmt.Errorf("model %s: %w", s.Run.Model, err)
+	}
+	return fmt.Errorf("export: the run's head reads the %s of the last states (--pooling %s), and Transformers' %s has no such pooling: it would compute something else; --format peft carries it",
+		p, p, model.SequenceClassification.Class(config))
+}
+
+// verify predicts with the checkpoint.
+func (e Merged) verify(ctx context.Context, dir string, s *train.Finished, trained *reference, report *Report) error {
+	if err := sameTokens(s.Base, os.DirFS(dir)); err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	checkpoint, err := model.Load(os.DirFS(dir), model.LoadOptions{Backend: e.Backend})
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	p, err := train.NewPredictor(e.Backend, checkpoint)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	report.Verified, err = trained.compare(ctx, p, precisionOf(e.DType))
+	return err
 }
 
 // open reads the run and, to verify with, computes what it says of some inputs.

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -47,28 +48,11 @@ func (e ONNX) Write(ctx context.Context) (*Report, error) {
 	if !slices.Contains(ONNXPrecisions(), e.Precision) {
 		return nil, fmt.Errorf("export: precision %q is unknown; want one of %s", e.Precision, strings.Join(ONNXPrecisions(), ", "))
 	}
-	if err := prepare(e.Out, e.notice); err != nil {
-		return nil, err
-	}
-	s, trained, err := e.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	report := &Report{Format: "onnx", Out: e.Out, Kernels: len(s.Adapter.Kernels)}
-	err = writeDir(e.Out, func(tmp string) error {
-		if err := e.fill(ctx, tmp, s, report); err != nil {
-			return err
-		}
-		if trained == nil {
-			return nil
-		}
-		return e.verify(ctx, tmp, s, trained, report)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("export: %w", err)
-	}
-	return report, nil
+	return e.write(ctx, "onnx", e)
 }
+
+// refuse takes every run.
+func (e ONNX) refuse(*train.Finished) error { return nil }
 
 // fill writes every file.
 func (e ONNX) fill(ctx context.Context, dir string, s *train.Finished, report *Report) error {
@@ -145,10 +129,6 @@ func source(c *model.Config, specs map[string]model.Spec, precision string) onnx
 
 // properties are the file's metadata.
 func (e ONNX) properties(s *train.Finished, c *model.Config) [][2]string {
-	pooling := string(c.Pooling)
-	if pooling == "" {
-		pooling = string(model.PoolHead)
-	}
 	return [][2]string{
 		{"base_model", s.Run.Model},
 		{"model_type", c.ModelType},
@@ -156,7 +136,7 @@ func (e ONNX) properties(s *train.Finished, c *model.Config) [][2]string {
 		{"method", s.Adapter.Method},
 		{"labels", strings.Join(c.Labels(), ", ")},
 		{"problem_type", c.ProblemType},
-		{"pooling", pooling},
+		{"pooling", string(cmp.Or(c.Pooling, model.PoolHead))},
 		{"precision", e.Precision},
 	}
 }

@@ -59,44 +59,32 @@ func (t *Truncation) String() string {
 }
 
 // Write writes the adapter.
-func (e PEFT) Write(ctx context.Context) (*Report, error) {
-	if err := prepare(e.Out, e.notice); err != nil {
-		return nil, err
-	}
-	s, trained, err := e.open(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (e PEFT) Write(ctx context.Context) (*Report, error) { return e.write(ctx, "peft", e) }
+
+// refuse refuses a run without an adapter.
+func (e PEFT) refuse(s *train.Finished) error {
 	if s.Run.Whole() {
-		return nil, fmt.Errorf("export: method %s trains the model itself, so that there is no adapter; --format merged writes the model", s.Run.Method)
+		return fmt.Errorf("export: method %s trains the model itself, so that there is no adapter; --format merged writes the model", s.Run.Method)
 	}
-	report := &Report{Format: "peft", Out: e.Out, Kernels: len(s.Adapter.Kernels), Files: []string{peftTensors}}
-	err = writeDir(e.Out, func(tmp string) error {
-		if err := e.fill(ctx, tmp, s, report); err != nil {
-			return err
-		}
-		if trained == nil {
-			return nil
-		}
-		again, err := readBack(tmp, s)
-		if err != nil {
-			return fmt.Errorf("verify: %w", err)
-		}
-		p, err := again.Unmerged(e.Backend)
-		if err != nil {
-			return fmt.Errorf("verify: %w", err)
-		}
-		bound := 0.0
-		if report.Truncation != nil {
-			bound = report.Truncation.RelativeBound
-		}
-		report.Verified, err = trained.compare(ctx, p, truncated(bound))
-		return err
-	})
+	return nil
+}
+
+// verify predicts with the adapter, read as an import does.
+func (e PEFT) verify(ctx context.Context, dir string, s *train.Finished, trained *reference, report *Report) error {
+	again, err := readBack(dir, s)
 	if err != nil {
-		return nil, fmt.Errorf("export: %w", err)
+		return fmt.Errorf("verify: %w", err)
 	}
-	return report, nil
+	p, err := again.Unmerged(e.Backend)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	bound := 0.0
+	if report.Truncation != nil {
+		bound = report.Truncation.RelativeBound
+	}
+	report.Verified, err = trained.compare(ctx, p, truncated(bound))
+	return err
 }
 
 // truncated is the precision of an adapter whose ΔK were cut, up to that share of them: layers amplify it.
@@ -154,6 +142,7 @@ func (e PEFT) fill(ctx context.Context, dir string, s *train.Finished, report *R
 		return err
 	}
 	report.Tensors, report.Truncation = len(f.entries), f.truncation
+	report.Files = []string{peftTensors}
 	if report.Bytes, err = sizes(dir, report.Files); err != nil {
 		return err
 	}
