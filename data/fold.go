@@ -61,7 +61,7 @@ func (s *Split) foldOrder(stream *rng.Stream, parts int) (rows []int, err error)
 	case s.Task.Multi:
 		groups, err = once.byRarest()
 	case s.Task.Regression():
-		groups = inTurn(once.byScore(), parts)
+		groups = slices.Collect(slices.Chunk(once.byScore(), parts))
 	default:
 		groups = make([][]int, len(s.Task.Labels))
 		for i, e := range once.Examples {
@@ -75,9 +75,6 @@ func (s *Split) foldOrder(stream *rng.Stream, parts int) (rows []int, err error)
 	}
 	return rows, err
 }
-
-// inTurn cuts a list into runs of n, the last perhaps shorter.
-func inTurn(list []int, n int) [][]int { return slices.Collect(slices.Chunk(list, n)) }
 
 // byRarest are the examples of a multilabel task by their rarest class, and last those that have none.
 func (s *Split) byRarest() ([][]int, error) {

@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/gomlx/core/tensors"
 	"gonum.org/v1/gonum/mat"
@@ -34,17 +35,14 @@ func (j *job) probe(ctx context.Context, progress func(done, total int)) (*probe
 	}
 	c, in := j.inputs.checkpoint, j.inputs
 	var fitted *probe.Model
+	t := probe.Targets{Outputs: c.Config.NumLabels(), Weights: in.classWeights}
 	switch c.Config.ProblemType {
 	case model.Regression:
 		fitted, err = probe.Ridge(x, mat.NewDense(len(in.train.labels), 1, in.train.labels))
 	case model.MultiLabel:
-		t := probe.Targets{Outputs: c.Config.NumLabels(), Weights: in.classWeights}
-		for at := 0; at < len(in.train.labels); at += t.Outputs {
-			t.Sets = append(t.Sets, in.train.labels[at:at+t.Outputs])
-		}
+		t.Sets = slices.Collect(slices.Chunk(in.train.labels, t.Outputs))
 		fitted, err = probe.Logistic(x, t)
 	default:
-		t := probe.Targets{Outputs: c.Config.NumLabels(), Weights: in.classWeights}
 		for _, label := range in.train.labels {
 			t.Classes = append(t.Classes, int(label))
 		}
@@ -72,12 +70,12 @@ func put(t *tensors.Tensor, values []float64) {
 // features are what the layer of outputs reads of the training examples: [examples, features].
 func (j *job) features(ctx context.Context, progress func(done, total int)) (*mat.Dense, error) {
 	c := j.inputs.checkpoint
-	p := &Predictor{backend: j.backend, config: c.Config, weights: weightsOf(c), features: true}
-	var err error
-	if p.graphs, err = p.newGraphs(c.Precision, nil); err != nil {
+	p, err := NewPredictor(j.backend, c)
+	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
+	p.features = true // before a graph is built
 	rows, err := p.Logits(ctx, j.inputs.train.rows, j.config.evaluationLayout(), progress)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package train
 
 import (
-	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -266,12 +265,11 @@ func (c *Config) Validate() error {
 		f.Check(len(c.Target) == 0, "target: method %s has no kernels to choose", c.Method)
 	} else {
 		started := *c
-		if err := started.resolveMethod(); err == nil {
+		err := started.resolveMethod()
+		if err == nil {
 			_, err = lora.New(c.Method, started.Settings)
-			f.Add(err)
-		} else {
-			f.Add(err)
 		}
+		f.Add(err)
 	}
 	f.Check(c.HeadStart != startProbe || c.TrainHead || c.Whole(), "head-start: a probe is a head of the run's own, which stays with it only where the head is trained; add --train-head")
 	f.Check(c.HeadStart != startProbe || c.From == "", "head-start: the run of --from brings its head; leave one of them out")
@@ -340,66 +338,6 @@ func (c *Config) Resolve() error {
 		c.OnNonfinite = ""
 	}
 	return nil
-}
-
-// resolveMethod takes what the method brings: a head that is trained with the model, and the learning rates, ε and γ where
-// they are not given: by the rule (method.md 2.7), or the authors'. Rates of the rule follow the numbers of steps and
-// epochs, and are chosen once these are known.
-func (c *Config) resolveMethod() error {
-	by, err := c.ruled()
-	if err != nil {
-		return err
-	}
-	c.TrainHead = c.TrainHead || c.Whole()
-	if c.Method == methodProbe {
-		c.HeadStart, c.Steps, c.Epochs = startProbe, 1, 0
-	}
-	if c.InitScale == 0 {
-		c.InitScale = by.InitScale
-	}
-	if c.Gamma == gammaOfRule {
-		c.Gamma = by.Gamma
-	}
-	given, ruled := c.LR > 0, c.RateRule == ruleRank && !c.Whole()
-	head := headRate
-	if c.HeadStart == startProbe {
-		head = probeRate
-	}
-	if ruled {
-		if c.Steps == 0 || c.Epochs == 0 {
-			return nil
-		}
-		by.Rate *= shareOfSteps(c.Steps) * shareOfEpochs(c.Epochs, by.FewPasses)
-		head *= shareOfSteps(c.Steps)
-	}
-	if !given {
-		c.LR = by.Rate
-	}
-	if c.HeadLR == 0 && (c.TrainHead || c.TrainPooler) {
-		c.HeadLR = c.LR
-		if ruled && !given {
-			c.HeadLR = head
-		}
-	}
-	return nil
-}
-
-// ruled are the rate, ε and γ of the settings' method, by the rule or its authors'.
-func (c *Config) ruled() (lora.Ruled, error) {
-	d := lora.Defaults()
-	if whole, ok := lookupWhole(c.Method); ok {
-		return lora.Ruled{Rate: whole.rate, InitScale: d.InitScale, Gamma: d.Gamma}, nil
-	}
-	method, err := lora.LookupMethod(c.Method)
-	if err != nil {
-		return lora.Ruled{}, err
-	}
-	by := lora.Ruled{Rate: method.LearningRate(c.Settings)}
-	if c.RateRule == ruleRank && method.Rule != nil {
-		by = method.Rule(c.Settings)
-	}
-	by.InitScale, by.Gamma = cmp.Or(by.InitScale, d.InitScale), cmp.Or(by.Gamma, d.Gamma)
-	return by, nil
 }
 
 // Absolute makes the relative paths among the settings absolute, so that a run finds its files from anywhere.

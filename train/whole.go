@@ -1,7 +1,6 @@
 package train
 
 import (
-	"math"
 	"slices"
 	"strings"
 
@@ -59,41 +58,4 @@ func (c *Config) trained(m *model.Config) []string {
 		}
 	}
 	return names
-}
-
-// headRate is the learning rate of a head by the rule of rates: it is small, begins at random, and does not know what
-// adapter is under it.
-const headRate = 1e-2
-
-// probeRate is that of a head which starts where it fits the examples: a higher one would take it away from there before the
-// adapter has moved.
-const probeRate = 1e-3
-
-// fullRateSteps is the number of steps up to which a rule's rate stands; see shareOfSteps.
-const fullRateSteps = 400
-
-// shareOfSteps lowers a rule's rate for long runs, as 1/√steps: the noise of a rate adds up over steps, and few steps have
-// not the time to go where a lower one would lead (method.md 2.7).
-func shareOfSteps(steps int) float64 {
-	return math.Sqrt(min(1, fullRateSteps/float64(steps)))
-}
-
-// fullRateEpochs is how many passes a rule's rate is for: as many as few-shot runs make.
-const fullRateEpochs = 200
-
-// shareOfEpochs is the multiple of a rule's rate for so many passes: with fewer, each example pulls less often, and steps may
-// be larger, up to most.
-func shareOfEpochs(epochs, most float64) float64 {
-	return max(1, min(most, math.Cbrt(fullRateEpochs/epochs)))
-}
-
-// rateOf is the multiple of the learning rate that a tensor of the model is trained at: the head has a rate of its own.
-func (c *Config) rateOf(name string, m *model.Config) float64 {
-	if c.Method == methodProbe {
-		return 0
-	}
-	if c.HeadLR > 0 && (slices.Contains(m.HeadNames(), name) || slices.Contains(m.PoolerNames(), name)) {
-		return c.HeadLR / c.LR
-	}
-	return 1
 }
