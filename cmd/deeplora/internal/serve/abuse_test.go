@@ -135,15 +135,10 @@ func TestBodiesAreBounded(t *testing.T) {
 // A client that closes its side, or both, while its request waits has left: it takes nobody's place, and the next is answered.
 func TestHalfClosed(t *testing.T) {
 	hold, begun := make(chan struct{}), make(chan struct{}, 100)
-	r := start(t, func(c *Config) { c.MaxWait = 0 }, func(s *Server) {
-		fake(s)
-		inner := s.compute
-		s.compute = func(a *Adapter, b *batch) ([][]float32, error) {
-			begun <- struct{}{}
-			<-hold
-			return inner(a, b)
-		}
-	})
+	r := start(t, func(c *Config) { c.MaxWait = 0 }, fakeAfter(func(_ *Server, _ *Adapter, _ *batch) {
+		begun <- struct{}{}
+		<-hold
+	}))
 	body := `{"inputs": "a"}`
 	request := fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(body), body)
 	first := r.dial(t, request)
@@ -222,15 +217,10 @@ func TestIdleConnections(t *testing.T) {
 func TestDrain(t *testing.T) {
 	const clients = 32
 	var entered, answered, refused atomic.Int64
-	r := start(t, func(c *Config) { c.MaxBatch = 8 }, func(s *Server) {
-		fake(s)
-		inner := s.compute
-		s.compute = func(a *Adapter, b *batch) ([][]float32, error) {
-			entered.Add(int64(len(b.inputs)))
-			time.Sleep(5 * time.Millisecond)
-			return inner(a, b)
-		}
-	})
+	r := start(t, func(c *Config) { c.MaxBatch = 8 }, fakeAfter(func(_ *Server, _ *Adapter, b *batch) {
+		entered.Add(int64(len(b.inputs)))
+		time.Sleep(5 * time.Millisecond)
+	}))
 	var asking sync.WaitGroup
 	for range clients {
 		asking.Go(func() {

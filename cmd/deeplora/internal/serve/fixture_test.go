@@ -203,6 +203,18 @@ func fake(s *Server) {
 	}
 }
 
+// fakeAfter computes so too, after something else.
+func fakeAfter(first func(s *Server, a *Adapter, b *batch)) func(*Server) {
+	return func(s *Server) {
+		fake(s)
+		inner := s.compute
+		s.compute = func(a *Adapter, b *batch) ([][]float32, error) {
+			first(s, a, b)
+			return inner(a, b)
+		}
+	}
+}
+
 // post asks a route with a body, and returns the answer's status and text.
 func (r *running) post(t testing.TB, route, body string) (int, string) {
 	t.Helper()

@@ -173,23 +173,18 @@ func TestRequestsAreGathered(t *testing.T) {
 	var sizes []int
 	var taken atomic.Int64
 	hold := make(chan struct{})
-	r := start(t, func(c *Config) { c.MaxWait = 20 * time.Millisecond }, func(s *Server) {
-		fake(s)
-		inner := s.compute
-		s.compute = func(a *Adapter, b *batch) ([][]float32, error) {
-			taken.Add(int64(len(b.inputs)))
-			<-hold
-			mu.Lock()
-			sizes = append(sizes, len(b.inputs))
-			mu.Unlock()
-			for _, w := range b.inputs {
-				if w.of.adapter != b.adapter || s.adapters[b.adapter] != a {
-					t.Error("an input is in another adapter's batch")
-				}
+	r := start(t, func(c *Config) { c.MaxWait = 20 * time.Millisecond }, fakeAfter(func(s *Server, a *Adapter, b *batch) {
+		taken.Add(int64(len(b.inputs)))
+		<-hold
+		mu.Lock()
+		sizes = append(sizes, len(b.inputs))
+		mu.Unlock()
+		for _, w := range b.inputs {
+			if w.of.adapter != b.adapter || s.adapters[b.adapter] != a {
+				t.Error("an input is in another adapter's batch")
 			}
-			return inner(a, b)
 		}
-	})
+	}))
 	const clients = 48
 	words := strings.Fields("a man plays the flute while two dogs run over the old red house and many people listen")
 	var asked sync.WaitGroup
@@ -230,15 +225,10 @@ func TestRequestsAreGathered(t *testing.T) {
 // What waits is bounded, whoever leaves makes room, and a request that is too much is told so at once.
 func TestQueueIsBounded(t *testing.T) {
 	hold, begun := make(chan struct{}), make(chan struct{}, 100)
-	r := start(t, func(c *Config) { c.MaxQueue, c.MaxInputs, c.MaxWait = 4, 4, 0 }, func(s *Server) {
-		fake(s)
-		inner := s.compute
-		s.compute = func(a *Adapter, b *batch) ([][]float32, error) {
-			begun <- struct{}{}
-			<-hold
-			return inner(a, b)
-		}
-	})
+	r := start(t, func(c *Config) { c.MaxQueue, c.MaxInputs, c.MaxWait = 4, 4, 0 }, fakeAfter(func(_ *Server, _ *Adapter, _ *batch) {
+		begun <- struct{}{}
+		<-hold
+	}))
 	var asked sync.WaitGroup
 	ask := func(ctx context.Context, want int) {
 		asked.Go(func() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/deeplora/deeplora/cmd/deeplora/internal/site"
 	"github.com/deeplora/deeplora/data"
 )
 
@@ -113,46 +113,27 @@ const (
 // Serve answers until ctx is cancelled; then it takes no new connections, answers what has been asked, and returns nil.
 // It closes the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	server := &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: min(headerTimeout, s.config.Timeout), ReadTimeout: s.config.Timeout,
-		WriteTimeout: s.config.Timeout + drainTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
-		ErrorLog: log.New(lines{s.log}, "", 0),
+	server := site.Server{
+		Server: &http.Server{
+			Handler: s.Handler(), ReadHeaderTimeout: min(headerTimeout, s.config.Timeout), ReadTimeout: s.config.Timeout,
+			WriteTimeout: s.config.Timeout + drainTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
+		},
+		Log: s.log, Drain: drainTimeout, Ends: func() { s.draining.Store(true) },
 	}
-	var running errgroup.Group
-	running.Go(func() error {
+	var computing errgroup.Group
+	computing.Go(func() error {
 		s.queue.run(s.answer)
 		return nil
 	})
-	failed := make(chan error, 1)
-	running.Go(func() error {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			failed <- fmt.Errorf("serve: %w", err)
-		}
-		return nil
-	})
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-	}
-	s.draining.Store(true)
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	if fault := server.Shutdown(drain); fault != nil {
-		err = errors.Join(err, fmt.Errorf("serve: requests were still not answered after %v: %w", drainTimeout, fault), server.Close())
-	}
+	failed, late := server.Run(ctx, l)
 	s.queue.close()
-	return errors.Join(err, running.Wait())
-}
-
-// lines hands what is logged on, a line at a time.
-type lines struct {
-	log func(format string, args ...any)
-}
-
-func (l lines) Write(text []byte) (int, error) {
-	l.log("%s", text)
-	return len(text), nil
+	if failed != nil {
+		failed = fmt.Errorf("serve: %w", failed)
+	}
+	if late != nil {
+		late = fmt.Errorf("serve: requests were still not answered after %v: %w", drainTimeout, late)
+	}
+	return errors.Join(failed, late, computing.Wait())
 }
 
 // answer computes a batch.

@@ -5,9 +5,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"log"
 	"net"
 	"net/http"
 	"os"
@@ -15,8 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/site"
 	"github.com/deeplora/deeplora/train/loop"
@@ -64,40 +60,18 @@ func New(dir string, log func(format string, args ...any)) (*Server, error) {
 
 // Serve answers until ctx is cancelled, and then returns nil. It closes the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	server := &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
-		BaseContext: func(net.Listener) context.Context { return ctx }, // streams end with it
-		ErrorLog:    log.New(lines{s.log}, "", 0),
+	server := site.Server{
+		Server: &http.Server{
+			Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
+			BaseContext: func(net.Listener) context.Context { return ctx }, // streams end with it
+		},
+		Log: s.log, Drain: drainTimeout,
 	}
-	var serving errgroup.Group
-	failed := make(chan error, 1)
-	serving.Go(func() error {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			failed <- fmt.Errorf("watch: %w", err)
-		}
-		return nil
-	})
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
+	failed, _ := server.Run(ctx, l) // whoever reads too slowly is let go
+	if failed != nil {
+		return fmt.Errorf("watch: %w", failed)
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	if server.Shutdown(drain) != nil { // somebody reads too slowly
-		err = errors.Join(err, server.Close())
-	}
-	return errors.Join(err, serving.Wait())
-}
-
-// lines hands what is logged on, a line at a time.
-type lines struct {
-	log func(format string, args ...any)
-}
-
-func (l lines) Write(text []byte) (int, error) {
-	l.log("%s", bytes.TrimSpace(text))
-	return len(text), nil
+	return nil
 }
 
 // Handler is the server's routes.
@@ -115,7 +89,7 @@ func (s *Server) Handler() http.Handler {
 				http.Error(w, "not found", http.StatusNotFound)
 				return
 			}
-			allow(w)
+			site.Allow(w, writeTimeout)
 			site.Write(w, file.kind, text)
 		})
 	}
@@ -124,11 +98,6 @@ func (s *Server) Handler() http.Handler {
 		site.SetHeaders(w.Header())
 		mux.ServeHTTP(w, r)
 	})
-}
-
-// allow gives the reader some time from now on for what is written next.
-func allow(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // of a test's recorder there is none
 }
 
 // stream sends the state as server-sent events: now, and whenever it has changed. In between it says how many seconds ago
@@ -155,7 +124,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			sent = text
 		}
 		fmt.Fprintf(&event, "event: age\ndata: %.0f\n\n", s.age().Seconds())
-		allow(w)
+		site.Allow(w, writeTimeout)
 		if _, err := w.Write(event.Bytes()); err != nil {
 			return
 		}
