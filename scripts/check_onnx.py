@@ -14,18 +14,15 @@ the largest, or in f16 by more than 2e-2, or if a label is another one in either
 rounding the states costs is the model's own.
 """
 
-import argparse
 import csv
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import check_peft
-from check_peft import FAMILIES, ROOT, deeplora
+from check_peft import FAMILIES, deeplora
 
 PACKAGES = {**check_peft.PACKAGES, "onnx": "1.23.2", "onnxruntime": "1.32.0"}
 TOLERANCES = {"f32": 1e-5, "f16": 2e-2, "int8": None}
@@ -34,19 +31,9 @@ BATCH, LONGEST = 13, 64
 
 
 def arguments():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--bin", default=str(ROOT / "bin/deeplora"), help="the program")
-    p.add_argument("--model", action="append", default=[], help="checkpoint directory (repeatable), beside the embedded encoder")
-    p.add_argument("--family", action="append", choices=FAMILIES, help="families beside it (default all)")
-    p.add_argument("--no-families", action="store_true", help="no family but the embedded encoder's")
-    p.add_argument("--text", default=str(ROOT / "internal/builtin/STS-B/train.tsv"), help="STS-B TSV with the sentences")
-    p.add_argument("--work", default=str(ROOT / ".build/check_peft"), help="directory for the environment, which is check_peft.py's with more in it, and the runs")
-    p.add_argument("--python", help="virtual environment to use instead of making one")
-    p.add_argument("--backend", default="auto", help="deeplora's --backend")
-    p.add_argument("--steps", type=int, default=8, help="training steps of each run")
+    p = check_peft.parser(__doc__, "check_peft", "the environment, which is check_peft.py's with more in it, and the runs")
+    check_peft.add_models(p)
     p.add_argument("--repeat", type=int, default=0, help="compute all sentences so often, on one thread, and print sentence pairs a second")
-    p.add_argument("--optional", action="store_true", help="exit with 0 where the environment cannot be made")
-    p.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     return p.parse_args()
 
 
@@ -154,14 +141,7 @@ def check(a, reference, rows, work):
 
 def main():
     a = arguments()
-    if not a.inside:
-        if not Path(a.bin).exists():
-            sys.exit(f"{a.bin} is not there: make build")
-        Path(a.work).mkdir(parents=True, exist_ok=True)
-        python = check_peft.environment(a, PACKAGES, "check_onnx")
-        if python is None:
-            sys.exit(0 if a.optional else 3)
-        sys.exit(subprocess.run([python, __file__, *sys.argv[1:], "--inside"], env={**os.environ, "HF_HUB_OFFLINE": "1"}).returncode)
+    check_peft.go_inside(a, __file__, PACKAGES, "check_onnx")
 
     import families
     import onnxruntime

@@ -38,24 +38,48 @@ TOLERANCE = 1e-5
 SENTENCES = 100
 
 
-def arguments():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser(doc, work, inside="the environment and the runs"):
+    """The options of a check that has an environment: those that all such scripts have."""
+    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bin", default=str(ROOT / "bin/deeplora"), help="the program")
+    p.add_argument("--work", default=str(ROOT / ".build" / work), help=f"directory for {inside}")
+    p.add_argument("--python", help="virtual environment to use instead of making one")
+    p.add_argument("--backend", default="auto", help="deeplora's --backend")
+    p.add_argument("--optional", action="store_true", help="exit with 0 where the environment cannot be made")
+    p.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    return p
+
+
+def add_models(p):
+    """The options of a check that goes through models."""
     p.add_argument("--model", action="append", default=[], help="checkpoint directory (repeatable), beside the embedded encoder")
     p.add_argument("--family", action="append", choices=FAMILIES, help="families beside it (default all)")
     p.add_argument("--no-families", action="store_true", help="no family but the embedded encoder's")
     p.add_argument("--text", default=str(ROOT / "internal/builtin/STS-B/train.tsv"), help="STS-B TSV with the sentences")
-    p.add_argument("--work", default=str(ROOT / ".build/check_peft"), help="directory for the environment and the runs")
-    p.add_argument("--python", help="virtual environment to use instead of making one")
-    p.add_argument("--backend", default="auto", help="deeplora's --backend")
-    p.add_argument("--method", action="append", choices=METHODS, help="methods (default all)")
     p.add_argument("--steps", type=int, default=8, help="training steps of each run")
-    p.add_argument("--optional", action="store_true", help="exit with 0 where the environment cannot be made")
-    p.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+
+
+def arguments():
+    p = parser(__doc__, "check_peft")
+    add_models(p)
+    p.add_argument("--method", action="append", choices=METHODS, help="methods (default all)")
     return p.parse_args()
 
 
-def environment(a, packages=PACKAGES, check="check_peft"):
+def go_inside(a, script, packages, check):
+    """Runs the script again in its environment, unless this is there, and ends with what that ended with."""
+    if a.inside:
+        return
+    if not getattr(a, "run", None) and not Path(a.bin).exists():  # a run that is there is only looked at
+        sys.exit(f"{a.bin} is not there: make build")
+    Path(a.work).mkdir(parents=True, exist_ok=True)
+    python = environment(a, packages, check)
+    if python is None:
+        sys.exit(0 if a.optional else 3)
+    sys.exit(subprocess.run([python, script, *sys.argv[1:], "--inside"], env={**os.environ, "HF_HUB_OFFLINE": "1"}).returncode)
+
+
+def environment(a, packages, check):
     """The Python of the virtual environment, made if need be; None where that cannot be done."""
     if a.python:
         return Path(a.python) / "bin/python"
@@ -174,14 +198,7 @@ def check(a, torch, reference, arm, pairs, work):
 
 def main():
     a = arguments()
-    if not a.inside:
-        if not Path(a.bin).exists():
-            sys.exit(f"{a.bin} is not there: make build")
-        Path(a.work).mkdir(parents=True, exist_ok=True)
-        python = environment(a)
-        if python is None:
-            sys.exit(0 if a.optional else 3)
-        sys.exit(subprocess.run([python, __file__, *sys.argv[1:], "--inside"], env={**os.environ, "HF_HUB_OFFLINE": "1"}).returncode)
+    go_inside(a, __file__, PACKAGES, "check_peft")
 
     import peft
     import torch

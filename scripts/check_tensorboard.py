@@ -10,9 +10,7 @@ killed, as TensorBoard's page has it; by a new one; and record by record. Exits 
 numbers than metrics.jsonl has, rounded to float32, or any of them twice.
 """
 
-import argparse
 import json
-import os
 import shutil
 import signal
 import struct
@@ -21,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from check_peft import ROOT, environment
+from check_peft import go_inside, parser
 
 PACKAGES = {"tensorboard": "2.21.0"}
 STEPS, EVAL_EVERY, SAVE_EVERY = 200, 15, 40
@@ -29,14 +27,8 @@ PATIENCE = 240  # seconds
 
 
 def arguments():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--bin", default=str(ROOT / "bin/deeplora"), help="the program")
+    p = parser(__doc__, "check_tensorboard", "the environment and the run")
     p.add_argument("--run", help="run directory to look at instead of training one")
-    p.add_argument("--work", default=str(ROOT / ".build/check_tensorboard"), help="directory for the environment and the run")
-    p.add_argument("--python", help="virtual environment to use instead of making one")
-    p.add_argument("--backend", default="auto", help="deeplora's --backend")
-    p.add_argument("--optional", action="store_true", help="exit with 0 where the environment cannot be made")
-    p.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     return p.parse_args()
 
 
@@ -127,12 +119,8 @@ def check(a):
 
 def main():
     a = arguments()
-    if a.inside:
-        return check(a)
-    python = environment(a, PACKAGES, "check_tensorboard")
-    if python is None:
-        sys.exit(0 if a.optional else 3)
-    os.execv(python, [str(python), __file__, "--inside", *sys.argv[1:]])
+    go_inside(a, __file__, PACKAGES, "check_tensorboard")
+    check(a)
 
 
 if __name__ == "__main__":
