@@ -167,6 +167,10 @@ type Batch struct {
 	Weights []float32 // [examples], 1 for a labelled example; 0 for a filler or one without a label
 	Index   []int     // [examples], which example it is; -1 for a filler
 
+	// Of a part that Divide made, else nil: what of the whole batch it has.
+	RowPlaces     []int32 // [Rows]
+	ExamplePlaces []int32 // [examples]; 0 for a filler
+
 	Tokens int // real tokens: what a tokens/s figure counts
 }
 
@@ -213,9 +217,14 @@ func (b Batch) Tensors() []*tensors.Tensor {
 	return []*tensors.Tensor{grid(b.IDs), grid(b.Types), grid(b.Segments), grid(b.Positions), tensors.FromFlatDataAndDimensions(b.First, len(b.First))}
 }
 
-// Args are Tensors and, in dtype, float32 or float64, the labels and weights: what a graph of the loss reads.
+// Args are Tensors and, in dtype, float32 or float64, the labels and weights: what a graph of the loss reads. Of a part they
+// are followed by the places of its rows and examples.
 func (b Batch) Args(dtype dtypes.DType) []*tensors.Tensor {
-	return append(b.Tensors(), floats(b.Labels, dtype, b.labelShape()...), floats(b.Weights, dtype, len(b.Weights)))
+	args := append(b.Tensors(), floats(b.Labels, dtype, b.labelShape()...), floats(b.Weights, dtype, len(b.Weights)))
+	if b.RowPlaces == nil {
+		return args
+	}
+	return append(args, tensors.FromFlatDataAndDimensions(b.RowPlaces, b.Rows), tensors.FromFlatDataAndDimensions(b.ExamplePlaces, len(b.ExamplePlaces)))
 }
 
 func floats(values []float32, dtype dtypes.DType, dims ...int) *tensors.Tensor {

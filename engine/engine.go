@@ -46,16 +46,26 @@ type Options struct {
 	// Threads is how many CPUs to compute on, 0 for all that the process was started on. It holds for the whole
 	// process until the next Open: XLA computes on the threads that call it too.
 	Threads int
+	// Devices is how many devices of the engine are to be used, 0 for one, AllDevices for all there are. A CPU is one
+	// device unless more are asked for, which then share its cores.
+	Devices int
 	// Compiled is a folder in which XLA's compiled graphs are kept for the next process that builds the same, on Linux and
 	// the CPU; they are machine code. Empty: none are kept.
 	Compiled string
 }
+
+// AllDevices asks for as many devices as there are.
+const AllDevices = -1
+
+// mostCPUDevices bounds what a CPU is divided into.
+const mostCPUDevices = 64
 
 // Info says what was opened.
 type Info struct {
 	Name         string   // Go, XLACPU or XLACUDA
 	PluginSHA256 string   // of the file that computes, in hexadecimal; empty for Go. The same file gives the same bits.
 	Threads      int      // CPUs used
+	Devices      int      // of the engine, its first, that are to be used
 	Notices      []string // what the user should know, a sentence each
 }
 
@@ -74,8 +84,12 @@ func Open(o Options) (compute.Backend, Info, error) {
 	if err := plugin.SetThreads(o.Threads); err != nil {
 		return nil, Info{}, usageError{err}
 	}
-	backend, info, err := openNamed(name, o.Compiled)
+	backend, info, err := openNamed(name, o)
 	if err != nil {
+		return nil, Info{}, err
+	}
+	if err := info.settleDevices(o.Devices, backend.NumDevices()); err != nil {
+		backend.Finalize()
 		return nil, Info{}, err
 	}
 	info.Notices = append(notices, info.Notices...)
@@ -86,6 +100,23 @@ func Open(o Options) (compute.Backend, Info, error) {
 		info.Notices = append(info.Notices, "the number of threads has no effect on XLA on this system")
 	}
 	return backend, info, nil
+}
+
+// settleDevices says how many of the devices there are will be used.
+func (i *Info) settleDevices(asked, there int) error {
+	i.Devices = max(1, asked)
+	switch {
+	case asked == AllDevices && i.Name == XLACUDA:
+		i.Devices = there
+	case i.Devices == 1:
+	case i.Name == Go:
+		return usagef("devices: %d are asked for, and the Go engine computes on one; --backend xla:cpu has more", asked)
+	case asked > there:
+		return fmt.Errorf("backend %s: %d devices are asked for, there are %d ($CUDA_VISIBLE_DEVICES says which GPUs may be used)", i.Name, asked, there)
+	case i.Name == XLACPU:
+		i.Notices = append(i.Notices, fmt.Sprintf("%d CPU devices share the same cores: each batch takes as long as on one, or longer; they are for trying out what several GPUs would do", i.Devices))
+	}
+	return nil
 }
 
 // WorkingMemory is what a compiled graph takes while it runs, beside its arguments, in bytes: intermediate results
@@ -120,16 +151,16 @@ func requested(name, env string) (backend string, notices []string, err error) {
 	}
 }
 
-func openNamed(name, compiled string) (compute.Backend, Info, error) {
+func openNamed(name string, o Options) (compute.Backend, Info, error) {
 	switch name {
 	case Go:
 		return openGo()
 	case XLACPU:
-		return openXLA(plugin.CPU, compiled)
+		return openXLA(plugin.CPU, o)
 	case XLACUDA:
-		return openXLA(plugin.CUDA, compiled)
+		return openXLA(plugin.CUDA, o)
 	default:
-		return openAuto(compiled)
+		return openAuto(o)
 	}
 }
 
@@ -141,7 +172,7 @@ func openGo(notices ...string) (compute.Backend, Info, error) {
 	return backend, Info{Name: Go, Notices: notices}, nil
 }
 
-func openXLA(kind plugin.Kind, compiled string) (compute.Backend, Info, error) {
+func openXLA(kind plugin.Kind, o Options) (compute.Backend, Info, error) {
 	if !plugin.Linked {
 		return nil, Info{}, usagef("backend xla:%s: this program was built without XLA (tag noxla)", kind)
 	}
@@ -153,11 +184,14 @@ func openXLA(kind plugin.Kind, compiled string) (compute.Backend, Info, error) {
 	if !ok {
 		return nil, Info{}, fmt.Errorf("backend xla:%s: no plugin is installed; run: %s", kind, kind.Remedy())
 	}
-	return openPlugin(p, compiled)
+	return openPlugin(p, o)
 }
 
-func openPlugin(p plugin.Plugin, compiled string) (compute.Backend, Info, error) {
-	backend, p, err := plugin.OpenKeeping(p, compiled)
+func openPlugin(p plugin.Plugin, o Options) (compute.Backend, Info, error) {
+	if p.Kind == plugin.CPU && o.Devices > mostCPUDevices {
+		return nil, Info{}, usagef("devices: %d are asked for; a CPU is divided into %d at most", o.Devices, mostCPUDevices)
+	}
+	backend, p, err := plugin.OpenKeeping(p, o.Compiled, o.Devices)
 	if err != nil {
 		return nil, Info{}, err
 	}
@@ -165,7 +199,7 @@ func openPlugin(p plugin.Plugin, compiled string) (compute.Backend, Info, error)
 }
 
 // openAuto opens the fastest backend there is.
-func openAuto(compiled string) (compute.Backend, Info, error) {
+func openAuto(o Options) (compute.Backend, Info, error) {
 	if !plugin.Linked {
 		return openGo("built without XLA (tag noxla): computing on the slow Go engine")
 	}
@@ -175,7 +209,7 @@ func openAuto(compiled string) (compute.Backend, Info, error) {
 	}
 	var notices []string
 	if p, ok := plugin.First(plugins, plugin.CUDA); ok && plugin.GPUPresent() {
-		backend, info, err := openPlugin(p, compiled)
+		backend, info, err := openPlugin(p, o)
 		if err == nil {
 			return backend, info, nil
 		}
@@ -186,7 +220,7 @@ func openAuto(compiled string) (compute.Backend, Info, error) {
 	if !ok {
 		return openGo(append(notices, "no XLA plugin is installed: computing on the slow Go engine; for XLA run: "+plugin.CPU.Remedy())...)
 	}
-	backend, info, err := openPlugin(p, compiled)
+	backend, info, err := openPlugin(p, o)
 	info.Notices = append(info.Notices, notices...)
 	return backend, info, err
 }

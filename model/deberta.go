@@ -215,7 +215,7 @@ func (d *deberta) embed(e *Encoder, in Inputs) *Node {
 	if d.Biased {
 		x = e.placed(x, in.positions())
 	}
-	return e.Dropout.apply("embeddings", e.HiddenDropout, e.norm(e.base(embeddingsNorm), x))
+	return e.Dropout.apply("embeddings", e.HiddenDropout, e.norm(e.base(embeddingsNorm), x), leadRows)
 }
 
 // between is what the layers need of the distances between queries and keys.
@@ -276,7 +276,7 @@ func (d *deberta) scores(e *Encoder, l layerNames, q, k *Node, at queries) *Node
 	sum, terms, kernels := e.scores(q, k), 1, d.distanceKernels(l)
 	b, related := at.own.(between)
 	if related {
-		b.table = e.Dropout.apply(l.at+"attention.self.distances", e.HiddenDropout, b.table)
+		b.table = e.Dropout.apply(l.at+"attention.self.distances", e.HiddenDropout, b.table, leadNone)
 	}
 	through := func(kernel string) *Node {
 		return Reshape(e.dense(kernel, b.table, e.HiddenSize), -1, e.NumAttentionHeads, e.headSize())
@@ -326,6 +326,6 @@ func diagonals(x *Node) *Node {
 
 // pool is act(W·h + b) of each example's first token.
 func (d *deberta) pool(e *Encoder, state *Node) *Node {
-	x := e.Dropout.apply("pooler", d.PoolerDrop, state)
+	x := e.Dropout.apply("pooler", d.PoolerDrop, state, leadExamples)
 	return activations[d.PoolerAct](e.linear(e.pooler()[0], x))
 }

@@ -55,7 +55,7 @@ func TestDropoutBits(t *testing.T) {
 	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
 		exec := MustNewExec(b, func(in []*Node) []*Node {
 			d := &Dropout{Key: in[0]}
-			return []*Node{d.hash(layer0, 5000), d.hash("embeddings", 7)}
+			return []*Node{d.hash(layer0, d.counter(leadRows, 5000)), d.hash("embeddings", d.counter(leadNone, 7))}
 		})
 		defer exec.Finalize()
 		for _, key := range [][2]uint32{{0, 0}, {1, 2}, {math.MaxUint32, 0x80000000}} {
@@ -79,7 +79,7 @@ func TestDropoutApply(t *testing.T) {
 			exec := MustNewExec(b, func(in []*Node) []*Node {
 				x := Iota(in[0].Graph(), shape(dtypes.Float32, rows, cols), 1)
 				x = AddScalar(x, 1) // nothing is 0 by itself
-				y := (&Dropout{Key: in[0]}).apply(layer0, p, x)
+				y := (&Dropout{Key: in[0]}).apply(layer0, p, x, leadRows)
 				return []*Node{y, Gradient(ReduceAllSum(y), x)[0]}
 			})
 			out := exec.MustCall([]uint32{3, 4})
@@ -101,13 +101,48 @@ func TestDropoutApply(t *testing.T) {
 		off := MustNewExec(b, func(in []*Node) []*Node {
 			x := ConvertDType(in[0], dtypes.Float32)
 			var none *Dropout
-			return []*Node{x, none.apply("a", 0.5, x), (&Dropout{Key: in[0]}).apply("a", 0, x)}
+			return []*Node{x, none.apply("a", 0.5, x, leadRows), (&Dropout{Key: in[0]}).apply("a", 0, x, leadRows)}
 		})
 		defer off.Finalize()
 		out := off.MustCall([]uint32{3, 4})
 		for i, y := range out[1:] {
 			if !slices.Equal(wide(y), wide(out[0])) {
 				t.Errorf("case %d: dropout that is off changes %v to %v", i, wide(out[0]), wide(y))
+			}
+		}
+	})
+}
+
+// The masks of parts of a batch are the parts of its masks, by rows and by examples.
+func TestDropoutOfParts(t *testing.T) {
+	const p = 0.3
+	testbackend.Each(t, func(t *testing.T, b compute.Backend) {
+		exec := MustNewExec(b, func(in []*Node) []*Node {
+			d := &Dropout{Key: in[0], Rows: in[1], Examples: in[2]}
+			one := func(dims ...int) *Node { return Ones(in[0].Graph(), shape(dtypes.Float32, dims...)) }
+			return []*Node{
+				d.apply("tokens", p, one(2*5, 7), leadRows), // of 2 rows of 5 tokens
+				d.apply("scores", p, one(2, 3, 5, 5), leadRows),
+				d.apply("pooled", p, one(3, 7), leadExamples),
+				d.apply("table", p, one(4, 7), leadNone),
+			}
+		})
+		defer exec.Finalize()
+		key, rows, examples := [2]uint32{5, 6}, []int32{3, 1}, []int32{4, 0, 2}
+		out := exec.MustCall(key[:], rows, examples)
+		for i, of := range []struct {
+			name   string
+			each   int
+			places []int32
+		}{{"tokens", 5 * 7, rows}, {"scores", 3 * 5 * 5, rows}, {"pooled", 7, examples}, {"table", 4 * 7, []int32{0}}} {
+			whole, got := mask(key, of.name, 5*of.each, p), wide(out[i])
+			for part, place := range of.places {
+				for j := range of.each {
+					kept, want := got[part*of.each+j] != 0, whole[int(place)*of.each+j] != 0
+					if kept != want {
+						t.Fatalf("%s: element %d of part %d is kept: %v, in the whole batch, at %d: %v", of.name, j, part, kept, place, want)
+					}
+				}
 			}
 		}
 	})

@@ -50,7 +50,7 @@ type Encoder struct {
 // Logits is the whole model: inputs [batch, seq] -> logits [examples, labels].
 func (e *Encoder) Logits(in Inputs) *Node {
 	pooled := e.Features(in) // [examples, H]
-	pooled = e.Dropout.apply("classifier", e.classifierDropout(), pooled)
+	pooled = e.Dropout.apply("classifier", e.classifierDropout(), pooled, leadExamples)
 	return e.linear(e.output(), pooled) // [examples, labels]
 }
 
@@ -141,7 +141,7 @@ func (e *Encoder) embeddings(in Inputs, width, first int) *Node {
 		places = AddScalar(places, first)
 	}
 	x = e.norm(e.base(embeddingsNorm), e.placed(x, places))
-	return e.Dropout.apply("embeddings", e.HiddenDropout, x)
+	return e.Dropout.apply("embeddings", e.HiddenDropout, x, leadRows)
 }
 
 // words sums word and, where there are any, token-type rows: [batch, seq] -> [batch·seq, width].
@@ -195,14 +195,14 @@ func (e *Encoder) postNorm(l layerNames, hidden *Node, at queries, attend func(l
 	x := at.take(hidden) // [queries, H]
 	attended := e.dense(l.attentionOutput, attend(l, x, hidden, at), e.HiddenSize)
 	if !l.keepAttention {
-		attended = e.Dropout.apply(l.at+"attention.output", e.HiddenDropout, attended)
+		attended = e.Dropout.apply(l.at+"attention.output", e.HiddenDropout, attended, at.lead())
 	}
 	x = e.norm(l.attentionNorm, Add(attended, x))
 
 	inner := activations[e.HiddenAct](e.dense(l.intermediate, x, e.IntermediateSize))
 	out := e.dense(l.output, inner, e.HiddenSize)
 	if !l.keepOutput {
-		out = e.Dropout.apply(l.at+"output", e.HiddenDropout, out)
+		out = e.Dropout.apply(l.at+"output", e.HiddenDropout, out, at.lead())
 	}
 	return e.norm(l.outputNorm, Add(out, x))
 }
@@ -224,7 +224,7 @@ func (e *Encoder) attend(l layerNames, x, hidden *Node, at queries, score func(q
 	q := e.heads(e.dense(l.query, x, e.HiddenSize), at.groups())
 	k := at.see(e.heads(e.dense(l.key, hidden, e.HiddenSize), at.batch(hidden)))
 	v := at.see(e.heads(e.dense(l.value, hidden, e.HiddenSize), at.batch(hidden)))
-	return e.mix(l.at+"attention.self", Add(score(q, k), at.bias), v)
+	return e.mix(l.at+"attention.self", Add(score(q, k), at.bias), v, at)
 }
 
 func (c *Config) headSize() int { return c.HiddenSize / c.NumAttentionHeads }
@@ -240,8 +240,8 @@ func (e *Encoder) scores(q, k *Node) *Node {
 }
 
 // mix is softmax(scores)·v: [group, heads, query, key], [group, seq, heads, size] -> [queries, H].
-func (e *Encoder) mix(name string, scores, v *Node) *Node {
-	weights := e.Dropout.apply(name, e.AttentionDropout, Softmax(scores, -1))
+func (e *Encoder) mix(name string, scores, v *Node, at queries) *Node {
+	weights := e.Dropout.apply(name, e.AttentionDropout, Softmax(scores, -1), at.lead())
 	context := e.Precision.ofStates(equation{"bhqk", "bkhd", "bqhd"}, weights, v) // [group, query, heads, size]
 	return Reshape(context, context.Shape().Dim(0)*context.Shape().Dim(1), e.HiddenSize)
 }

@@ -50,6 +50,14 @@ type queries struct {
 	own    any          // what the family made of them
 }
 
+// lead is what states and scores of the queries begin with.
+func (q queries) lead() leads {
+	if q.tokens == nil {
+		return leadRows
+	}
+	return leadExamples
+}
+
 // take is what the layer is computed for: [batch·seq, H] -> [queries, H].
 func (q queries) take(hidden *Node) *Node {
 	if q.tokens == nil {

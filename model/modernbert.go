@@ -249,7 +249,7 @@ func (m *modernBERT) head(c *Config) []module {
 func (m *modernBERT) embed(e *Encoder, in Inputs) *Node {
 	ids, _ := in.tokens()
 	x := e.lookup(e.base(tokenEmbeddings), e.VocabSize, e.HiddenSize, Reshape(ids, -1)) // [batch·seq, H]
-	return e.Dropout.apply("embeddings", e.HiddenDropout, m.norm(e, e.base(tokenNorm), x))
+	return e.Dropout.apply("embeddings", e.HiddenDropout, m.norm(e, e.base(tokenNorm), x), leadRows)
 }
 
 // view is what the layers of a kind make of positions.
@@ -314,12 +314,12 @@ func (m *modernBERT) layer(e *Encoder, i int, hidden *Node, at queries) *Node {
 		x = m.norm(e, name+"attn_norm", hidden)
 	}
 	attended := m.attention(e, name+"attn", m.kind(i), x, at) // [queries, H]
-	hidden = Add(at.take(hidden), e.Dropout.apply(name+"attn.Wo", e.AttentionDropout, attended))
+	hidden = Add(at.take(hidden), e.Dropout.apply(name+"attn.Wo", e.AttentionDropout, attended, at.lead()))
 
 	inner := e.IntermediateSize
 	wide := biased(e, name+"mlp.Wi", m.norm(e, name+"mlp_norm", hidden), 2*inner, m.MLPBias) // [queries, 2·inner]
 	gated := Mul(activations[e.HiddenAct](columns(wide, 0, inner)), columns(wide, inner, 2*inner))
-	gated = e.Dropout.apply(name+"mlp", m.MLPDropout, gated)
+	gated = e.Dropout.apply(name+"mlp", m.MLPDropout, gated, at.lead())
 	return Add(hidden, biased(e, name+"mlp.Wo", gated, e.HiddenSize, m.MLPBias))
 }
 
@@ -331,7 +331,7 @@ func (m *modernBERT) attention(e *Encoder, name, kind string, x *Node, at querie
 	k := at.see(e.heads(columns(qkv, h, 2*h), at.batch(qkv)))
 	v := at.see(e.heads(columns(qkv, 2*h, 3*h), at.batch(qkv)))
 	scores := Add(e.scaled(sees.queries.apply(q), sees.keys.apply(k)), sees.bias)
-	return biased(e, name+".Wo", e.mix(name, scores, v), h, m.AttentionBias)
+	return biased(e, name+".Wo", e.mix(name, scores, v, at), h, m.AttentionBias)
 }
 
 // finish is the norm that the last layer lacks.

@@ -140,17 +140,17 @@ func TestAttentionInAPrecision(t *testing.T) {
 	}
 }
 
-func testAttention(t *testing.T, b compute.Backend, groups, queries, seq, heads, size int) {
+func testAttention(t *testing.T, b compute.Backend, groups, asked, seq, heads, size int) {
 	attend := func(p Precision, dtype dtypes.DType) (results [][]float64, products map[string]int) {
 		results = graphOf(t, b, func(in []*Node) []*Node {
-			q := Reshape(ConvertDType(in[0], dtype), groups, queries, heads, size)
+			q := Reshape(ConvertDType(in[0], dtype), groups, asked, heads, size)
 			k, v := Reshape(ConvertDType(in[1], dtype), groups, seq, heads, size), Reshape(ConvertDType(in[2], dtype), groups, seq, heads, size)
 			e := &Encoder{Config: &Config{HiddenSize: heads * size, NumAttentionHeads: heads}, Precision: p}
-			y := e.mix("attention", e.scores(q, k), v)
+			y := e.mix("attention", e.scores(q, k), v, queries{})
 			out := append([]*Node{y}, Gradient(ReduceAllSum(Mul(y, Sin(y))), q, k, v)...)
 			products = testbackend.Products(out...)
 			return out
-		}, wave(groups*queries, heads*size, 1), wave(groups*seq, heads*size, 2), wave(groups*seq, heads*size, 3))
+		}, wave(groups*asked, heads*size, 1), wave(groups*seq, heads*size, 2), wave(groups*seq, heads*size, 3))
 		return results, products
 	}
 	want, _ := attend(F32, dtypes.Float64)

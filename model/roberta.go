@@ -58,6 +58,6 @@ func (roberta) pool(e *Encoder, state *Node) *Node { return e.densePool(state, T
 
 // densePool is f(W·h + b) of the first token's state, of denseHead.
 func (e *Encoder) densePool(state *Node, f func(*Node) *Node) *Node {
-	x := e.Dropout.apply("pooler", e.classifierDropout(), state)
+	x := e.Dropout.apply("pooler", e.classifierDropout(), state, leadExamples)
 	return f(e.linear(e.pooler()[0], x))
 }

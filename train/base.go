@@ -10,6 +10,7 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/deeplora/deeplora/internal/devices"
 	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/model"
 )
@@ -17,6 +18,7 @@ import (
 // base is a model that several predictors compute with, each with its own adapter beside it.
 type base struct {
 	backend   compute.Backend
+	devices   *devices.Set // of all its predictors; nil: each computes on the first
 	precision model.Precision
 	files     []model.FileSum            // what it was read from
 	tensors   map[string]*tensors.Tensor // as they are in the files, by name: no adapter brings its own
@@ -78,6 +80,9 @@ func (f *Finished) on(b *base) (*Predictor, error) {
 		return nil, err
 	}
 	p.base = b
+	if b.devices != nil {
+		p.devices = b.devices
+	}
 	return p, p.share(&f.Adapter)
 }
 

@@ -199,7 +199,7 @@ func TestLaid(t *testing.T) {
 	}
 	packing := data.Packing{Length: 64, Examples: 5}
 	spots := []data.Spot{{Row: 0}, {Row: 1}, {Row: 0, Start: len(rows[0].IDs)}}
-	got, err := p.Laid(packing.Lay(rows, spots, 2, p.Config().PadTokenID), len(rows))
+	got, err := p.Laid(0, packing.Lay(rows, spots, 2, p.Config().PadTokenID), len(rows))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestLaid(t *testing.T) {
 		}
 	}
 	poison(loop.NamedTensor{Value: p.weights[len(p.weights)-1].Value})
-	if _, err := p.Laid(packing.Lay(rows, spots, 2, 0), len(rows)); err == nil || err.Error() != "example 1: logit NaN: the weights have diverged" {
+	if _, err := p.Laid(0, packing.Lay(rows, spots, 2, 0), len(rows)); err == nil || err.Error() != "example 1: logit NaN: the weights have diverged" {
 		t.Errorf("weights that are no numbers: %v", err)
 	}
 }

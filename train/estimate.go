@@ -61,7 +61,7 @@ func (r *run) estimate() (e Estimate, err error) {
 		return e, err
 	}
 	e = Estimate{Batch: c.Batch, Accumulate: c.Accumulate, Rows: largest.Rows, Length: largest.Len, Parameters: loop.Trained(r.loop.Params())}
-	if e.Step, err = r.loop.StepBytes(largest); err != nil {
+	if e.Step, err = r.loop.StepBytes(j.shared(largest)); err != nil {
 		return e, err
 	}
 	if m, err := lora.LookupMethod(c.Method); err == nil && m.TakesGradient(c.Settings) {
@@ -75,6 +75,7 @@ func (r *run) estimate() (e Estimate, err error) {
 	for _, w := range weightsOf(j.inputs.checkpoint) {
 		e.Weights += bytesOf(w.Value)
 	}
+	e.Weights = r.options.Memory.All(e.Weights, j.devices.Len())
 	e.State = r.loop.StateBytes()
 	if !r.options.Memory.Device {
 		e.Base = max(0, memory.Resident()-e.Weights)
@@ -108,7 +109,7 @@ func larger(a, b data.Batch) data.Batch {
 
 // evaluationBytes is what an evaluation takes: the kernels that are merged, and the largest batch.
 func (j *job) evaluationBytes(m loop.Memory) (bytes int64, err error) {
-	p, err := NewPredictor(j.backend, j.inputs.checkpoint)
+	p, err := NewPredictor(j.devices.Backend(), j.inputs.checkpoint)
 	if err != nil {
 		return 0, err
 	}
@@ -136,7 +137,7 @@ func (j *job) evaluationBytes(m loop.Memory) (bytes int64, err error) {
 		}
 		working = graphx.Must(m.Of(p.exec(largest).Compile(args...)))
 	})
-	return bytes + working, err
+	return m.All(bytes+working, j.devices.Len()), err
 }
 
 // fitBatch splits a batch that does not fit into memory into accumulated ones of equal parts: the same examples a

@@ -22,6 +22,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/builtin"
+	"github.com/deeplora/deeplora/internal/devices"
 	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/internal/rng"
 	"github.com/deeplora/deeplora/internal/safetensors"
@@ -223,6 +224,24 @@ func inDType(flat []float64, dtype dtypes.DType, dims ...int) *tensors.Tensor {
 	return tensors.FromFlatDataAndDimensions(narrow, dims...)
 }
 
+func argsOf(list []loop.NamedTensor) []any {
+	args := make([]any, len(list))
+	for i, t := range list {
+		args[i] = t.Value
+	}
+	return args
+}
+
+// one is the first device of an engine.
+func one(t *testing.T, b compute.Backend) *devices.Set {
+	t.Helper()
+	s, err := devices.New(b, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // gradientsOf are the loss of one batch and its gradients by every parameter, of the objective's graph.
 func gradientsOf(t *testing.T, b compute.Backend, o loop.Objective, values []loop.NamedTensor, batch data.Batch, total float64) (loss float64, gradients [][]float64) {
 	t.Helper()
@@ -230,7 +249,7 @@ func gradientsOf(t *testing.T, b compute.Backend, o loop.Objective, values []loo
 	all := append(slices.Clone(o.Frozen), values...)
 	exec := MustNewExec(b, func(in []*Node) []*Node {
 		weights, in := byName(all, in)
-		args, in := graphx.Split(in, o.Inputs)
+		args, in := graphx.Split(in, len(in)-2)
 		loss := o.Loss(weights, args, in[0], in[1])
 		var moving []*Node
 		for _, p := range o.Params {
@@ -239,7 +258,7 @@ func gradientsOf(t *testing.T, b compute.Backend, o loop.Objective, values []loo
 		return append([]*Node{loss}, Gradient(loss, moving...)...)
 	})
 	defer exec.Finalize()
-	args := append(argsOf(all), graphx.Donated(b, batch.Args(dtype))...)
+	args := append(argsOf(all), graphx.Donated(b, 0, batch.Args(dtype))...)
 	out, err := exec.Call(append(args, []uint32{1, 2}, graphx.Scalar(total, dtype))...)
 	if err != nil {
 		t.Fatal(err)

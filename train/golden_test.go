@@ -116,7 +116,7 @@ func goldenJobOn(t *testing.T, c *model.Checkpoint, g golden, r goldenRun, dtype
 		loss = firstOutputSquared
 	}
 	j.objective = loop.Objective{
-		Params: params, Frozen: weightsOf(c), Inputs: batchInputs(padding), DType: dtype,
+		Params: params, Frozen: weightsOf(c), DType: dtype,
 		Loss: func(weights func(name string) *Node, in []*Node, key, total *Node) *Node {
 			batch := batchOf(padding, in)
 			bert := &model.Encoder{Config: c.Config, Weights: weights, Hook: adapted(j.adapted.deltas(weights), model.F32), Dropout: &model.Dropout{Key: key}}

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/devices"
 	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train/loop"
@@ -25,11 +25,11 @@ const groupBytes = 512 << 20
 // compressed initialisation starts from (method.md 3.2). Kernels are differentiated a group at a time, when
 // the first of a group is asked for, and each gradient is handed out once.
 type kernelGradients struct {
-	backend   compute.Backend
+	devices   *devices.Set
 	config    *model.Config
 	precision model.Precision
 	weights   []loop.NamedTensor
-	batch     data.Batch
+	batch     divisible
 	kernels   []model.Kernel
 	limit     int  // bytes held at once; 0: groupBytes
 	again     bool // gradient checkpointing
@@ -74,11 +74,19 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 		exec := graphx.Must(k.exec(group))
 		defer exec.Finalize()
 		dtype := k.dtype()
-		args := append(argsOf(k.weights), graphx.Donated(k.backend, k.batch.Args(dtype))...)
-		out := graphx.Must(exec.Call(append(args, graphx.Scalar(k.batch.Weight(), dtype))...))
+		var args [][]any
+		for d, part := range k.parts() {
+			of := graphx.Must(argsOn(k.devices, d, k.weights))
+			of = append(of, k.devices.Donated(d, part.Args(dtype))...)
+			args = append(args, append(of, graphx.Scalar(k.batch.Weight(), dtype)))
+		}
+		out := graphx.Must(k.devices.Call(exec, args))
 		k.ready = map[string]*tensors.Tensor{}
 		for i, g := range group {
-			k.ready[g.Name] = out[i]
+			k.ready[g.Name] = out[0][i]
+		}
+		for _, same := range slices.Concat(out[1:]...) {
+			same.MustFinalizeAll()
 		}
 	})
 }
@@ -89,6 +97,14 @@ func (k *kernelGradients) dtype() dtypes.DType {
 	return k.weights[i].Value.DType()
 }
 
+// parts are the batch as each device gets it.
+func (k *kernelGradients) parts() []loop.Batch {
+	if n := k.devices.Len(); n > 1 {
+		return k.batch.Divide(n)
+	}
+	return []loop.Batch{k.batch}
+}
+
 // exec is the pass: weights, batch, total -> gradients of the group. The hook only notes which node each kernel is:
 // it is the same encoder, and there is no second forward pass in the code.
 func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
@@ -96,7 +112,7 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 	if k.batch.Packed() {
 		padding = data.PadPacked
 	}
-	return NewExec(k.backend, func(in []*Node) []*Node {
+	return k.devices.Exec("first gradients", func(in []*Node) []*Node {
 		weights, in := byName(k.weights, in)
 		kernel := map[string]*Node{}
 		wanted := func(name string) bool {
@@ -122,7 +138,7 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 		for i, g := range group {
 			kernels[i] = kernel[g.Name]
 		}
-		return Gradient(loss, kernels...)
+		return k.devices.Sum(Gradient(loss, kernels...))
 	})
 }
 
@@ -130,7 +146,7 @@ func (k *kernelGradients) exec(group []model.Kernel) (*Exec, error) {
 func (j *job) gradientsOn(b data.Batch, kernels []model.Kernel) *kernelGradients {
 	c := j.inputs.checkpoint
 	return &kernelGradients{
-		backend: j.backend, config: c.Config, precision: c.Precision, weights: weightsOf(c), batch: b, kernels: kernels, again: j.config.GradientCheckpointing,
+		devices: j.devices, config: c.Config, precision: c.Precision, weights: weightsOf(c), batch: j.shared(b), kernels: kernels, again: j.config.GradientCheckpointing,
 	}
 }
 
@@ -144,10 +160,10 @@ func (k *kernelGradients) bytes(m loop.Memory) (bytes int64, err error) {
 		for _, w := range k.weights {
 			args = append(args, w.Value.Shape())
 		}
-		for _, t := range k.batch.Args(dtype) {
+		for _, t := range k.parts()[0].Args(dtype) {
 			args = append(args, t.Shape())
 		}
-		bytes = graphx.Must(m.Of(exec.Compile(append(args, shapes.Make(dtype))...)))
+		bytes = m.All(graphx.Must(m.Of(k.devices.Compile(exec, append(args, shapes.Make(dtype))))), k.devices.Len())
 	})
 	return bytes, err
 }

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/devices"
 	"github.com/deeplora/deeplora/internal/settings"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
@@ -20,13 +20,14 @@ import (
 type job struct {
 	config  *Config // of the run, resolved
 	inputs  *inputs
-	backend compute.Backend
+	devices *devices.Set
 	adapted *adaptation
 	ranks   map[string]int // of kernels whose rank is not the adapter's
 	pooler  bool           // comes with the adapter that training goes on with
 
 	order     *data.Order
 	packing   data.Packing // of training batches that are packed
+	places    int          // for examples that each device has of a training batch, at least
 	evaluator *evaluator   // opened at the first evaluation
 	measured  *measurement // of the newest evaluation
 }
@@ -36,7 +37,7 @@ var _ loop.Job = (*job)(nil)
 // objective is what is minimised, over the adapter's factors and the tensors of the model that are trained themselves.
 func (j *job) objective() loop.Objective {
 	trained := j.config.trained(j.inputs.checkpoint.Config)
-	o := loop.Objective{Params: j.adapted.params(), Inputs: batchInputs(j.padding()), Loss: j.loss}
+	o := loop.Objective{Params: j.adapted.params(), Loss: j.loss}
 	for _, t := range weightsOf(j.inputs.checkpoint) {
 		if slices.Contains(trained, t.Name) {
 			o.Params = append(o.Params, loop.Param{Name: t.Name, Shape: t.Value.Shape().Dimensions, Rate: j.config.rateOf(t.Name, j.inputs.checkpoint.Config), Draw: t.Value.LocalClone})
@@ -52,7 +53,7 @@ func (j *job) loss(weights func(name string) *Node, in []*Node, key, total *Node
 	config, p := j.inputs.checkpoint.Config, j.inputs.checkpoint.Precision
 	batch := batchOf(j.padding(), in)
 	b := &model.Encoder{
-		Config: config, Weights: weights, Hook: adapted(j.adapted.deltas(weights), p), Precision: p, Dropout: &model.Dropout{Key: key},
+		Config: config, Weights: weights, Hook: adapted(j.adapted.deltas(weights), p), Precision: p, Dropout: &model.Dropout{Key: key, Rows: batch.rows, Examples: batch.examples},
 		GradientCheckpointing: j.config.GradientCheckpointing,
 	}
 	losses := lossOf(config.ProblemType)(b.Logits(batch.inputs), batch.labels)
@@ -62,7 +63,13 @@ func (j *job) loss(weights func(name string) *Node, in []*Node, key, total *Node
 func (j *job) padding() data.Padding { return data.Padding(j.config.Pad) }
 
 // Batch assembles training batch i, counted through all epochs.
-func (j *job) Batch(i int) (loop.Batch, error) { return j.batch(i) }
+func (j *job) Batch(i int) (loop.Batch, error) {
+	b, err := j.batch(i)
+	return j.shared(b), err
+}
+
+// shared is a batch as devices share it.
+func (j *job) shared(b data.Batch) divisible { return divisible{b, j.places} }
 
 func (j *job) batch(i int) (b data.Batch, err error) {
 	c, examples, pad := j.config, j.inputs.train, j.inputs.checkpoint.Config.PadTokenID
@@ -91,7 +98,7 @@ func (j *job) Upcoming(i int) (list []loop.Batch, err error) {
 		}
 		if of := (shape{b.Rows, b.Len}); !seen[of] {
 			seen[of] = true
-			list = append(list, b)
+			list = append(list, j.shared(b))
 		}
 	}
 	return list, nil
@@ -118,6 +125,22 @@ func (j *job) planBatches() (err error) {
 	}
 	graph := graphTokens(j.inputs.checkpoint.Config.HiddenSize) * sample / batches
 	j.packing = data.PlanPacking(rows, indices, c.Batch, graph)
+	return j.planPlaces(sample)
+}
+
+// planPlaces settles how many places for examples a device's part of a packed batch has: what the first batches need, so
+// that they are of few shapes.
+func (j *job) planPlaces(batches int) error {
+	if j.devices.Len() == 1 {
+		return nil
+	}
+	for i := range batches {
+		b, err := j.batch(i)
+		if err != nil {
+			return err
+		}
+		j.places = max(j.places, b.MostExamples(j.devices.Len()))
+	}
 	return nil
 }
 
@@ -139,7 +162,7 @@ func (j *job) Examples(batch int) []string {
 func (j *job) Evaluate(ctx context.Context, values []loop.NamedTensor, progress func(done, total int)) (loop.Metrics, error) {
 	if j.evaluator == nil {
 		var err error
-		if j.evaluator, err = newEvaluator(j.backend, j.inputs.checkpoint, j.adapted, j.config.held()); err != nil {
+		if j.evaluator, err = newEvaluator(j.devices, j.inputs.checkpoint, j.adapted, j.config.held()); err != nil {
 			return nil, err
 		}
 	}
@@ -221,6 +244,7 @@ func (j *job) sites(kernels []model.Kernel) ([]lora.Site, error) {
 }
 
 func (j *job) close() {
+	defer j.devices.Close()
 	if j.evaluator != nil {
 		j.evaluator.close()
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/devices"
 	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
@@ -100,20 +101,24 @@ type evaluator struct {
 	predictor  *Predictor
 }
 
-func newEvaluator(backend compute.Backend, c *model.Checkpoint, a *adaptation, held bool) (*evaluator, error) {
+func newEvaluator(on *devices.Set, c *model.Checkpoint, a *adaptation, held bool) (*evaluator, error) {
 	e := &evaluator{checkpoint: c, adapted: a}
 	var err error
 	if held {
-		e.predictor, err = newPredictor(backend, c, nil, a)
-		return e, err
+		e.predictor, err = newPredictor(on.Backend(), c, nil, a)
+	} else {
+		if e.merger, err = newMerger(on.Backend(), a.adapter); err != nil {
+			return nil, err
+		}
+		e.predictor, err = NewPredictor(on.Backend(), c)
 	}
-	if e.merger, err = newMerger(backend, a.adapter); err != nil {
+	if err != nil {
+		if e.merger != nil {
+			e.merger.finalize()
+		}
 		return nil, err
 	}
-	if e.predictor, err = NewPredictor(backend, c); err != nil {
-		e.merger.finalize()
-		return nil, err
-	}
+	e.predictor.devices = on
 	return e, nil
 }
 
@@ -121,6 +126,11 @@ func newEvaluator(backend compute.Backend, c *model.Checkpoint, a *adaptation, h
 func (e *evaluator) logits(ctx context.Context, values []loop.NamedTensor, rows []data.Encoded, layout Layout, progress func(done, total int)) ([][]float32, error) {
 	weights, merged, err := e.merged(values)
 	defer func() {
+		for _, w := range weights {
+			if w.Value != e.checkpoint.Tensors[w.Name] { // of this evaluation alone
+				e.predictor.devices.Forget(w.Value)
+			}
+		}
 		for _, m := range merged {
 			m.MustFinalizeAll()
 		}

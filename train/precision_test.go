@@ -61,7 +61,7 @@ func TestT22KernelGradientsHeld(t *testing.T) {
 	eachXLA(t, func(t *testing.T, b compute.Backend) {
 		for p, most := range map[model.Precision]float64{"bf16x3": 1e-4, "bf16": 0.1} {
 			c := heldTiny(t, b, p)
-			k := &kernelGradients{backend: b, config: c.Config, precision: p, weights: weightsOf(c), batch: batch, kernels: c.Config.Kernels()}
+			k := &kernelGradients{devices: one(t, b), config: c.Config, precision: p, weights: weightsOf(c), batch: divisible{Batch: batch}, kernels: c.Config.Kernels()}
 			for _, kernel := range g.Kernels {
 				want, err := golden.Float64(kernel.Name)
 				if err != nil {
@@ -103,7 +103,7 @@ func TestGradientsOfHeldTables(t *testing.T) {
 			if held := c.Kernel(words.Name).DType() == dtypes.BFloat16; !words.Lookup || held != (p == "bf16") {
 				t.Errorf("%s is %s", words.Name, c.Kernel(words.Name).DType())
 			}
-			k := &kernelGradients{backend: b, config: c.Config, precision: "bf16", weights: weightsOf(c), batch: batch, kernels: []model.Kernel{words}}
+			k := &kernelGradients{devices: one(t, b), config: c.Config, precision: "bf16", weights: weightsOf(c), batch: divisible{Batch: batch}, kernels: []model.Kernel{words}}
 			x, err := k.of(words.Name)
 			if err != nil {
 				t.Fatal(err)

@@ -6,14 +6,17 @@ import (
 	"io/fs"
 	"iter"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/devices"
 	"github.com/deeplora/deeplora/internal/graphx"
 	"github.com/deeplora/deeplora/model"
 	"github.com/deeplora/deeplora/train/loop"
@@ -27,7 +30,7 @@ type Predictor struct {
 	Tokenizer data.Tokenizer
 
 	from    *Finished // nil: a checkpoint
-	backend compute.Backend
+	devices *devices.Set
 	config  *model.Config
 	weights []loop.NamedTensor
 	*graphs
@@ -100,6 +103,23 @@ func NewPredictor(backend compute.Backend, c *model.Checkpoint) (*Predictor, err
 	return newPredictor(backend, c, weightsOf(c), nil)
 }
 
+// UseDevices has Logits, and what calls it, computed on the first n devices of the engine, which take batches in turn. Each
+// has the model's tensors once. The numbers are the same to the bit. Call it before anything is computed.
+func (p *Predictor) UseDevices(n int) (err error) {
+	if p.base != nil && p.base.devices != nil && p.base.devices.Len() == n {
+		p.devices = p.base.devices
+		return nil
+	}
+	p.devices, err = devices.New(p.devices.Backend(), n)
+	if p.base != nil {
+		p.base.devices = p.devices
+	}
+	return err
+}
+
+// Devices is on how many devices Logits is computed.
+func (p *Predictor) Devices() int { return p.devices.Len() }
+
 // weightsOf lists every tensor of a checkpoint in the order of its Specs.
 func weightsOf(c *model.Checkpoint) (list []loop.NamedTensor) {
 	for _, spec := range c.Config.Specs() {
@@ -111,9 +131,12 @@ func weightsOf(c *model.Checkpoint) (list []loop.NamedTensor) {
 // newPredictor computes with weights, as the checkpoint's. adapted are the adapters beside them; nil: there are none.
 func newPredictor(backend compute.Backend, c *model.Checkpoint, weights []loop.NamedTensor, adapters *adaptation) (*Predictor, error) {
 	config, precision := c.Config, c.Precision
-	p := &Predictor{Run: RunConfig{Config: Default()}, backend: backend, config: config, weights: weights}
+	p := &Predictor{Run: RunConfig{Config: Default()}, config: config, weights: weights}
 	p.Run.MaxLength = min(p.Run.MaxLength, config.Positions())
 	var err error
+	if p.devices, err = devices.New(backend, 1); err != nil {
+		return nil, err
+	}
 	p.graphs, err = p.newGraphs(precision, adapters)
 	return p, err
 }
@@ -122,7 +145,7 @@ func newPredictor(backend compute.Backend, c *model.Checkpoint, weights []loop.N
 func (p *Predictor) newGraphs(precision model.Precision, adapters *adaptation) (*graphs, error) {
 	g := &graphs{users: 1}
 	for exec, packed := range map[**Exec]bool{&g.padded: false, &g.packed: true} {
-		e, err := NewExec(p.backend, func(in []*Node) []*Node {
+		e, err := NewExec(p.devices.Backend(), func(in []*Node) []*Node {
 			named, in := byName(p.weights, in)
 			hook := model.WeightHook(precision.Hook)
 			if adapters != nil {
@@ -154,16 +177,24 @@ func byName(list []loop.NamedTensor, in []*Node) (weights model.Weights, rest []
 	return graphx.Lookup(nodes), in[len(list):]
 }
 
-func argsOf(list []loop.NamedTensor) []any {
+// argsOn are tensors that do not change as arguments on a device.
+func argsOn(on *devices.Set, device int, list []loop.NamedTensor) ([]any, error) {
 	args := make([]any, len(list))
 	for i, t := range list {
-		args[i] = t.Value
+		value, err := on.On(device, t.Value)
+		if err != nil {
+			return nil, err
+		}
+		args[i] = value
 	}
-	return args
+	return args, nil
 }
 
 // Close frees the compiled graphs, once no other predictor shares them.
 func (p *Predictor) Close() {
+	if p.base == nil {
+		p.devices.Close()
+	}
 	if p.users--; p.users == 0 {
 		p.padded.Finalize()
 		p.packed.Finalize()
@@ -268,40 +299,79 @@ func assembled(batches [][]int, assemble func(index []int) (data.Batch, error)) 
 }
 
 // Logits returns a row of logits [labels] for every encoded example, in their order, whatever order they are computed
-// in. progress may be nil.
+// in, and whatever devices compute them. progress may be nil.
 func (p *Predictor) Logits(ctx context.Context, rows []data.Encoded, layout Layout, progress func(done, total int)) ([][]float32, error) {
 	for _, r := range rows {
 		if err := p.config.Check(r.IDs, r.Types, len(r.IDs)); err != nil {
 			return nil, err
 		}
 	}
-	logits := make([][]float32, len(rows))
-	done := 0
-	for b, err := range layout.batches(rows, p.config.PadTokenID) {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+	next, stop := iter.Pull2(layout.batches(rows, p.config.PadTokenID))
+	defer stop()
+	d := dealt{next: next, logits: make([][]float32, len(rows)), progress: progress}
+	g, ctx := errgroup.WithContext(ctx)
+	for device := range p.devices.Len() {
+		g.Go(func() error { return d.compute(ctx, p, device) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return d.logits, nil
+}
+
+// dealt are batches that devices take in turn.
+type dealt struct {
+	mu       sync.Mutex
+	next     func() (data.Batch, error, bool)
+	logits   [][]float32
+	done     int
+	progress func(done, total int)
+}
+
+// compute takes batches for a device until there are none.
+func (d *dealt) compute(ctx context.Context, p *Predictor, device int) error {
+	for {
+		b, err, more := d.take(ctx)
+		if err != nil || !more {
+			return err
 		}
+		out, err := p.compute(device, b)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		out, err := p.compute(b)
-		if err != nil {
-			return nil, err
-		}
-		for at, i := range b.Index {
-			if i < 0 { // filler
-				continue
-			}
-			if logits[i], err = p.row(out, at); err != nil {
-				return nil, fmt.Errorf("example %d: %w", i+1, err)
-			}
-			done++
-		}
-		if progress != nil {
-			progress(done, len(rows))
+		if err := d.give(p, b, out); err != nil {
+			return err
 		}
 	}
-	return logits, nil
+}
+
+func (d *dealt) take(ctx context.Context) (b data.Batch, err error, more bool) { //nolint:revive // as of an iterator
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if ctx.Err() != nil {
+		return b, ctx.Err(), false
+	}
+	b, err, more = d.next()
+	return b, err, more
+}
+
+// give stores a batch's logits.
+func (d *dealt) give(p *Predictor, b data.Batch, out []float32) (err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for at, i := range b.Index {
+		if i < 0 { // filler
+			continue
+		}
+		if d.logits[i], err = p.row(out, at); err != nil {
+			return fmt.Errorf("example %d: %w", i+1, err)
+		}
+		d.done++
+	}
+	if d.progress != nil {
+		d.progress(d.done, len(d.logits))
+	}
+	return nil
 }
 
 // row is that of one example among a batch's logits, which must be finite.
@@ -320,10 +390,10 @@ func (p *Predictor) row(flat []float32, at int) ([]float32, error) {
 }
 
 // Laid returns the logits [labels] of the first n examples of a batch that the caller has laid out itself, as with
-// data.Packing.Lay. Ids and types must have passed Config().Check. Each shape of batch is one graph, which is compiled
-// when it is first met.
-func (p *Predictor) Laid(b data.Batch, n int) ([][]float32, error) {
-	flat, err := p.compute(b)
+// data.Packing.Lay, computed on a device, from 0. Ids and types must have passed Config().Check. Each shape of batch is one
+// graph, which is compiled when it is first met. It may be called for several devices at once.
+func (p *Predictor) Laid(device int, b data.Batch, n int) ([][]float32, error) {
+	flat, err := p.compute(device, b)
 	if err != nil {
 		return nil, err
 	}
@@ -344,9 +414,10 @@ func (p *Predictor) exec(b data.Batch) *Exec {
 }
 
 // compute gives the logits of one batch, flat [rows·labels].
-func (p *Predictor) compute(b data.Batch) (flat []float32, err error) {
+func (p *Predictor) compute(device int, b data.Batch) (flat []float32, err error) {
 	err = graphx.Try("predict", func() {
-		out := graphx.Must(p.exec(b).Call(append(argsOf(p.weights), graphx.Donated(p.backend, b.Tensors())...)...))
+		args := append(graphx.Must(argsOn(p.devices, device, p.weights)), p.devices.Donated(device, b.Tensors())...)
+		out := graphx.Must(p.devices.CallOn(device, p.exec(b), args))
 		defer out[0].MustFinalizeAll()
 		if out[0].DType() == dtypes.Float64 {
 			for _, v := range graphx.Must(tensors.CopyFlatData[float64](out[0])) {

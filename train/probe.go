@@ -55,6 +55,8 @@ func (j *job) probe(ctx context.Context, progress func(done, total int)) (*probe
 	weight, bias := c.Tensors[names[0]], c.Tensors[names[1]]
 	put(weight, fitted.Weight.RawMatrix().Data) // [features, outputs]
 	put(bias, fitted.Bias)
+	j.devices.Forget(weight)
+	j.devices.Forget(bias)
 	return fitted, nil
 }
 
@@ -70,11 +72,14 @@ func put(t *tensors.Tensor, values []float64) {
 // features are what the layer of outputs reads of the training examples: [examples, features].
 func (j *job) features(ctx context.Context, progress func(done, total int)) (*mat.Dense, error) {
 	c := j.inputs.checkpoint
-	p, err := NewPredictor(j.backend, c)
+	p, err := NewPredictor(j.devices.Backend(), c)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
+	if err := p.UseDevices(j.devices.Len()); err != nil {
+		return nil, err
+	}
 	p.features = true // before a graph is built
 	rows, err := p.Logits(ctx, j.inputs.train.rows, j.config.evaluationLayout(), progress)
 	if err != nil {

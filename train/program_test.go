@@ -104,7 +104,7 @@ func TestT22KernelGradientsInGroups(t *testing.T) {
 					t.Fatal(err)
 				}
 				k := &kernelGradients{
-					backend: b, config: c.Config, weights: weightsOf(c), batch: batch,
+					devices: one(t, b), config: c.Config, weights: weightsOf(c), batch: divisible{Batch: batch},
 					kernels: c.Config.Kernels(), limit: limit,
 				}
 				for _, kernel := range g.Kernels {
@@ -206,7 +206,7 @@ func TestT20MergedEqualsAdapted(t *testing.T) {
 				c, a, values := mergeable(t, method, p.dtype)
 				factored := rawLogits(t, b, c.Config, append(weightsOf(c), values...), a, batch)
 				plain := rawLogits(t, b, c.Config, weightsOf(c), nil, batch)
-				e, err := newEvaluator(b, c, a, false)
+				e, err := newEvaluator(one(t, b), c, a, false)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -237,7 +237,7 @@ func rawLogits(t *testing.T, b compute.Backend, c *model.Config, weights []loop.
 		t.Fatal(err)
 	}
 	defer p.Close()
-	out, err := p.padded.Call(append(argsOf(weights), graphx.Donated(b, batch.Tensors())...)...)
+	out, err := p.padded.Call(append(argsOf(weights), graphx.Donated(b, 0, batch.Tensors())...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,7 @@ type Provenance struct {
 	Backend       string            `json:"backend"`       // xla:cpu, xla:cuda or go
 	PluginSHA256  string            `json:"plugin_sha256"` // empty for go
 	Threads       int               `json:"threads"`
+	Devices       int               `json:"devices"` // of the backend, that shared each batch; 0, of older runs: one
 	Model         []model.FileSum   `json:"model"`
 	ModelRevision string            `json:"model_revision,omitempty"` // commit, for a model of the hub
 	Data          []model.FileSum   `json:"data"`
@@ -130,6 +131,7 @@ type Result struct {
 	PeakRSS         int64   `json:"peak_rss_bytes"`
 	Backend         string  `json:"backend"`
 	Threads         int     `json:"threads"`
+	Devices         int     `json:"devices"`
 	FinalLoss       float64 `json:"final_loss"`
 }
 
@@ -148,11 +150,19 @@ func (p Provenance) Continues(then Provenance) (notice string, err error) {
 	if err := sameFiles("data", then.Data, p.Data); err != nil {
 		return "", err
 	}
-	if then.Backend == p.Backend && then.PluginSHA256 == p.PluginSHA256 && then.Threads == p.Threads {
+	if then.Backend == p.Backend && then.PluginSHA256 == p.PluginSHA256 && then.Threads == p.Threads && max(1, then.Devices) == max(1, p.Devices) {
 		return "", nil
 	}
-	return fmt.Sprintf("the run began on %s with %d threads, plugin %.12s; it goes on with %s, %d threads, plugin %.12s: the last bits may differ",
-		then.Backend, then.Threads, then.PluginSHA256, p.Backend, p.Threads, p.PluginSHA256), nil
+	return fmt.Sprintf("the run began on %s; it goes on with %s: the last bits may differ", then.engine(), p.engine()), nil
+}
+
+// engine is what computes, in words.
+func (p Provenance) engine() string {
+	text := fmt.Sprintf("%s with %d threads, ", p.Backend, p.Threads)
+	if p.Devices > 1 {
+		text += fmt.Sprintf("%d devices, ", p.Devices)
+	}
+	return text + fmt.Sprintf("plugin %.12s", p.PluginSHA256)
 }
 
 // sameFiles holds what a run was made from against what lies there now.

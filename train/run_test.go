@@ -95,15 +95,19 @@ func TestResumeGivesSameBits(t *testing.T) {
 }
 
 // interruptAt trains until step stop is done and cancels.
-func interruptAt(t *testing.T, b compute.Backend, c Config, out string, stop int) {
+func interruptAt(t *testing.T, b compute.Backend, c Config, out string, stop int, more ...func(*Options)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, err := Train(ctx, c, Options{Backend: b, Out: out, OnEvent: func(e loop.Event) {
+	o := Options{Backend: b, Out: out, OnEvent: func(e loop.Event) {
 		if s, ok := e.(loop.Step); ok && s.Step == stop {
 			cancel()
 		}
-	}})
+	}}
+	for _, f := range more {
+		f(&o)
+	}
+	_, err := Train(ctx, c, o)
 	if !errors.Is(err, loop.ErrInterrupted) || !errors.Is(err, context.Canceled) {
 		t.Fatalf("cancelled at step %d: error %v", stop, err)
 	}

@@ -32,7 +32,7 @@ func TestGradientsOfSharedKernels(t *testing.T) {
 			if err := c.Hold(p, b, func(string) bool { return false }); err != nil {
 				t.Fatal(err)
 			}
-			k := &kernelGradients{backend: b, config: c.Config, weights: weightsOf(c), batch: batch, kernels: c.Config.Kernels()}
+			k := &kernelGradients{devices: one(t, b), config: c.Config, weights: weightsOf(c), batch: divisible{Batch: batch}, kernels: c.Config.Kernels()}
 			for _, kernel := range k.kernels {
 				want, err := golden.Float64("grad." + kernel.Weight())
 				if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/deeplora/deeplora/data"
 	"github.com/deeplora/deeplora/internal/atomicfile"
+	"github.com/deeplora/deeplora/internal/devices"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/internal/rundir"
@@ -26,6 +27,7 @@ import (
 // Options are what a run needs beside its settings.
 type Options struct {
 	Backend    compute.Backend
+	Devices    int    // of the backend, its first, that share each batch; 0: one
 	Out        string // the run directory
 	Resume     bool   // go on with the run in Out
 	Sources    Sources
@@ -246,7 +248,11 @@ func (r *run) read(ctx context.Context) error {
 	if asked != r.config.Batch {
 		r.Notice("batch lowered from %d to the %d training examples", asked, r.config.Batch)
 	}
-	r.job = &job{inputs: in, config: &r.config, backend: r.options.Backend, ranks: r.fromRanks(), pooler: r.from != nil && brings(r.from.Values, in.checkpoint.Config.PoolerNames())}
+	on, err := devices.New(r.options.Backend, r.options.Devices)
+	if err != nil {
+		return settings.Error(err)
+	}
+	r.job = &job{inputs: in, config: &r.config, devices: on, ranks: r.fromRanks(), pooler: r.from != nil && brings(r.from.Values, in.checkpoint.Config.PoolerNames())}
 	return nil
 }
 
@@ -279,7 +285,7 @@ func (r *run) build() error {
 		return err
 	}
 	r.loop, err = loop.New(r.config.Plan, objective, j, loop.Options{
-		Backend: r.options.Backend, Out: r.options.Out, OnEvent: r.options.OnEvent, Memory: r.options.Memory, Started: r.started, Prepare: r.startHead,
+		Backend: r.options.Backend, Devices: j.devices, Out: r.options.Out, OnEvent: r.options.OnEvent, Memory: r.options.Memory, Started: r.started, Prepare: r.startHead,
 	})
 	return err
 }
@@ -345,7 +351,7 @@ func (r *run) result(m loop.Metrics, selected int) Result {
 		Steps: p.Step, Skipped: p.Skipped, Selected: selected, Parameters: loop.Trained(r.loop.Params()), Kernels: len(r.job.adapted.sites),
 		WallSeconds: time.Since(r.started).Seconds(), TrainSeconds: p.TrainSeconds, StartSeconds: p.FirstStep.Seconds(), InitSeconds: p.Initialise.Seconds(),
 		TokensPerSecond: p.TokensPerSecond(), PeakRSS: memory.Peak(),
-		Backend: r.options.Provenance.Backend, Threads: r.options.Provenance.Threads, FinalLoss: p.Loss,
+		Backend: r.options.Provenance.Backend, Threads: r.options.Provenance.Threads, Devices: r.job.devices.Len(), FinalLoss: p.Loss,
 	}
 	if c.Whole() { // neither means anything there
 		result.Scope, result.Rank, result.Depth = "", 0, 0

@@ -19,7 +19,7 @@ func (s *shared) open() (compute.Backend, train.Provenance, error) {
 	if s.backend == "" { // an empty shell variable is more likely than the wish for auto
 		return nil, train.Provenance{}, usagef("--backend: it is empty; want %s, %s, %s or %s", engine.Auto, engine.Go, engine.XLACPU, engine.XLACUDA)
 	}
-	backend, info, err := engine.Open(engine.Options{Name: s.backend, Threads: s.threads, Compiled: s.compiled()})
+	backend, info, err := engine.Open(engine.Options{Name: s.backend, Threads: s.threads, Devices: int(s.devices), Compiled: s.compiled()})
 	if err != nil {
 		return nil, train.Provenance{}, ofFlag(err)
 	}
@@ -28,7 +28,7 @@ func (s *shared) open() (compute.Backend, train.Provenance, error) {
 	}
 	return backend, train.Provenance{
 		Version: version(), Libraries: libraries(),
-		Backend: info.Name, PluginSHA256: info.PluginSHA256, Threads: info.Threads,
+		Backend: info.Name, PluginSHA256: info.PluginSHA256, Threads: info.Threads, Devices: info.Devices,
 	}, nil
 }
 

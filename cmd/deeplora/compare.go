@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/runreport"
 	"github.com/deeplora/deeplora/cmd/deeplora/internal/study"
+	"github.com/deeplora/deeplora/engine"
 	"github.com/deeplora/deeplora/internal/memory"
 	"github.com/deeplora/deeplora/train"
 )
@@ -83,7 +85,8 @@ func (c *comparison) bindFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.noCheck, "no-check", false, "do not open data and models before the first run, as where the cluster's nodes alone see them")
 	f.StringVar(&c.executor, "executor", executorLocal, "who makes the runs: local or slurm")
 	f.IntVar(&c.jobs, "jobs", 0, "runs at once; 0: local, one for every two cores; slurm, as many as it starts")
-	f.StringSliceVar(&c.gpus, "gpus", nil, "local, on CUDA: a run at once for each of these devices, as 0,1")
+	f.StringSliceVar(&c.gpus, "gpus", nil, "local, on CUDA: runs at once on these devices, as 0,1, --devices of them each")
+	c.bindDevices(f)
 	f.StringVar(&c.slurm.partition, "partition", "", "slurm: as sbatch has it")
 	f.StringVar(&c.slurm.time, "time", "", "slurm: time limit of a run, as sbatch has it")
 	f.StringVar(&c.slurm.gres, "gres", "", "slurm: as sbatch has it, gpu:1 for a GPU")
@@ -317,7 +320,7 @@ func (p *studyProgress) report(r study.Report) {
 
 // newExecutor is who makes the runs, on this line's engine.
 func (c *comparison) newExecutor(program string, s *study.Study) (study.Executor, error) {
-	machine := []string{"--backend", c.backend}
+	machine := append([]string{"--backend", c.backend}, c.runDevices()...)
 	if c.offline {
 		machine = append(machine, "--offline")
 	}
@@ -331,15 +334,39 @@ func (c *comparison) newExecutor(program string, s *study.Study) (study.Executor
 		return c.newSlurm(program, machine, s), nil
 	}
 	cores := cmp.Or(c.threads, runtime.NumCPU())
-	jobs := cmp.Or(c.jobs, len(c.gpus), max(1, cores/2))
+	each := max(1, int(c.devices))
+	if c.devices == engine.AllDevices {
+		each = max(1, len(c.gpus))
+	}
+	if len(c.gpus)%each != 0 {
+		return nil, usagef("--devices: the %d of --gpus are not shared out evenly in runs of %d", len(c.gpus), each)
+	}
+	jobs := cmp.Or(c.jobs, len(c.gpus)/each, max(1, cores/2))
 	if jobs > cores {
 		return nil, usagef("--jobs: %d runs at once on %d cores", jobs, cores)
 	}
 	most := memory.Total() / 10 * 9 // what is left is the system's
 	return &study.Local{
-		Program: program, Machine: machine, Jobs: jobs, Cores: cores, GPUs: c.gpus,
+		Program: program, Machine: machine, Jobs: jobs, Cores: cores, GPUs: c.gpus, PerJob: each,
 		Memory: most, Need: most / 8,
 	}, nil
+}
+
+// gpusOf finds how many GPUs sbatch is asked for by --gres: gpu:4, gpu:a100:4.
+var gpusOf = regexp.MustCompile(`(?:^|,)gpu(?::[^:,()]+)??:([0-9]+)`)
+
+// runDevices are the arguments that give a run its devices: as many as the line says, or those that Slurm gives it.
+func (c *comparison) runDevices() []string {
+	n := c.devices
+	if asked := gpusOf.FindStringSubmatch(c.slurm.gres); n == 0 && asked != nil {
+		if err := n.Set(asked[1]); err != nil {
+			return nil
+		}
+	}
+	if n == 0 || n == 1 {
+		return nil
+	}
+	return []string{"--devices", n.String()}
 }
 
 func (c *comparison) newSlurm(program string, machine []string, s *study.Study) study.Executor {
@@ -360,6 +387,7 @@ func (c *comparison) inspect(ctx context.Context, s *study.Study) error {
 	if c.noSpectra || s.Uninspected() == 0 {
 		return nil
 	}
+	c.devices = 1 // of this machine, which need not be one that runs are made on
 	backend, _, err := c.open()
 	if err != nil {
 		return err
@@ -396,6 +424,9 @@ func (c *comparison) summarize(s *study.Study) (*study.Summary, error) {
 // line is the command line that goes on with the study.
 func (c *comparison) line(given *pflag.FlagSet) string {
 	line := "deeplora compare --resume --out " + shellQuote(c.out) + givenFlags(given, "executor", "jobs", "partition", "time", "gres", "retries")
+	if len(c.gpus) > 0 {
+		line += " --gpus " + shellQuote(strings.Join(c.gpus, ","))
+	}
 	for _, more := range c.slurm.more {
 		line += " --sbatch " + shellQuote(more)
 	}

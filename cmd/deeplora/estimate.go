@@ -29,7 +29,7 @@ func (s *shared) estimate(cmd *cobra.Command, parsed train.Config, o trainFlags)
 	}
 	defer s.ui.clear()
 	e, err := train.EstimateMemory(cmd.Context(), c, train.Options{
-		Backend: backend, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event, Memory: memoryFor(provenance.Backend, o.memory),
+		Backend: backend, Devices: provenance.Devices, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event, Memory: memoryFor(provenance.Backend, o.memory),
 	})
 	if errors.Is(err, loop.ErrNoEstimate) {
 		return fmt.Errorf("%w: --backend %s is an engine that does", err, engine.XLACPU)

@@ -67,6 +67,7 @@ checkpoint with a classification head of its own, as export --format merged writ
 	f.StringVar(&e.dataConfig, "data-config", "", "configuration of a data set of the hub that --data names; empty: its default")
 	f.StringVar(&e.dataRevision, "data-revision", "", "branch, tag or commit of it; empty: main")
 	bindPrecision(f, &e.precision)
+	s.bindDevices(f)
 	e.bindThreshold(f)
 	f.IntVar(&e.errors, "errors", 0, "show so many examples, those with the highest loss; 0: none")
 	f.BoolVar(&e.json, "json", false, "print JSON")
@@ -98,6 +99,7 @@ func (e *evalFlags) check(f *pflag.FlagSet) error {
 		{"label-separator", checkpoint && e.task == "multilabel", "--model with --task multilabel: a run has its own"},
 		{"data-config", onHub, "--data with a data set of the hub, org/name"},
 		{"data-revision", onHub, "--data with a data set of the hub, org/name"},
+		{"devices", !e.zeroShot, "--run and --model: --zero-shot computes on one"},
 		{"threshold", !e.zeroShot, "--run and --model: --zero-shot has no classes"},
 	} {
 		if f.Changed(only.flag) && !only.fits {
@@ -144,11 +146,12 @@ func (s *shared) openRun(cmd *cobra.Command, run, base, precision string) (*trai
 	if _, err := train.ReadRunConfig(run); err != nil { // before an engine is started for nothing
 		return nil, err
 	}
-	backend, _, err := s.open()
+	backend, provenance, err := s.open()
 	if err != nil {
 		return nil, err
 	}
-	return train.Open(cmd.Context(), run, backend, train.OpenOptions{Sources: s.sources(), Model: base, Precision: precision})
+	p, err := train.Open(cmd.Context(), run, backend, train.OpenOptions{Sources: s.sources(), Model: base, Precision: precision})
+	return onDevices(p, err, provenance)
 }
 
 // phaseFunc shows progress of a part that is not training.

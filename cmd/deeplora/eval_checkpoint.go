@@ -58,7 +58,7 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 	if err != nil {
 		return nil, err
 	}
-	backend, _, err := s.open()
+	backend, provenance, err := s.open()
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (s *shared) evaluateCheckpoint(cmd *cobra.Command, e evalFlags) (*train.Eva
 		return nil, err
 	}
 	p, err := train.NewPredictor(backend, checkpoint)
-	if err != nil {
+	if p, err = onDevices(p, err, provenance); err != nil {
 		return nil, err
 	}
 	defer p.Close()

@@ -28,6 +28,7 @@ import (
 type shared struct {
 	backend string
 	threads int
+	devices deviceCount // of the commands that bind it; 0: one
 
 	noCompileCache bool
 	offline        bool
@@ -140,8 +141,8 @@ func applyField(flags *pflag.FlagSet, file string, field jsonfile.Field) error {
 // kinds names the values of flags by pflag's types.
 var kinds = map[string]string{
 	"bool": "true or false", "string": "a string", "float64": "a number", "stringArray": "a list of strings",
-	"duration": `a time, such as "5ms"`,
-	"int":      "a whole number", "int64": "a whole number", "uint64": "a whole number from 0 up",
+	"duration": `a time, such as "5ms"`, "devices": "a number of devices, or all",
+	"int": "a whole number", "int64": "a whole number", "uint64": "a whole number from 0 up",
 }
 
 // flagValue checks that a JSON value is of a flag's type, and returns what sets the flag to it.
@@ -156,9 +157,9 @@ func flagValue(flag *pflag.Flag, value any) (set func(*pflag.FlagSet) error, err
 	case bool:
 		matches = kind == "bool"
 	case string:
-		matches = kind == "string" || kind == "duration" || kind == "stringArray" // of one item
+		matches = kind == "string" || kind == "duration" || kind == "devices" || kind == "stringArray" // of one item
 	case json.Number:
-		matches = kind == "float64" || strings.Contains(kind, "int")
+		matches = kind == "float64" || kind == "devices" || strings.Contains(kind, "int")
 	}
 	if !matches {
 		return nil, fmt.Errorf("%s where %s is wanted", describe(value), kinds[kind])

@@ -58,6 +58,7 @@ the last digits: with --eval-batch 1 a row's bits depend on nothing else.`,
 	f.StringVar(&p.task, "task", "", "GLUE task of a TSV (default the run's)")
 	f.IntVar(&p.maxLength, "max-length", 0, "longest input, in tokens (default the run's, or 128)")
 	bindPrecision(f, &p.precision)
+	s.bindDevices(f)
 	p.bindThreshold(f)
 	f.IntVar(&p.batch, "eval-batch", predictBatch, "inputs a batch")
 	return cmd
@@ -161,11 +162,12 @@ func (p *predictor) open(cmd *cobra.Command) error {
 		}
 		return p.use(saved)
 	}
-	backend, _, err := p.shared.open()
+	backend, provenance, err := p.shared.open()
 	if err != nil {
 		return err
 	}
-	if p.Predictor, err = train.OpenCheckpoint(cmd.Context(), p.model, backend, train.OpenOptions{Sources: p.sources(), Precision: p.precision}); err != nil {
+	opened, err := train.OpenCheckpoint(cmd.Context(), p.model, backend, train.OpenOptions{Sources: p.sources(), Precision: p.precision})
+	if p.Predictor, err = onDevices(opened, err, provenance); err != nil {
 		return err
 	}
 	return p.limit()

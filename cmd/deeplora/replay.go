@@ -74,7 +74,7 @@ func (s *shared) replay(cmd *cobra.Command, run string) (*loop.Replayed, error) 
 	if pretraining {
 		return pretrain.Replay(cmd.Context(), pretrain.Options{Backend: backend, Out: run, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event})
 	}
-	return train.Replay(cmd.Context(), train.Options{Backend: backend, Out: run, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event})
+	return train.Replay(cmd.Context(), train.Options{Backend: backend, Devices: provenance.Devices, Out: run, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event})
 }
 
 func replayRows(r *loop.Replayed) [][]string {

@@ -59,6 +59,7 @@ func (c *server) bind(f *pflag.FlagSet) {
 	f.StringVar(&c.addr, "addr", "127.0.0.1:8080", "address to listen on; port 0: a free one")
 	f.BoolVar(&c.Merged, "merged", false, "merge the adapter into the model: one run, at the model's own speed")
 	bindPrecision(f, &c.precision)
+	c.bindDevices(f)
 	f.StringVar(&c.file, "token-file", "", "file with the token that clients must send (default $"+tokenEnv+", or none)")
 	f.IntVar(&c.MaxBatch, "max-batch", c.MaxBatch, "inputs computed together")
 	f.DurationVar(&c.MaxWait, "max-wait", c.MaxWait, "how long an input waits for others while nothing is computed")
@@ -172,10 +173,18 @@ func (c *server) open(ctx context.Context) ([]*serve.Adapter, error) {
 		return nil, err
 	}
 	c.Backend, c.Version = info.Backend, version()
+	var adapters []*serve.Adapter
 	if len(c.runs) == 0 {
-		return c.openCheckpoint(ctx, backend)
+		adapters, err = c.openCheckpoint(ctx, backend)
+	} else {
+		adapters, err = c.openRuns(ctx, backend)
 	}
-	return c.openRuns(ctx, backend)
+	for _, a := range adapters {
+		if err == nil {
+			err = a.UseDevices(info.Devices)
+		}
+	}
+	return adapters, err
 }
 
 func (c *server) openCheckpoint(ctx context.Context, backend compute.Backend) ([]*serve.Adapter, error) {

@@ -59,6 +59,7 @@ was stopped, by whatever, goes on with --resume and ends with the same adapter t
 	}
 	bindSettings(cmd.Flags(), train.Settings(), &c)
 	f := cmd.Flags()
+	s.bindDevices(f)
 	f.StringVarP(&o.out, "out", "o", "", "run directory")
 	f.BoolVar(&o.resume, "resume", false, "go on with the run in --out, with its settings")
 	f.BoolVar(&o.estimate, "estimate", false, "print what memory the run would take, and train nothing")
@@ -109,7 +110,7 @@ func (s *shared) train(cmd *cobra.Command, parsed train.Config, o trainFlags) (*
 	}
 	backend, provenance, err := s.open()
 	if err != nil && o.resume && !cmd.Flags().Changed("backend") && exitCode(err) == exitFailed {
-		return nil, nil, fmt.Errorf("the run computes on %s: %w; --backend takes another engine", s.backend, err)
+		return nil, nil, fmt.Errorf("the run computes on %s%s: %w; --backend takes another engine, --devices another number", s.backend, devicesText(int(s.devices)), err)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -121,7 +122,7 @@ func (s *shared) train(cmd *cobra.Command, parsed train.Config, o trainFlags) (*
 	defer s.ui.clear() // a bar, where there is an error
 	defer s.onInterrupt(cmd.Context())()
 	result, err := train.Train(cmd.Context(), c, train.Options{
-		Backend: backend, Out: o.out, Resume: o.resume, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event,
+		Backend: backend, Devices: provenance.Devices, Out: o.out, Resume: o.resume, Sources: s.sources(), Provenance: provenance, OnEvent: s.ui.event,
 		Memory: memoryFor(provenance.Backend, o.memory),
 	})
 	return result, backend, err
@@ -153,13 +154,16 @@ func (s *shared) resume(parsed *pflag.FlagSet, given train.Config, out string) e
 	return nil
 }
 
-// keepEngine goes on with a run's engine and threads, unless the line has others.
+// keepEngine goes on with a run's engine, devices and threads, unless the line has others.
 func (s *shared) keepEngine(parsed *pflag.FlagSet, from train.Provenance) {
 	if from.Backend == "" {
 		return
 	}
 	if !parsed.Changed("backend") {
 		s.backend = from.Backend
+	}
+	if !parsed.Changed("devices") {
+		s.devices = deviceCount(from.Devices)
 	}
 	if !parsed.Changed("threads") && from.Threads < runtime.NumCPU() {
 		s.threads = from.Threads
@@ -213,7 +217,7 @@ func machineFlags(parsed *pflag.FlagSet) string {
 	command := ""
 	parsed.Visit(func(f *pflag.Flag) {
 		switch f.Name {
-		case "backend", "threads", "cache":
+		case "backend", "threads", "devices", "cache":
 			command += " --" + f.Name + " " + shellQuote(f.Value.String())
 		case "offline", "no-compile-cache":
 			if f.Value.String() == "true" {
@@ -247,7 +251,7 @@ func resultRows(r train.Result) [][]string {
 	rows := [][]string{
 		{"task", fmt.Sprintf("%s, %d training examples", r.Task, r.Shots)},
 		{"method", methodText(r)},
-		{"steps", fmt.Sprintf("%d in %.1f s, %.0f tokens/s on %s", r.Steps, r.TrainSeconds, r.TokensPerSecond, r.Backend)},
+		{"steps", fmt.Sprintf("%d in %.1f s, %.0f tokens/s on %s%s", r.Steps, r.TrainSeconds, r.TokensPerSecond, r.Backend, devicesText(r.Devices))},
 	}
 	if r.Selected != r.Steps {
 		rows = append(rows, []string{"selected", fmt.Sprintf("step %d, the best", r.Selected)})

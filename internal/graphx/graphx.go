@@ -52,10 +52,10 @@ func Scalar(v float64, dtype dtypes.DType) any {
 
 // Donated are tensors as a graph's arguments that the engine frees after the call, instead of the garbage collector when
 // it happens to run. They must not be used again. It panics where the engine cannot take them.
-func Donated(backend compute.Backend, list []*tensors.Tensor) []any {
+func Donated(backend compute.Backend, device compute.DeviceNum, list []*tensors.Tensor) []any {
 	args := make([]any, len(list))
 	for i, t := range list {
-		args[i] = Must(graph.DonateTensorBuffer(t, backend, 0))
+		args[i] = Must(graph.DonateTensorBuffer(t, backend, device))
 	}
 	return args
 }

@@ -64,7 +64,7 @@ func stored(t *testing.T, dir string) map[string][]byte {
 func TestCompiledGraphsAreKept(t *testing.T) {
 	p, dir := testbackend.Plugin(t), filepath.Join(t.TempDir(), "compiled")
 	open := func(folder string) ([]float32, int64) {
-		b, opened, err := plugin.OpenKeeping(p, folder)
+		b, opened, err := plugin.OpenKeeping(p, folder, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,15 +20,16 @@ var errNoXLA = errors.New("this program was built without XLA (tag noxla); build
 //
 // A CPU plugin takes as many threads as this process may use CPUs: call SetThreads before. Products of
 // float32 are computed in float32; NVIDIA's TF32 is switched off.
-func Open(p Plugin) (compute.Backend, Plugin, error) { return OpenKeeping(p, "") }
+func Open(p Plugin) (compute.Backend, Plugin, error) { return OpenKeeping(p, "", 1) }
 
 // Keeps says whether OpenKeeping keeps anything on this system.
 const Keeps = compiled.Supported
 
 // OpenKeeping is Open where what a CPU plugin compiles is kept in a folder, and taken from there when the same graph is
 // compiled again by the same plugin on the same kind of processor, with as many threads. Where that is not possible graphs
-// are compiled as ever, without a word: in an empty folder's name nothing is kept.
-func OpenKeeping(p Plugin, folder string) (compute.Backend, Plugin, error) {
+// are compiled as ever, without a word: in an empty folder's name nothing is kept. A CPU is as many devices as are asked
+// for, all of them on the same cores; of GPUs there are those that there are.
+func OpenKeeping(p Plugin, folder string, devices int) (compute.Backend, Plugin, error) {
 	if !Linked {
 		return nil, p, fmt.Errorf("engine: %w", errNoXLA)
 	}
@@ -37,7 +38,7 @@ func OpenKeeping(p Plugin, folder string) (compute.Backend, Plugin, error) {
 	if err != nil {
 		return nil, p, withRemedy(err, p.Kind)
 	}
-	name, remove := keeping(p, folder), func() {}
+	name, remove := keeping(p, folder, devices), func() {}
 	if name == "" {
 		if name, remove, err = plainName(p); err != nil {
 			return nil, p, fmt.Errorf("engine: %s: %w", p.Path, err)
@@ -45,7 +46,7 @@ func OpenKeeping(p Plugin, folder string) (compute.Backend, Plugin, error) {
 	}
 	defer remove()
 	var backend compute.Backend
-	open := func() { backend, err = openBackend(name + p.options()) }
+	open := func() { backend, err = openBackend(name+p.options(), p.clientOptions(devices)) }
 	if p.Kind == CUDA {
 		withoutNativeErrors(open)
 	} else {
@@ -58,18 +59,26 @@ func OpenKeeping(p Plugin, folder string) (compute.Backend, Plugin, error) {
 }
 
 // keeping gives go-xla a plugin that keeps what it compiles, under the name returned; "" where it does not.
-func keeping(p Plugin, folder string) (name string) {
+func keeping(p Plugin, folder string, devices int) (name string) {
 	if folder == "" || p.Kind != CPU || !compiled.Supported {
 		return ""
 	}
 	processor, err := processor()
 	if err == nil {
-		name, err = compiled.Wrap(p.Path, string(p.Kind), compiled.NewStore(folder, p.SHA256+"\n"+processor))
+		name, err = compiled.Wrap(p.Path, string(p.Kind), compiled.NewStore(folder, fmt.Sprintf("%s\n%s%s", p.SHA256, processor, severally(devices))))
 	}
 	if err != nil {
 		slog.Debug("compiled graphs are not kept", "error", err)
 	}
 	return name
+}
+
+// severally is what a number of CPU devices adds to what decides what a graph is compiled to.
+func severally(devices int) string {
+	if devices <= 1 {
+		return ""
+	}
+	return fmt.Sprintf("\n%d devices", devices)
 }
 
 // withRemedy says how to come to a sound plugin, unless the error does: an install passes over one that is not.
@@ -82,13 +91,13 @@ func withRemedy(err error, kind Kind) error {
 
 // openBackend opens a plugin by go-xla's configuration. A nil pointer inside go-xla is an error too: it is
 // a fault of the plugin.
-func openBackend(config string) (b compute.Backend, err error) {
+func openBackend(config string, client map[string]any) (b compute.Backend, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v", v)
 		}
 	}()
-	return compute.NewWithConfig("xla:" + config)
+	return newBackend(config, client)
 }
 
 // options are what go-xla would otherwise guess from the plugin's name.
@@ -97,6 +106,14 @@ func (p Plugin) options() string {
 		return ",noshared_buffers,notf32"
 	}
 	return ",shared_buffers,notf32"
+}
+
+// clientOptions are the plugin's own, which go-xla's configuration has no words for.
+func (p Plugin) clientOptions(devices int) map[string]any {
+	if p.Kind != CPU || devices <= 1 { // the plugin's own number of CPU devices, of which the first is used
+		return nil
+	}
+	return map[string]any{"cpu_device_count": int64(devices)}
 }
 
 // plainName returns a path by which go-xla takes a plugin for what it is. go-xla splits options at commas

@@ -18,6 +18,15 @@ const Linked = true
 // forbidDownloads keeps go-xla from downloading a plugin on its own: only Install does that.
 func forbidDownloads() { xla.EnableAutoInstall(false) }
 
+// newBackend opens a backend by go-xla's configuration.
+func newBackend(config string, client map[string]any) (compute.Backend, error) {
+	b, err := xla.NewWithOptions(config, client)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
 // WorkingMemory is what a compiled graph takes while it runs, beside its arguments, in bytes: intermediate results
 // and those of its outputs that no donated argument makes room for. XLA's compiler has laid it out and says so; it is
 // not known of the Go engine.

@@ -18,9 +18,10 @@ func (l *Loop) compile(first Batch) error {
 	update := make(chan error, 1)
 	go func() { update <- graphx.Try("compile update", func() { graphx.Must(0, p.compileUpdate()) }) }()
 	err := graphx.Try("compile", func() {
-		g := graphx.Must(p.compiled(first.Args(p.DType), l.Accumulate > 1))
+		g := graphx.Must(p.compiled(first, l.Accumulate > 1))
 		if l.memory.Working != nil {
-			l.warnOf(l.memory.Working(g.Executable()))
+			bytes, known := l.memory.Working(g.Executable())
+			l.warnOf(l.all(bytes), known)
 		}
 	})
 	if err := errors.Join(err, <-update); err != nil {
@@ -53,7 +54,7 @@ func compileAhead(p *program, batches []Batch, accumulated bool) *ahead {
 				return
 			}
 			// What fails here fails again, and is reported, in the step that needs it.
-			_ = graphx.Try("compile", func() { graphx.Must(p.compiled(b.Args(p.DType), accumulated)) })
+			_ = graphx.Try("compile", func() { graphx.Must(p.compiled(b, accumulated)) })
 		}
 	}()
 	return a
@@ -71,7 +72,7 @@ func (a *ahead) stop() {
 func (l *Loop) warnOf(step int64, known bool) {
 	held, limit := memory.Resident(), l.memory.Limit()
 	if l.memory.Device {
-		held = l.program.frozenBytes() + l.program.stateBytes()
+		held = l.program.frozenBytes() + l.StateBytes()
 	}
 	if known && limit > 0 && held+step > limit {
 		l.Notice("a step takes %s of memory, there are %s; what helps: a smaller --batch with more --accumulate, --gradient-checkpointing", memory.Text(held+step), memory.Text(limit))

@@ -16,6 +16,13 @@ type Batch interface {
 	RealTokens() int
 }
 
+// Divisible is a Batch that several devices can share.
+type Divisible interface {
+	Batch
+	// Divide gives parts of one shape, whose losses over one total sum up to the batch's.
+	Divide(n int) []Batch
+}
+
 // LossFunc builds a scalar: the weighted loss of one batch over total, the sum of the weights of a step's batches.
 // weights gives every tensor by name, trained ones and frozen ones; batch are the nodes of Batch.Args; key seeds dropout.
 type LossFunc func(weights func(name string) *Node, batch []*Node, key, total *Node) *Node
@@ -24,7 +31,6 @@ type LossFunc func(weights func(name string) *Node, batch []*Node, key, total *N
 type Objective struct {
 	Params []Param
 	Frozen []NamedTensor // what else the loss reads; passed to graphs, never copied
-	Inputs int           // how many tensors Batch.Args gives
 	Loss   LossFunc
 	DType  dtypes.DType // that is computed in: Float32 unless set
 }

@@ -69,7 +69,6 @@ func lineLoop(t *testing.T, b compute.Backend, out string, change func(*Plan), b
 		Params: []Param{{Name: "w.weight", Shape: []int{2}, Rate: 1, Draw: func() (*tensors.Tensor, error) {
 			return tensors.FromValue([]float32{0.5, -1}), nil
 		}}},
-		Inputs: 1,
 		Loss: func(weights func(name string) *Node, batch []*Node, _, total *Node) *Node {
 			return Div(MulScalar(Square(ReduceAllSum(Mul(weights("w.weight"), batch[0]))), 0.5), total)
 		},

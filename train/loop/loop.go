@@ -10,6 +10,7 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/deeplora/deeplora/internal/devices"
 	"github.com/deeplora/deeplora/internal/jsonfile"
 	"github.com/deeplora/deeplora/internal/rng"
 )
@@ -36,8 +37,9 @@ type Job interface {
 // Options are what a Loop needs beside its plan.
 type Options struct {
 	Backend compute.Backend
-	Out     string      // directory of the log and the checkpoints
-	OnEvent func(Event) // may be nil
+	Devices *devices.Set // of the backend; nil: one
+	Out     string       // directory of the log and the checkpoints
+	OnEvent func(Event)  // may be nil
 	Memory  Memory
 	Started time.Time // of the process's work on the run; zero: now
 
@@ -71,7 +73,13 @@ type Loop struct {
 
 // New prepares a loop. Nothing is drawn or compiled yet. Close it.
 func New(plan Plan, objective Objective, job Job, o Options) (*Loop, error) {
-	program, err := newProgram(o.Backend, objective, plan.WeightDecay, plan.Clip)
+	if o.Devices == nil {
+		var err error
+		if o.Devices, err = devices.New(o.Backend, 1); err != nil {
+			return nil, err
+		}
+	}
+	program, err := newProgram(o.Devices, objective, plan.WeightDecay, plan.Clip)
 	if err != nil {
 		return nil, err
 	}

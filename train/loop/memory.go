@@ -48,10 +48,22 @@ func (m Memory) Of(g *Graph, err error) (int64, error) {
 // StepBytes is what a step of such batches takes while it is computed. The graph is compiled and not run.
 func (l *Loop) StepBytes(b Batch) (bytes int64, err error) {
 	err = graphx.Try("compile", func() {
-		bytes = graphx.Must(l.memory.Of(l.program.compiled(b.Args(l.program.DType), l.Accumulate > 1)))
+		bytes = l.all(graphx.Must(l.memory.Of(l.program.compiled(b, l.Accumulate > 1))))
 	})
 	return bytes, err
 }
 
 // StateBytes is what the parameters and AdamW's moments take.
-func (l *Loop) StateBytes() int64 { return l.program.stateBytes() }
+func (l *Loop) StateBytes() int64 { return l.all(l.program.stateBytes()) }
+
+// all is what something takes of the memory that is spoken of, of which each device takes as much: a device's own is its
+// alone, that of the process holds all of them.
+func (l *Loop) all(bytes int64) int64 { return l.memory.All(bytes, l.program.devices.Len()) }
+
+// All is what n devices take of the memory, where each takes so many bytes.
+func (m Memory) All(bytes int64, n int) int64 {
+	if m.Device {
+		return bytes
+	}
+	return bytes * int64(n)
+}

@@ -5,11 +5,11 @@ import (
 	"math"
 	"slices"
 
-	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/deeplora/deeplora/internal/devices"
 	"github.com/deeplora/deeplora/internal/graphx"
 )
 
@@ -20,9 +20,13 @@ import (
 // Everything a graph needs comes in as an argument and everything it changes goes out as a result, in one fixed order:
 // the same program is compiled in every process, and frozen weights are passed, never copied. A program has no state, so
 // that graphs can be compiled beside the training.
+//
+// On several devices each computes the gradients of its part of a batch, with everything else there once more. They are
+// summed in the optimizer's graph, the only one in which devices wait for each other, and every device then makes the
+// same update of what is its own.
 type program struct {
 	Objective
-	backend compute.Backend
+	devices *devices.Set
 	decay   float64
 	clip    float64
 
@@ -32,11 +36,11 @@ type program struct {
 // maxGraphs is how many compiled graphs an Exec may hold: one a shape of batch.
 const maxGraphs = 64
 
-func newProgram(backend compute.Backend, o Objective, decay, clip float64) (*program, error) {
+func newProgram(on *devices.Set, o Objective, decay, clip float64) (*program, error) {
 	if o.DType == dtypes.InvalidDType {
 		o.DType = dtypes.Float32
 	}
-	p := &program{Objective: o, backend: backend, decay: decay, clip: clip}
+	p := &program{Objective: o, devices: on, decay: decay, clip: clip}
 	for _, e := range []struct {
 		exec **Exec
 		name string
@@ -46,11 +50,11 @@ func newProgram(backend compute.Backend, o Objective, decay, clip float64) (*pro
 		{&p.partial, "accumulate", p.partialGraph},
 		{&p.apply, "update", p.applyGraph},
 	} {
-		exec, err := NewExec(backend, e.fn)
+		exec, err := on.Exec(e.name, e.fn)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", e.name, err)
+			return nil, err
 		}
-		*e.exec = exec.WithName(e.name).SetMaxCache(maxGraphs)
+		*e.exec = exec.SetMaxCache(maxGraphs)
 	}
 	return p, nil
 }
@@ -74,57 +78,98 @@ type stepInputs struct {
 // After an error the state is lost: the caller ends the run, and its last checkpoint stands.
 func (p *program) run(s *state, batches []Batch, in stepInputs) (loss, norm float64, err error) {
 	err = graphx.Try(fmt.Sprintf("step %d", in.number), func() {
-		var gradients []*tensors.Tensor
+		graphx.Must(0, s.spread(p.devices))
+		var gradients [][]*tensors.Tensor
 		if len(batches) == 1 {
 			loss, gradients = p.gradientsOf(s, batches[0], in)
 		} else {
 			loss, gradients = p.accumulated(s, batches, in)
 		}
 		if !finite(loss) {
-			for _, g := range gradients {
+			for _, g := range slices.Concat(gradients...) {
 				g.MustFinalizeAll()
 			}
 			norm = math.NaN()
 			return
 		}
-		args := append(graphx.Must(s.args(p.backend)), graphx.Donated(p.backend, gradients)...)
-		out := graphx.Must(p.apply.Call(append(args, p.rates(in)...)...))
-		s.take(out[1:])
-		norm = scalarOf(out[0])
+		args := graphx.Must(s.args(p.devices))
+		for d := range args {
+			args[d] = slices.Concat(args[d], p.devices.Donated(d, gradients[d]), p.rates(in))
+		}
+		out := graphx.Must(p.devices.Call(p.apply, args))
+		for d := range out {
+			norm = scalarOf(out[d][0]) // the same on all of them
+			out[d] = out[d][1:]
+		}
+		s.take(out)
 	})
 	return loss, norm, err
 }
 
-// values are the frozen tensors and the parameters as arguments.
-func (p *program) values(s *state) (args []any) {
+// values are the frozen tensors and the parameters of a device as arguments.
+func (p *program) values(s *state, device int) (args []any) {
 	for _, t := range p.Frozen {
-		args = append(args, t.Value)
+		args = append(args, graphx.Must(p.devices.On(device, t.Value)))
 	}
-	for _, c := range s.cells {
+	for _, c := range s.on(device) {
 		args = append(args, c.value)
 	}
 	return args
 }
 
-func (p *program) gradientsOf(s *state, b Batch, in stepInputs) (loss float64, gradients []*tensors.Tensor) {
-	args := append(p.values(s), graphx.Donated(p.backend, b.Args(p.DType))...)
-	out := graphx.Must(p.forward.Call(append(args, in.dropout[0][:], graphx.Scalar(in.total, p.DType))...))
-	return scalarOf(out[0]), out[1:]
+// parts are each device's arguments of a batch.
+func (p *program) parts(b Batch) ([][]*tensors.Tensor, error) {
+	n := p.devices.Len()
+	if n == 1 {
+		return [][]*tensors.Tensor{b.Args(p.DType)}, nil
+	}
+	d, ok := b.(Divisible)
+	if !ok {
+		return nil, fmt.Errorf("a batch of %T cannot be divided between devices", b)
+	}
+	args := make([][]*tensors.Tensor, n)
+	for i, part := range d.Divide(n) {
+		args[i] = part.Args(p.DType)
+	}
+	return args, nil
+}
+
+func (p *program) gradientsOf(s *state, b Batch, in stepInputs) (loss float64, gradients [][]*tensors.Tensor) {
+	return p.differentiated(p.forward, s, b, nil, in.dropout[0], in.total)
 }
 
 // accumulated sums the gradients of the batches: the same as one batch of them all, but for the order of additions.
-func (p *program) accumulated(s *state, batches []Batch, in stepInputs) (loss float64, sums []*tensors.Tensor) {
+func (p *program) accumulated(s *state, batches []Batch, in stepInputs) (loss float64, sums [][]*tensors.Tensor) {
+	sums = make([][]*tensors.Tensor, p.devices.Len())
 	for _, shape := range p.gradientShapes() {
-		sums = append(sums, tensors.FromShape(shape))
+		for d := range sums {
+			sums[d] = append(sums[d], tensors.FromShape(shape))
+		}
 	}
 	for i, b := range batches {
-		args := append(p.values(s), graphx.Donated(p.backend, sums)...)
-		args = append(args, graphx.Donated(p.backend, b.Args(p.DType))...)
-		out := graphx.Must(p.partial.Call(append(args, in.dropout[i][:], graphx.Scalar(in.total, p.DType))...))
-		loss += scalarOf(out[0])
-		sums = out[1:]
+		var part float64
+		part, sums = p.differentiated(p.partial, s, b, sums, in.dropout[i], in.total)
+		loss += part
 	}
 	return loss, sums
+}
+
+// differentiated runs one of the graphs that give a loss and gradients, after sums: each device's own of the latter.
+func (p *program) differentiated(exec *Exec, s *state, b Batch, sums [][]*tensors.Tensor, key [2]uint32, total float64) (loss float64, gradients [][]*tensors.Tensor) {
+	args := make([][]any, p.devices.Len())
+	for d, batch := range graphx.Must(p.parts(b)) {
+		args[d] = p.values(s, d)
+		if sums != nil {
+			args[d] = append(args[d], p.devices.Donated(d, sums[d])...)
+		}
+		args[d] = append(append(args[d], p.devices.Donated(d, batch)...), key[:], graphx.Scalar(total, p.DType))
+	}
+	gradients = graphx.Must(p.devices.Call(exec, args))
+	for d, out := range gradients {
+		loss += scalarOf(out[0])
+		gradients[d] = out[1:]
+	}
+	return loss, gradients
 }
 
 // forwardGraph: frozen, values, batch, key, total -> loss, gradients.
@@ -148,7 +193,7 @@ func (p *program) partialGraph(in []*Node) []*Node {
 func (p *program) applyGraph(in []*Node) []*Node {
 	cells, in := p.cellNodes(in)
 	gradients, rates := graphx.Split(in, p.moving())
-	norm, updated := p.optimize(cells, gradients, rates)
+	norm, updated := p.optimize(cells, p.devices.Sum(gradients), rates)
 	return append([]*Node{norm}, updated...)
 }
 
@@ -156,7 +201,7 @@ func (p *program) applyGraph(in []*Node) []*Node {
 // frozen, values, batch, key and total.
 func (p *program) differentiate(in []*Node) (loss *Node, gradients []*Node) {
 	weights, moving, rest := p.named(in)
-	batch, rest := graphx.Split(rest, p.Inputs)
+	batch, rest := graphx.Split(rest, len(rest)-2)
 	loss = p.Loss(graphx.Lookup(weights), batch, rest[0], rest[1])
 	return loss, Gradient(loss, moving...)
 }

@@ -4,11 +4,14 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
-	"github.com/gomlx/gomlx/core/tensors"
 )
 
-// compiled is the graph of the gradients of a batch of these arguments, alone or as one of several that are accumulated.
-func (p *program) compiled(batch []*tensors.Tensor, accumulated bool) (*Graph, error) {
+// compiled is the graph of the gradients of a batch, alone or as one of several that are accumulated.
+func (p *program) compiled(b Batch, accumulated bool) (*Graph, error) {
+	parts, err := p.parts(b)
+	if err != nil {
+		return nil, err
+	}
 	var args []shapes.Shape
 	for _, t := range p.Frozen {
 		args = append(args, t.Value.Shape())
@@ -20,17 +23,17 @@ func (p *program) compiled(batch []*tensors.Tensor, accumulated bool) (*Graph, e
 	if accumulated {
 		args, exec = append(args, p.gradientShapes()...), p.partial
 	}
-	for _, t := range batch {
+	for _, t := range parts[0] {
 		args = append(args, t.Shape())
 	}
-	return exec.Compile(append(args, shapes.Make(dtypes.Uint32, 2), shapes.Make(p.DType))...)
+	return p.devices.Compile(exec, append(args, shapes.Make(dtypes.Uint32, 2), shapes.Make(p.DType)))
 }
 
 // compileUpdate compiles the update, whose shapes are the same for all batches.
 func (p *program) compileUpdate() error {
 	scalar := shapes.Make(p.DType)
 	args := append(p.stateShapes(), p.gradientShapes()...)
-	_, err := p.apply.Compile(append(args, scalar, scalar, scalar)...)
+	_, err := p.devices.Compile(p.apply, append(args, scalar, scalar, scalar))
 	return err
 }
 

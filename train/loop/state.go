@@ -12,6 +12,8 @@ import (
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/deeplora/deeplora/internal/devices"
 )
 
 // Param says what one trained tensor is. Nothing of it changes: graphs are built from it beside the training.
@@ -43,6 +45,7 @@ func moduleOf(tensor string) string {
 type state struct {
 	params []Param
 	cells  []cell
+	copies [][]cell // the same on the devices after the first, once a step is made on them
 }
 
 // cell is the moving part of a parameter.
@@ -51,11 +54,51 @@ type cell struct {
 	m, v  *tensors.Tensor // AdamW's moments, nil for a frozen one
 }
 
-func newState(params []Param) *state { return &state{params, make([]cell, len(params))} }
+func newState(params []Param) *state { return &state{params: params, cells: make([]cell, len(params))} }
+
+// on is the state as a device has it.
+func (s *state) on(device int) []cell {
+	if device == 0 {
+		return s.cells
+	}
+	return s.copies[device-1]
+}
+
+// spread copies the state to the devices after the first, unless they have it.
+func (s *state) spread(to *devices.Set) (err error) {
+	for d := len(s.copies) + 1; d < to.Len(); d++ {
+		copied := make([]cell, len(s.cells))
+		for i, c := range s.cells {
+			for _, t := range []struct{ to, from **tensors.Tensor }{{&copied[i].value, &c.value}, {&copied[i].m, &c.m}, {&copied[i].v, &c.v}} {
+				if *t.from == nil {
+					continue
+				}
+				if *t.to, err = to.Copy(d, *t.from); err != nil {
+					return err
+				}
+			}
+		}
+		s.copies = append(s.copies, copied)
+	}
+	return nil
+}
+
+// gather forgets the copies: the state is to be another.
+func (s *state) gather() {
+	for _, c := range slices.Concat(s.copies...) {
+		for _, t := range []*tensors.Tensor{c.value, c.m, c.v} {
+			if t != nil {
+				t.MustFinalizeAll()
+			}
+		}
+	}
+	s.copies = nil
+}
 
 // initialise draws every parameter and zeroes the moments. It stops between parameters when ctx is cancelled: drawing
 // the compressed method's takes minutes on a large model.
 func (s *state) initialise(ctx context.Context, dtype dtypes.DType, progress func(done, total int)) error {
+	s.gather()
 	for i := range s.params {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -110,31 +153,36 @@ func convert[From, To float32 | float64](t *tensors.Tensor) (*tensors.Tensor, er
 	return tensors.FromFlatDataAndDimensions(to, t.Shape().Dimensions...), nil
 }
 
-// args are the parameters and moments as a step's arguments. Buffers of what the step gives back changed are donated, so
-// that training holds one copy of them.
-func (s *state) args(backend compute.Backend) ([]any, error) {
-	var args []any
-	for i, c := range s.cells {
-		if !s.params[i].moves() {
-			args = append(args, c.value)
-			continue
-		}
-		for _, t := range []*tensors.Tensor{c.value, c.m, c.v} {
-			donated, err := graph.DonateTensorBuffer(t, backend, 0)
-			if err != nil {
-				return nil, fmt.Errorf("pass %s to the step: %w", s.params[i].Name, err)
+// args are the parameters and moments as a step's arguments, of each device. Buffers of what the step gives back changed
+// are donated, so that training holds one copy of them on each.
+func (s *state) args(on *devices.Set) ([][]any, error) {
+	args := make([][]any, on.Len())
+	for d := range args {
+		for i, c := range s.on(d) {
+			if !s.params[i].moves() {
+				args[d] = append(args[d], c.value)
+				continue
 			}
-			args = append(args, donated)
+			for _, t := range []*tensors.Tensor{c.value, c.m, c.v} {
+				donated, err := graph.DonateTensorBuffer(t, on.Backend(), compute.DeviceNum(d))
+				if err != nil {
+					return nil, fmt.Errorf("pass %s to the step: %w", s.params[i].Name, err)
+				}
+				args[d] = append(args[d], donated)
+			}
 		}
 	}
 	return args, nil
 }
 
-// take stores a step's outputs: value, m and v of each parameter that moves.
-func (s *state) take(outputs []*tensors.Tensor) {
-	for i := range s.cells {
-		if s.params[i].moves() {
-			s.cells[i], outputs = cell{outputs[0], outputs[1], outputs[2]}, outputs[3:]
+// take stores a step's outputs, those of each device: value, m and v of each parameter that moves.
+func (s *state) take(outputs [][]*tensors.Tensor) {
+	for d, out := range outputs {
+		cells := s.on(d)
+		for i := range cells {
+			if s.params[i].moves() {
+				cells[i], out = cell{out[0], out[1], out[2]}, out[3:]
+			}
 		}
 	}
 }
@@ -159,6 +207,7 @@ func (s *state) moments() (list []NamedTensor) {
 
 // restore sets every parameter and its moments from tensors by name.
 func (s *state) restore(values, moments map[string]*tensors.Tensor) error {
+	s.gather()
 	var faults []error
 	named := func(from map[string]*tensors.Tensor, name string, shape []int) *tensors.Tensor {
 		t, ok := from[name]

@@ -60,10 +60,10 @@ func (p *program) trace(s *state, batches []Batch, in stepInputs) (first Origin,
 	}
 	err = graphx.Try("trace", func() {
 		var t tracer
-		exec := graphx.Must(NewExec(p.backend, func(in []*Node) []*Node { return t.graph(p, in) }))
+		exec := graphx.Must(NewExec(p.devices.Backend(), func(in []*Node) []*Node { return t.graph(p, in) }))
 		defer exec.Finalize()
 		for i, b := range batches {
-			args := append(p.values(s), graphx.Donated(p.backend, b.Args(p.DType))...)
+			args := append(p.values(s, 0), p.devices.Donated(0, b.Args(p.DType))...)
 			out := graphx.Must(exec.Call(append(args, in.dropout[i][:], graphx.Scalar(in.total, p.DType))...))
 			if at := t.origin(p, out[0], out[1]); first.Part == "" || first.Part == originNorm && at.Part != originNorm {
 				first, first.Batch = at, i
@@ -84,7 +84,7 @@ type tracer struct {
 func (t *tracer) graph(p *program, in []*Node) []*Node {
 	*t = tracer{} // graphs are built once for each shape
 	weights, moving, in := p.named(in)
-	batch, in := graphx.Split(in, p.Inputs)
+	batch, in := graphx.Split(in, len(in)-2)
 	g := in[0].Graph()
 	known := graphx.Lookup(weights)
 	start, of := len(g.Nodes()), map[*Node]string{}

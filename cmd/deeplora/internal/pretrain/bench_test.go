@@ -138,7 +138,7 @@ func benchmarkStep(b *testing.B, backend compute.Backend, width int) {
 		}
 	}
 	l, err := loop.New(loop.Plan{Steps: b.N + 1, Accumulate: 1, LR: 1e-4, Keep: 1, WeightDecay: c.WeightDecay, Clip: c.Clip},
-		loop.Objective{Params: params, Inputs: o.inputs(), Loss: o.loss}, &benchJob{batch: batch}, loop.Options{Backend: backend, Out: b.TempDir(), OnEvent: count})
+		loop.Objective{Params: params, Loss: o.loss}, &benchJob{batch: batch}, loop.Options{Backend: backend, Out: b.TempDir(), OnEvent: count})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -220,7 +220,7 @@ func (r *run) open(ctx context.Context) error {
 	if r.evaluator, err = newEvaluator(r.options.Backend, o, params, batches); err != nil {
 		return err
 	}
-	objective := loop.Objective{Params: params, Inputs: o.inputs(), Loss: o.loss}
+	objective := loop.Objective{Params: params, Loss: o.loss}
 	if r.loop, err = loop.New(c.Plan, objective, r, loop.Options{Backend: r.options.Backend, Out: r.options.Out, OnEvent: r.options.OnEvent, Started: r.started}); err != nil {
 		return err
 	}

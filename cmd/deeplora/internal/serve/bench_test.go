@@ -37,7 +37,7 @@ func BenchmarkBatch(b *testing.B) {
 					if len(l.index) != n {
 						b.Fatalf("%d of %d", len(l.index), n)
 					}
-					if _, err := p.Laid(l.lay(inputs, l.spots, 0), n); err != nil {
+					if _, err := p.Laid(0, l.lay(inputs, l.spots, 0), n); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -191,7 +191,7 @@ func start(t testing.TB, change func(c *Config), prepare func(s *Server)) *runni
 
 // fake answers as the first adapter of all would if its value were the sum of an input's ids, which says whose it is.
 func fake(s *Server) {
-	s.compute = func(a *Adapter, b *batch) ([][]float32, error) {
+	s.compute = func(_ int, a *Adapter, b *batch) ([][]float32, error) {
 		logits := make([][]float32, len(b.inputs))
 		for i, w := range b.inputs {
 			logits[i] = make([]float32, a.Config().NumLabels())
@@ -208,9 +208,9 @@ func fakeAfter(first func(s *Server, a *Adapter, b *batch)) func(*Server) {
 	return func(s *Server) {
 		fake(s)
 		inner := s.compute
-		s.compute = func(a *Adapter, b *batch) ([][]float32, error) {
+		s.compute = func(device int, a *Adapter, b *batch) ([][]float32, error) {
 			first(s, a, b)
-			return inner(a, b)
+			return inner(device, a, b)
 		}
 	}
 }

@@ -108,7 +108,7 @@ func (q *queue) tell() {
 	}
 }
 
-// run hands out batches, one at a time, until the queue is closed and empty.
+// run hands out batches, one at a time, until the queue is closed and empty. Several may run at once, one a device.
 func (q *queue) run(compute func(*batch)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -119,6 +119,7 @@ func (q *queue) run(compute func(*batch)) {
 			compute(b)
 			continue
 		case over:
+			q.tell() // the others
 			return
 		}
 		timer.Reset(wait)
@@ -155,7 +156,11 @@ func (q *queue) next(now time.Time) (b *batch, wait time.Duration, over bool) {
 	if first < 0 {
 		return nil, wait, q.closed && q.length == 0
 	}
-	return q.take(first, now), 0, false
+	b = q.take(first, now)
+	if q.length > 0 {
+		q.tell() // another device may have nothing to do
+	}
+	return b, 0, false
 }
 
 // filledBy reports whether inputs are as many as a batch holds, or have as many tokens.
@@ -193,8 +198,11 @@ func (q *queue) take(adapter int, now time.Time) *batch {
 	return b
 }
 
-// answer hands each input of a batch its logits, or all of them an error.
-func (b *batch) answer(logits [][]float32, err error) {
+// answer hands each input of a batch its logits, or all of them an error. The inputs of a request may have been computed in
+// several batches, at the same time.
+func (q *queue) answer(b *batch, logits [][]float32, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	now := time.Now()
 	for i, w := range b.inputs {
 		t := w.of

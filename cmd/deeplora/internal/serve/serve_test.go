@@ -149,7 +149,7 @@ func TestFaults(t *testing.T) {
 // A fault of the model, or of the program, tells no client where it was.
 func TestNothingInsideIsTold(t *testing.T) {
 	r := start(t, nil, func(s *Server) {
-		s.compute = func(*Adapter, *batch) ([][]float32, error) { return nil, errors.New("open /home/me/secret: no") }
+		s.compute = func(int, *Adapter, *batch) ([][]float32, error) { return nil, errors.New("open /home/me/secret: no") }
 	})
 	status, text := r.post(t, "/predict", `{"inputs": "a"}`)
 	if status != http.StatusFailedDependency || strings.Contains(text, "/") || !strings.Contains(text, backend) {

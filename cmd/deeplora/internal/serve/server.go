@@ -15,7 +15,8 @@ import (
 	"github.com/deeplora/deeplora/data"
 )
 
-// Server answers requests with a few adapters. Make it with New, then Warm, then Serve, once.
+// Server answers requests with a few adapters, on as many devices as their predictors use, which must be as many for all.
+// Make it with New, then Warm, then Serve, once.
 type Server struct {
 	adapters []*Adapter
 	config   Config
@@ -27,7 +28,7 @@ type Server struct {
 	draining atomic.Bool
 
 	// compute gives the logits of a batch: the model's, but in tests of what is around it.
-	compute func(a *Adapter, b *batch) ([][]float32, error)
+	compute func(device int, a *Adapter, b *batch) ([][]float32, error)
 }
 
 // New makes a server of adapters, the first of which answers where a request names none. log writes a line for whoever
@@ -52,12 +53,12 @@ func New(adapters []*Adapter, c Config, log func(format string, args ...any)) (*
 		plans = append(plans, newPlan(c.MaxBatch, a.MaxLength))
 	}
 	s := &Server{adapters: adapters, config: c, queue: newQueue(c.MaxQueue, c.MaxWait, plans), log: log}
-	s.compute = func(a *Adapter, b *batch) ([][]float32, error) {
+	s.compute = func(device int, a *Adapter, b *batch) ([][]float32, error) {
 		inputs := make([]data.Encoded, len(b.inputs))
 		for i, w := range b.inputs {
 			inputs[i] = w.Encoded
 		}
-		return a.Laid(b.lay(inputs, b.spots, a.Config().PadTokenID), len(inputs))
+		return a.Laid(device, b.lay(inputs, b.spots, a.Config().PadTokenID), len(inputs))
 	}
 	s.metrics = newMetrics(s.queue)
 	return s, nil
@@ -92,8 +93,10 @@ func (s *Server) Warm(ctx context.Context, progress func(done, total int)) error
 			return ctx.Err()
 		}
 		one := []data.Encoded{{IDs: []int32{g.Config().PadTokenID}}}
-		if _, err := g.Laid(g.lay(one, []data.Spot{{}}, g.Config().PadTokenID), 1); err != nil {
-			return fmt.Errorf("%s: %w", g.Name, err)
+		for device := range g.Devices() { // the first compiles the graph; the others copy the model, once
+			if _, err := g.Laid(device, g.lay(one, []data.Spot{{}}, g.Config().PadTokenID), 1); err != nil {
+				return fmt.Errorf("%s: %w", g.Name, err)
+			}
 		}
 		if progress != nil {
 			progress(i+1, len(graphs))
@@ -121,10 +124,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Log: s.log, Drain: drainTimeout, Ends: func() { s.draining.Store(true) },
 	}
 	var computing errgroup.Group
-	computing.Go(func() error {
-		s.queue.run(s.answer)
-		return nil
-	})
+	for device := range s.adapters[0].Devices() {
+		computing.Go(func() error {
+			s.queue.run(func(b *batch) { s.answer(device, b) })
+			return nil
+		})
+	}
 	failed, late := server.Run(ctx, l)
 	s.queue.close()
 	if failed != nil {
@@ -136,15 +141,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return errors.Join(failed, late, computing.Wait())
 }
 
-// answer computes a batch.
-func (s *Server) answer(b *batch) {
+// answer computes a batch on a device.
+func (s *Server) answer(device int, b *batch) {
 	a := s.adapters[b.adapter]
 	began := time.Now()
-	logits, err := s.compute(a, b)
+	logits, err := s.compute(device, a, b)
 	if err != nil {
 		s.log("batch of %s: %v", a.Name, err)
 		err = errComputing
 	}
 	s.metrics.batch(a, b, time.Since(began))
-	b.answer(logits, err)
+	s.queue.answer(b, logits, err)
 }

@@ -25,7 +25,8 @@ type Local struct {
 	Cores   int      // shared out evenly
 	Memory  int64    // bytes that all may take together; 0: not bounded
 	Need    int64    // bytes that a job is expected to take, until one has shown it
-	GPUs    []string // a slot each, as CUDA_VISIBLE_DEVICES has it; none: no GPU
+	GPUs    []string // as CUDA_VISIBLE_DEVICES has them, shared out; none: no GPU
+	PerJob  int      // GPUs of a job; 0: one
 }
 
 var _ Executor = (*Local)(nil)
@@ -63,17 +64,17 @@ type slot struct {
 }
 
 // slots shares the machine out: as many places as jobs at once, each with its part of the cores and, where there
-// are GPUs, one of its own.
+// are GPUs, its own of them.
 func (l *Local) slots() []slot {
-	n := max(1, l.Jobs)
+	n, each := max(1, l.Jobs), max(1, l.PerJob)
 	if len(l.GPUs) > 0 {
-		n = min(n, len(l.GPUs))
+		n = min(n, max(1, len(l.GPUs)/each))
 	}
 	slots := make([]slot, n)
 	for i := range slots {
 		slots[i].threads = max(1, l.Cores/n)
 		if len(l.GPUs) > 0 {
-			slots[i].gpu = l.GPUs[i]
+			slots[i].gpu = strings.Join(l.GPUs[i*each:min((i+1)*each, len(l.GPUs))], ",")
 		}
 	}
 	return slots
