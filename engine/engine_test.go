@@ -142,3 +142,52 @@ func TestOpenXLA(t *testing.T) {
 		t.Errorf("%+v", info)
 	}
 }
+
+// As many CPU devices as are asked for, a notice that they are the same cores, and one of them where all are asked for.
+func TestOpenDevices(t *testing.T) {
+	testbackend.Plugin(t)
+	for asked, want := range map[int]int{0: 1, 1: 1, 2: 2, 6: 6, AllDevices: 1} {
+		backend, info, err := Open(Options{Name: XLACPU, Devices: asked})
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := strings.Contains(strings.Join(info.Notices, "\n"), "CPU devices share the same cores")
+		if info.Devices != want || backend.NumDevices() < want || told != (want > 1) {
+			t.Errorf("%d devices: %+v of %d", asked, info, backend.NumDevices())
+		}
+		backend.Finalize()
+	}
+	if _, _, err := Open(Options{Name: XLACPU, Devices: 65}); !errors.Is(err, ErrUsage) {
+		t.Errorf("65 devices: %v", err)
+	}
+}
+
+// What is asked for is held against what there is.
+func TestSettleDevices(t *testing.T) {
+	for _, c := range []struct {
+		name               string
+		asked, there, want int
+		fault              string
+	}{
+		{Go, 0, 1, 1, ""},
+		{Go, AllDevices, 1, 1, ""},
+		{Go, 2, 1, 0, "devices: 2 are asked for, and the Go engine computes on one"},
+		{XLACUDA, AllDevices, 8, 8, ""},
+		{XLACUDA, 2, 8, 2, ""},
+		{XLACUDA, 1, 8, 1, ""},
+		{XLACUDA, 4, 2, 0, "backend xla:cuda: 4 devices are asked for, there are 2 ($CUDA_VISIBLE_DEVICES"},
+		{XLACPU, AllDevices, 4, 1, ""},
+	} {
+		i := Info{Name: c.name}
+		err := i.settleDevices(c.asked, c.there)
+		if c.fault != "" {
+			if err == nil || !strings.HasPrefix(err.Error(), c.fault) || errors.Is(err, ErrUsage) != (c.name == Go) {
+				t.Errorf("%s, %d of %d: %v", c.name, c.asked, c.there, err)
+			}
+			continue
+		}
+		if err != nil || i.Devices != c.want {
+			t.Errorf("%s, %d of %d: %d (%v), want %d", c.name, c.asked, c.there, i.Devices, err, c.want)
+		}
+	}
+}

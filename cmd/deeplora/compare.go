@@ -108,6 +108,8 @@ func (c *comparison) check(given *pflag.FlagSet) error {
 		return usagef("--experiment is required: a file as those of scripts/experiments")
 	case c.executor != executorLocal && c.executor != executorSlurm:
 		return usagef("--executor: %q is unknown; want local or slurm", c.executor)
+	case len(c.gpus)%c.gpusPerRun() != 0:
+		return usagef("--devices: the %d of --gpus are not shared out evenly in runs of %d", len(c.gpus), c.gpusPerRun())
 	case c.jobs < 0:
 		return usagef("--jobs: %d is negative", c.jobs)
 	case c.slurm.retries < 0:
@@ -334,22 +336,23 @@ func (c *comparison) newExecutor(program string, s *study.Study) (study.Executor
 		return c.newSlurm(program, machine, s), nil
 	}
 	cores := cmp.Or(c.threads, runtime.NumCPU())
-	each := max(1, int(c.devices))
-	if c.devices == engine.AllDevices {
-		each = max(1, len(c.gpus))
-	}
-	if len(c.gpus)%each != 0 {
-		return nil, usagef("--devices: the %d of --gpus are not shared out evenly in runs of %d", len(c.gpus), each)
-	}
-	jobs := cmp.Or(c.jobs, len(c.gpus)/each, max(1, cores/2))
+	jobs := cmp.Or(c.jobs, len(c.gpus)/c.gpusPerRun(), max(1, cores/2))
 	if jobs > cores {
 		return nil, usagef("--jobs: %d runs at once on %d cores", jobs, cores)
 	}
 	most := memory.Total() / 10 * 9 // what is left is the system's
 	return &study.Local{
-		Program: program, Machine: machine, Jobs: jobs, Cores: cores, GPUs: c.gpus, PerJob: each,
+		Program: program, Machine: machine, Jobs: jobs, Cores: cores, GPUs: c.gpus, PerJob: c.gpusPerRun(),
 		Memory: most, Need: most / 8,
 	}, nil
+}
+
+// gpusPerRun is how many of --gpus each run has.
+func (c *comparison) gpusPerRun() int {
+	if c.devices == engine.AllDevices {
+		return max(1, len(c.gpus))
+	}
+	return max(1, int(c.devices))
 }
 
 // gpusOf finds how many GPUs sbatch is asked for by --gres: gpu:4, gpu:a100:4.

@@ -174,3 +174,30 @@ func killOneTask(t *testing.T) {
 		t.Fatalf("scancel: %v\n%s", err, out)
 	}
 }
+
+// A run of a study has the devices of the line, or those that Slurm gives it.
+func TestDevicesOfARun(t *testing.T) {
+	for _, c := range []struct{ devices, gres, want string }{
+		{"", "", ""},
+		{"1", "gpu:4", ""},
+		{"2", "", "--devices 2"},
+		{"all", "gpu:4", "--devices all"},
+		{"", "gpu:1", ""},
+		{"", "gpu:4", "--devices 4"},
+		{"", "gpu:a100:4", "--devices 4"},
+		{"", "lustre,gpu:h100:2(S:0-1)", "--devices 2"},
+		{"", "gpu", ""},
+		{"", "shard:4", ""},
+	} {
+		s := comparison{shared: &shared{}}
+		s.slurm.gres = c.gres
+		if c.devices != "" {
+			if err := s.devices.Set(c.devices); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := strings.Join(s.runDevices(), " "); got != c.want {
+			t.Errorf("--devices %q, --gres %q: %q, want %q", c.devices, c.gres, got, c.want)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gomlx/compute"
 	"github.com/spf13/cobra"
 
 	"github.com/deeplora/deeplora/engine"
@@ -67,11 +69,12 @@ type diagnosis struct {
 }
 
 type backendState struct {
-	Name      string `json:"name"`
-	Available bool   `json:"available"` // it was opened
-	Plugin    string `json:"plugin"`
-	SHA256    string `json:"sha256"`
-	Remedy    string `json:"remedy"` // what is wrong and what to do; empty if available
+	Name      string   `json:"name"`
+	Available bool     `json:"available"` // it was opened
+	Plugin    string   `json:"plugin"`
+	SHA256    string   `json:"sha256"`
+	Devices   []string `json:"devices"` // as the engine describes them; a CPU is one, which --devices divides
+	Remedy    string   `json:"remedy"`  // what is wrong and what to do; empty if available
 }
 
 func diagnose(cache, compiled string) (diagnosis, error) {
@@ -93,18 +96,21 @@ func diagnose(cache, compiled string) (diagnosis, error) {
 	return d, nil
 }
 
+// theCPU is what a CPU is called among devices.
+const theCPU = "the CPU"
+
 func goState() backendState {
 	backend, _, err := engine.Open(engine.Options{Name: engine.Go})
 	if err != nil {
-		return backendState{Name: engine.Go, Remedy: err.Error()}
+		return backendState{Name: engine.Go, Devices: []string{}, Remedy: err.Error()}
 	}
 	backend.Finalize()
-	return backendState{Name: engine.Go, Available: true}
+	return backendState{Name: engine.Go, Devices: []string{theCPU}, Available: true}
 }
 
 // xlaState opens the plugin that --backend xla:<kind> would open.
 func xlaState(plugins []plugin.Plugin, kind plugin.Kind) backendState {
-	state := backendState{Name: "xla:" + string(kind)}
+	state := backendState{Name: "xla:" + string(kind), Devices: []string{}}
 	p, found := plugin.First(plugins, kind)
 	state.Plugin = p.Path
 	switch {
@@ -123,8 +129,14 @@ func xlaState(plugins []plugin.Plugin, kind plugin.Kind) backendState {
 		state.Remedy = oneLine(err)
 		return state
 	}
-	backend.Finalize()
-	state.Available, state.SHA256 = true, opened.SHA256
+	defer backend.Finalize()
+	state.Available, state.SHA256, state.Devices = true, opened.SHA256, []string{theCPU}
+	if kind == plugin.CUDA {
+		state.Devices = nil
+		for i := range backend.NumDevices() {
+			state.Devices = append(state.Devices, oneLine(errors.New(backend.DeviceDescription(compute.DeviceNum(i)))))
+		}
+	}
 	return state
 }
 
@@ -162,7 +174,7 @@ func (b backendState) text(preferred string) string {
 	case b.Plugin == "":
 		return "available" + defaultMark(b.Name == preferred)
 	default:
-		return fmt.Sprintf("available%s, %s, sha256 %s", defaultMark(b.Name == preferred), b.Plugin, b.SHA256)
+		return fmt.Sprintf("available%s, %s, sha256 %s, devices: %s", defaultMark(b.Name == preferred), b.Plugin, b.SHA256, strings.Join(b.Devices, "; "))
 	}
 }
 

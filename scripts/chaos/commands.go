@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -71,6 +72,15 @@ func (at place) line(args ...string) []string {
 	return append(args, "--backend", at.backend, "--threads", "1", "--quiet")
 }
 
+// shared is line for a command that several devices can share.
+func (at place) shared(args ...string) []string {
+	line := at.line(args...)
+	if at.devices > 1 {
+		line = append(line, "--devices", strconv.Itoa(at.devices))
+	}
+	return line
+}
+
 // resumed is begin with --resume: where nothing was begun it begins.
 func resumed(begin func(place) []string) func(place) []string {
 	return func(at place) []string { return append(begin(at), "--resume") }
@@ -83,12 +93,12 @@ func pretrain(at place) []string {
 }
 
 func train(at place) []string {
-	return at.line("train", "--model", at.made("pretrain"), "--data", at.input("data"), "--rank", "4", "--batch", "2", "--max-length", "16",
+	return at.shared("train", "--model", at.made("pretrain"), "--data", at.input("data"), "--rank", "4", "--batch", "2", "--max-length", "16",
 		"--steps", "60", "--save-every", "7", "--eval-every", "15", "--select", "best", "--train-head", "--out", at.out)
 }
 
 func compare(at place) []string {
-	return at.line("compare", "--experiment", at.input("experiment.json"), "--out", at.out)
+	return at.shared("compare", "--experiment", at.input("experiment.json"), "--out", at.out)
 }
 
 func export(format string, more ...string) func(place) []string {
@@ -102,7 +112,7 @@ func importPEFT(at place) []string {
 }
 
 func predict(at place) []string {
-	return at.line("predict", "--run", at.made("train"), "--input", at.input("rows.jsonl"), "--output", at.out)
+	return at.shared("predict", "--run", at.made("train"), "--input", at.input("rows.jsonl"), "--output", at.out)
 }
 
 func complete(at place) []string {

@@ -23,6 +23,7 @@ type options struct {
 	jobs     int
 	program  string
 	backend  string
+	devices  int
 	commands string
 	kinds    string
 	keep     bool
@@ -36,6 +37,7 @@ func main() {
 	flag.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "cases at once")
 	flag.StringVar(&o.program, "program", "", "the program to test (default: built from ./cmd/deeplora)")
 	flag.StringVar(&o.backend, "backend", "go", "engine that the program computes on")
+	flag.IntVar(&o.devices, "devices", 1, "devices of the engine that train, compare and predict share")
 	flag.StringVar(&o.commands, "commands", "", "commands to test, with commas between (default all)")
 	flag.StringVar(&o.kinds, "kinds", "", "kinds of faults, with commas between (default all)")
 	flag.BoolVar(&o.keep, "keep", false, "keep what every case wrote, not only the failed ones'")
@@ -54,7 +56,7 @@ func run(o options, out io.Writer) error {
 		return err
 	}
 	began := time.Now()
-	fmt.Fprintf(out, "seed %d, engine %s, in %s\n", o.seed, o.backend, w.dir)
+	fmt.Fprintf(out, "seed %d, engine %s, devices %d, in %s\n", o.seed, o.backend, o.devices, w.dir)
 	for _, name := range slices.Sorted(keys(w.without)) {
 		fmt.Fprintf(out, "no faults of kind %s here: %s\n", name, w.without[name])
 	}
@@ -103,6 +105,7 @@ type workspace struct {
 	seed      uint64
 	program   string
 	backend   string
+	devices   int
 	commands  []*command
 	kinds     []kind
 	without   map[string]string // kinds that cannot happen here, and why
@@ -115,7 +118,7 @@ func newWorkspace(o options) (*workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &workspace{dir: dir, seed: o.seed, backend: o.backend, program: filepath.Join(dir, "deeplora"), reference: filepath.Join(dir, "reference")}
+	w := &workspace{dir: dir, seed: o.seed, backend: o.backend, devices: o.devices, program: filepath.Join(dir, "deeplora"), reference: filepath.Join(dir, "reference")}
 	if err := w.prepare(o); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

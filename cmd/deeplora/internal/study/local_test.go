@@ -82,6 +82,33 @@ func TestLocalMakesEveryJobOnce(t *testing.T) {
 	}
 }
 
+// GPUs are shared out by as many as a job has.
+func TestGPUsOfAJob(t *testing.T) {
+	for _, c := range []struct {
+		jobs, each int
+		gpus, want string
+	}{
+		{2, 2, "0,1,2,3", "0,1|2,3"},
+		{4, 2, "0,1,2,3", "0,1|2,3"},
+		{1, 2, "0,1,2,3", "0,1"},
+		{9, 0, "4,7", "4|7"},
+		{3, 4, "0,1,2,3", "0,1,2,3"},
+		{2, 2, "", "|"},
+	} {
+		l := Local{Jobs: c.jobs, Cores: 8, PerJob: c.each}
+		if c.gpus != "" {
+			l.GPUs = strings.Split(c.gpus, ",")
+		}
+		var got []string
+		for _, s := range l.slots() {
+			got = append(got, s.gpu)
+		}
+		if strings.Join(got, "|") != c.want {
+			t.Errorf("%d jobs of %d GPUs each on %q have %q, want %q", c.jobs, c.each, c.gpus, got, c.want)
+		}
+	}
+}
+
 // What one job does wrong is reported, and the others are made all the same. A process that a signal killed is
 // started once more.
 func TestLocalReportsFaults(t *testing.T) {

@@ -1,0 +1,69 @@
+package serve
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/deeplora/deeplora/data"
+)
+
+// Several devices take batches at the same time, also those that came at once, and all of them end when the queue does. A
+// request whose inputs are computed in two batches has all its answers, each in its place.
+func TestQueueOfSeveralDevices(t *testing.T) {
+	const devices, inputs = 3, 60
+	q := newQueue(1000, time.Hour, []plan{newPlan(8, 64)}) // nothing is due before a batch is full
+	var all sync.WaitGroup
+	var together sync.WaitGroup // the first batches wait for each other
+	together.Add(devices)
+	for range devices {
+		all.Go(func() {
+			first := true
+			q.run(func(b *batch) {
+				if first {
+					together.Done()
+					together.Wait()
+					first = false
+				}
+				logits := make([][]float32, len(b.inputs))
+				for i, w := range b.inputs {
+					logits[i] = []float32{float32(w.IDs[0])}
+				}
+				q.answer(b, logits, nil)
+			})
+		})
+	}
+	var list []data.Encoded
+	for i := range inputs {
+		list = append(list, data.Encoded{IDs: []int32{int32(i)}})
+	}
+	ticket, err := q.put(0, list) // one put for all of them: each device has to be told
+	if err != nil {
+		t.Fatal(err)
+	}
+	met := make(chan struct{})
+	go func() { together.Wait(); close(met) }()
+	select {
+	case <-met:
+	case <-time.After(10 * time.Second):
+		t.Fatal("a device sleeps while a batch is full")
+	}
+	q.close()
+	select {
+	case <-ticket.done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no answer")
+	}
+	for i, l := range ticket.logits {
+		if len(l) != 1 || l[0] != float32(i) {
+			t.Errorf("input %d: %v", i, l)
+		}
+	}
+	ended := make(chan struct{})
+	go func() { all.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("a device waits at a queue that is over")
+	}
+}
