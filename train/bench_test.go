@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/devices"
 	"github.com/deeplora/deeplora/internal/testbackend"
 	"github.com/deeplora/deeplora/train/loop"
 )
@@ -80,33 +81,72 @@ func BenchmarkStep(b *testing.B) {
 	for _, pad := range []data.Padding{data.PadFixed, data.PadBucket, data.PadPacked} {
 		b.Run(string(pad), func(b *testing.B) {
 			for b.Loop() {
-				r := benchmarked(b, pad)
-				var s shapeCount
-				var wall []time.Duration
-				var last time.Time
-				var before time.Duration
-				r.loop.On = func(e loop.Event) {
-					step, ok := e.(loop.Step)
-					if !ok {
-						return
-					}
-					if batch, err := r.job.batch(step.Step - 1); err != nil {
-						b.Error(err)
-					} else {
-						s.add(batch)
-					}
-					switch now := time.Now(); {
-					case step.Step == r.job.order.StepsPerEpoch():
-						before = cpuTime()
-					case step.Step > r.job.order.StepsPerEpoch():
-						wall = append(wall, now.Sub(last))
-					}
-					last = time.Now()
+				timeSteps(b, benchmarked(b, pad))
+			}
+		})
+	}
+}
+
+// timeSteps makes the steps of a run and reports those after its first epoch.
+func timeSteps(b *testing.B, r *run) {
+	b.Helper()
+	var s shapeCount
+	var wall []time.Duration
+	var last time.Time
+	var before time.Duration
+	r.loop.On = func(e loop.Event) {
+		step, ok := e.(loop.Step)
+		if !ok {
+			return
+		}
+		if batch, err := r.job.batch(step.Step - 1); err != nil {
+			b.Error(err)
+		} else {
+			s.add(batch)
+		}
+		switch now := time.Now(); {
+		case step.Step == r.job.order.StepsPerEpoch():
+			before = cpuTime()
+		case step.Step > r.job.order.StepsPerEpoch():
+			wall = append(wall, now.Sub(last))
+		}
+		last = time.Now()
+	}
+	if err := r.loop.Run(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	s.report(b, wall, cpuTime()-before)
+}
+
+// BenchmarkDevices is the steps of a run on one device, on one with graphs in the form for several, and on 2 and 4, which
+// share the same cores.
+func BenchmarkDevices(b *testing.B) {
+	for _, kind := range []struct {
+		name string
+		n    int
+	}{{"plain", 0}, {"1", 1}, {"2", 2}, {"4", 4}} {
+		b.Run(kind.name, func(b *testing.B) {
+			for b.Loop() {
+				backends, c := testbackend.All(b), benchmarkConfig()
+				r := newRun(c, Options{Backend: backends[len(backends)-1], Sources: embedded(), Out: filepath.Join(b.TempDir(), "run")})
+				b.Cleanup(r.close)
+				err := r.prepare(b.Context())
+				if err == nil && kind.n > 0 {
+					r.job.devices, err = devices.NewSPMD(r.options.Backend, kind.n)
 				}
-				if err := r.loop.Run(b.Context()); err != nil {
+				if err == nil {
+					err = r.build()
+				}
+				if err == nil {
+					err = os.MkdirAll(r.options.Out, 0o755)
+				}
+				if err == nil {
+					err = r.loop.Begin(b.Context(), "initialise")
+				}
+				if err != nil {
 					b.Fatal(err)
 				}
-				s.report(b, wall, cpuTime()-before)
+				timeSteps(b, r)
 			}
 		})
 	}

@@ -62,9 +62,18 @@ func (s *Set) Exec(name string, fn func(in []*Node) []*Node) (*Exec, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if s.mesh != nil {
-		exec = exec.SPMD(s.mesh)
+		exec = exec.SPMD(s.mesh).WithDeviceAssignment(s.numbers()) // which go-xla wants for one, too
 	}
 	return exec.WithName(name), nil
+}
+
+// numbers are those of the devices.
+func (s *Set) numbers() []compute.DeviceNum {
+	list := make([]compute.DeviceNum, s.n)
+	for i := range list {
+		list[i] = compute.DeviceNum(i)
+	}
+	return list
 }
 
 // Sum adds up what each device has, in a graph of Exec: every device gets the sums.

@@ -22,14 +22,19 @@ func several(t *testing.T, fn func(t *testing.T, s *Set)) {
 			if n > b.NumDevices() {
 				continue
 			}
-			t.Run(fmt.Sprint(n), func(t *testing.T) {
-				s, err := New(b, n)
-				if err != nil {
-					t.Fatal(err)
+			for form, open := range map[string]func(compute.Backend, int) (*Set, error){"": New, " SPMD": NewSPMD} {
+				if b.Name() != "xla" && form != "" { // the Go engine has no such form
+					continue
 				}
-				defer s.Close()
-				fn(t, s)
-			})
+				t.Run(fmt.Sprint(n, form), func(t *testing.T) {
+					s, err := open(b, n)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer s.Close()
+					fn(t, s)
+				})
+			}
 		}
 	})
 }
