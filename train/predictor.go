@@ -391,7 +391,7 @@ func (p *Predictor) row(flat []float32, at int) ([]float32, error) {
 
 // Laid returns the logits [labels] of the first n examples of a batch that the caller has laid out itself, as with
 // data.Packing.Lay, computed on a device, from 0. Ids and types must have passed Config().Check. Each shape of batch is one
-// graph, which is compiled when it is first met. It may be called for several devices at once.
+// graph, which is compiled when it is first met. It may be called several times at once.
 func (p *Predictor) Laid(device int, b data.Batch, n int) ([][]float32, error) {
 	flat, err := p.compute(device, b)
 	if err != nil {

@@ -38,17 +38,21 @@ type queue struct {
 	most  int
 	wait  time.Duration
 	plans []plan // by adapter
+	once  int    // batches of one adapter that are computed at the same time, at most: what waits for them gathers
 
 	changed chan struct{} // has one place: told when there is something to look at
 
 	mu     sync.Mutex
 	lanes  [][]waiting // by adapter, oldest first
+	taken  []int       // batches of each adapter that are being computed
 	length int
 	closed bool
 }
 
-func newQueue(most int, wait time.Duration, plans []plan) *queue {
-	return &queue{most: most, wait: wait, plans: plans, changed: make(chan struct{}, 1), lanes: make([][]waiting, len(plans))}
+func newQueue(most int, wait time.Duration, plans []plan, once int) *queue {
+	return &queue{
+		most: most, wait: wait, plans: plans, once: once, changed: make(chan struct{}, 1), lanes: make([][]waiting, len(plans)), taken: make([]int, len(plans)),
+	}
 }
 
 // full reports whether nothing more would be taken, so that a request need not be read further.
@@ -108,7 +112,7 @@ func (q *queue) tell() {
 	}
 }
 
-// run hands out batches, one at a time, until the queue is closed and empty. Several may run at once, one a device.
+// run hands out batches, one at a time, until the queue is closed and empty. Several may run at once.
 func (q *queue) run(compute func(*batch)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -117,6 +121,7 @@ func (q *queue) run(compute func(*batch)) {
 		switch {
 		case b != nil:
 			compute(b)
+			q.computed(b)
 			continue
 		case over:
 			q.tell() // the others
@@ -130,6 +135,14 @@ func (q *queue) run(compute func(*batch)) {
 	}
 }
 
+// computed lets the next batch of its adapter be taken.
+func (q *queue) computed(b *batch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken[b.adapter]--
+	q.tell()
+}
+
 // never is longer than anything waits: only a change ends it.
 const never = time.Hour
 
@@ -141,7 +154,7 @@ func (q *queue) next(now time.Time) (b *batch, wait time.Duration, over bool) {
 	wait = never
 	first := -1
 	for i, lane := range q.lanes {
-		if len(lane) == 0 {
+		if len(lane) == 0 || q.taken[i] >= q.once {
 			continue
 		}
 		due := q.wait - now.Sub(lane[0].of.since)
@@ -157,8 +170,9 @@ func (q *queue) next(now time.Time) (b *batch, wait time.Duration, over bool) {
 		return nil, wait, q.closed && q.length == 0
 	}
 	b = q.take(first, now)
+	q.taken[first]++
 	if q.length > 0 {
-		q.tell() // another device may have nothing to do
+		q.tell() // another may have nothing to do
 	}
 	return b, 0, false
 }

@@ -12,7 +12,7 @@ import (
 // request whose inputs are computed in two batches has all its answers, each in its place.
 func TestQueueOfSeveralDevices(t *testing.T) {
 	const devices, inputs = 3, 60
-	q := newQueue(1000, time.Hour, []plan{newPlan(8, 64)}) // nothing is due before a batch is full
+	q := newQueue(1000, time.Hour, []plan{newPlan(8, 64)}, devices) // nothing is due before a batch is full
 	var all sync.WaitGroup
 	var together sync.WaitGroup // the first batches wait for each other
 	together.Add(devices)
@@ -65,5 +65,38 @@ func TestQueueOfSeveralDevices(t *testing.T) {
 	case <-ended:
 	case <-time.After(10 * time.Second):
 		t.Fatal("a device waits at a queue that is over")
+	}
+}
+
+// Two batches are computed at once where they are of two adapters; what waits for an adapter that is being computed goes
+// on gathering.
+func TestQueueOfTwoAdapters(t *testing.T) {
+	q := newQueue(1000, 0, []plan{newPlan(8, 64), newPlan(8, 64)}, 1)
+	put := func(adapter int) *ticket {
+		t.Helper()
+		ticket, err := q.put(adapter, []data.Encoded{{IDs: []int32{1}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ticket
+	}
+	next := func() *batch {
+		b, _, _ := q.next(time.Now().Add(time.Second))
+		return b
+	}
+	put(0)
+	first := next()
+	put(0)
+	put(0)
+	if b := next(); b != nil {
+		t.Fatalf("a second batch of adapter %d while the first is computed", b.adapter)
+	}
+	put(1)
+	if b := next(); b == nil || b.adapter != 1 {
+		t.Fatalf("adapter 1 waits for adapter 0: %v", b)
+	}
+	q.computed(first)
+	if b := next(); b == nil || b.adapter != 0 || len(b.inputs) != 2 {
+		t.Fatalf("what gathered is %v, want two inputs of adapter 0", b)
 	}
 }

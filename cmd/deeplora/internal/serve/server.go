@@ -52,7 +52,7 @@ func New(adapters []*Adapter, c Config, log func(format string, args ...any)) (*
 		seen[a.Name] = true
 		plans = append(plans, newPlan(c.MaxBatch, a.MaxLength))
 	}
-	s := &Server{adapters: adapters, config: c, queue: newQueue(c.MaxQueue, c.MaxWait, plans), log: log}
+	s := &Server{adapters: adapters, config: c, queue: newQueue(c.MaxQueue, c.MaxWait, plans, adapters[0].Devices()), log: log}
 	s.compute = func(device int, a *Adapter, b *batch) ([][]float32, error) {
 		inputs := make([]data.Encoded, len(b.inputs))
 		for i, w := range b.inputs {
@@ -124,9 +124,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Log: s.log, Drain: drainTimeout, Ends: func() { s.draining.Store(true) },
 	}
 	var computing errgroup.Group
-	for device := range s.adapters[0].Devices() {
+	for i := range s.workers() {
 		computing.Go(func() error {
-			s.queue.run(func(b *batch) { s.answer(device, b) })
+			s.queue.run(func(b *batch) { s.answer(i%s.adapters[0].Devices(), b) })
 			return nil
 		})
 	}
@@ -139,6 +139,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		late = fmt.Errorf("serve: requests were still not answered after %v: %w", drainTimeout, late)
 	}
 	return errors.Join(failed, late, computing.Wait())
+}
+
+// workers is how many batches are computed at once: one a device and, where there are several adapters, two. What is asked
+// of many comes in small batches, which leave parts of a device idle.
+func (s *Server) workers() int {
+	return min(2, len(s.adapters)) * s.adapters[0].Devices()
 }
 
 // answer computes a batch on a device.
