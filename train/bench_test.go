@@ -119,15 +119,17 @@ func timeSteps(b *testing.B, r *run) {
 }
 
 // BenchmarkDevices is the steps of a run on one device, on one with graphs in the form for several, and on 2 and 4, which
-// share the same cores.
+// share the same cores. What two batches a step take more than one says what the update is of a step.
 func BenchmarkDevices(b *testing.B) {
 	for _, kind := range []struct {
-		name string
-		n    int
-	}{{"plain", 0}, {"1", 1}, {"2", 2}, {"4", 4}} {
+		name       string
+		n          int
+		accumulate int
+	}{{"plain", 0, 1}, {"plain-two-batches", 0, 2}, {"1", 1, 1}, {"2", 2, 1}, {"4", 4, 1}} {
 		b.Run(kind.name, func(b *testing.B) {
 			for b.Loop() {
 				backends, c := testbackend.All(b), benchmarkConfig()
+				c.Accumulate = kind.accumulate
 				r := newRun(c, Options{Backend: backends[len(backends)-1], Sources: embedded(), Out: filepath.Join(b.TempDir(), "run")})
 				b.Cleanup(r.close)
 				err := r.prepare(b.Context())

@@ -185,8 +185,11 @@ func (w *workspace) undisturbed(c *command) error {
 	if err != nil {
 		return err
 	}
-	if err := p.wait(); err != nil || p.code() != 0 {
-		return fmt.Errorf("undisturbed %s: %w: exit code %d\n%s", c.name, err, p.code(), p.text())
+	if err := p.wait(); err != nil {
+		return fmt.Errorf("undisturbed %s: %w", c.name, err)
+	}
+	if p.code() != 0 {
+		return fmt.Errorf("undisturbed %s: exit code %d\n%s", c.name, p.code(), p.text())
 	}
 	c.learn(time.Since(p.began))
 	return nil
