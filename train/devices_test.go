@@ -1,6 +1,7 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/plugin"
 	"github.com/deeplora/deeplora/train/loop"
 )
 
@@ -245,6 +247,44 @@ func TestTooManyDevices(t *testing.T) {
 		_, err := Train(t.Context(), small(), Options{Backend: b, Out: out, Sources: embedded(), Devices: b.NumDevices() + 1})
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("devices: %d are asked for, and the engine has %d", b.NumDevices()+1, b.NumDevices())) {
 			t.Errorf("%v", err)
+		}
+	})
+}
+
+// A loss that is not finite is found on several devices too, before anything is summed, and leaves what can be replayed.
+func TestDevicesDiverge(t *testing.T) {
+	several(t, func(t *testing.T, b compute.Backend) {
+		c, out := severally("vanilla"), filepath.Join(t.TempDir(), "run")
+		c.Model = overflowing(t)
+		_, err := Train(t.Context(), c, Options{Backend: b, Out: out, Sources: embedded(), Devices: 2})
+		if !errors.Is(err, loop.ErrNonfinite) {
+			t.Fatalf("%v", err)
+		}
+		r, err := Replay(t.Context(), Options{Backend: b, Out: out, Sources: embedded(), Devices: 2})
+		if err != nil || !r.Same {
+			t.Errorf("replayed: %+v, %v", r, err)
+		}
+	})
+}
+
+// What is held on each device is counted once where memory is a device's own, and for all where it is the machine's.
+func TestDevicesEstimate(t *testing.T) {
+	several(t, func(t *testing.T, b compute.Backend) {
+		of := func(n int, device bool) *Estimate {
+			e, err := EstimateMemory(t.Context(), severally("vanilla"), Options{
+				Backend: b, Sources: embedded(), Devices: n, Memory: loop.Memory{Working: plugin.WorkingMemory, Given: 1 << 40, Device: device},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		one, two, each := of(1, false), of(2, false), of(2, true)
+		if two.Weights != 2*one.Weights || two.State != 2*one.State || each.Weights != one.Weights || each.State != one.State {
+			t.Errorf("one device %+v, two %+v, each of them %+v", one, two, each)
+		}
+		if two.Step != 2*each.Step || each.Step >= one.Step {
+			t.Errorf("a step takes %d on one device, %d on two, %d on each of them", one.Step, two.Step, each.Step)
 		}
 	})
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/deeplora/deeplora/train/loop"
 )
 
-// A run of the program's own model names the kernel, and a replay finds it again.
-func TestReplay(t *testing.T) {
-	b := testbackend.All(t)[0]
-	dir := filepath.Join(t.TempDir(), "model")
+// overflowing is a model whose first feed-forward kernel overflows float32.
+func overflowing(t *testing.T) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "model")
 	if err := writeModel(dir, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -28,6 +28,12 @@ func TestReplay(t *testing.T) {
 		e.Data = slices.Repeat([]float32{3e38}, len(e.Data.([]float32)))
 		entries[name] = e
 	})
+	return dir
+}
+
+// A run of the program's own model names the kernel, and a replay finds it again.
+func TestReplay(t *testing.T) {
+	b, dir := testbackend.All(t)[0], overflowing(t)
 	c := small()
 	c.Model, c.Method = dir, "vanilla"
 	out := filepath.Join(t.TempDir(), "run")
