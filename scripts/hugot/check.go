@@ -15,8 +15,8 @@ import (
 	"github.com/knights-analytics/hugot/pipelines"
 )
 
-// batch is how many sentences hugot is given together, of different lengths; documents are those that it ranks together.
-const batch, documents = 13, 5
+// documents are how many hugot ranks together.
+const documents = 5
 
 // found is what came of a run.
 type found struct {
@@ -46,11 +46,11 @@ func (o options) check(c oneCase, rows []row) (f found, err error) {
 		return f, err
 	}
 	last := slices.Clone(rows[len(rows)-checked:])
-	scored, err := oneScore(export)
+	scored, err := prepare(export)
 	if err != nil {
 		return f, err
 	}
-	predict := classes
+	predict := o.classes
 	if scored {
 		last, predict = ranked(last), crossEncoder
 	} else {
@@ -78,17 +78,29 @@ func (o options) check(c oneCase, rows []row) (f found, err error) {
 	return f, nil
 }
 
-// oneScore reports whether a model has a single logit, as cross encoders have.
-func oneScore(export string) (bool, error) {
-	content, err := os.ReadFile(filepath.Join(export, "config.json"))
+// prepare makes of an export what hugot 0.6.1 can read, as docs/onnx.md says, and reports whether it has a single logit, as
+// cross encoders have. Their separator hugot takes from a file that Transformers wrote until its version 5. A config.json
+// with eos_token_id it takes for a model that writes text: it pads its texts in front, but not their masks, and null it refuses.
+func prepare(export string) (oneScore bool, err error) {
+	path := filepath.Join(export, "config.json")
+	content, err := os.ReadFile(path)
 	if err != nil {
 		return false, err
 	}
-	var config struct {
-		Labels map[string]string `json:"id2label"`
+	var config map[string]any
+	if err := json.Unmarshal(content, &config); err != nil {
+		return false, err
 	}
-	err = json.Unmarshal(content, &config)
-	return len(config.Labels) == 1, err
+	labels, _ := config["id2label"].(map[string]any)
+	delete(config, "eos_token_id")
+	if content, err = json.MarshalIndent(config, "", "  "); err != nil {
+		return false, err
+	}
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		return false, err
+	}
+	err = os.WriteFile(filepath.Join(export, "special_tokens_map.json"), []byte(`{"sep_token": "[SEP]"}`), 0o644)
+	return len(labels) == 1, err
 }
 
 // ranked are pairs as a cross encoder has them: a sentence beside a few others.
@@ -100,7 +112,7 @@ func ranked(rows []row) (pairs []row) {
 }
 
 // classes are hugot's labels of single texts.
-func classes(export string, rows []row) (answers []answer, err error) {
+func (o options) classes(export string, rows []row) (answers []answer, err error) {
 	session, err := hugot.NewGoSession()
 	if err != nil {
 		return nil, err
@@ -113,9 +125,9 @@ func classes(export string, rows []row) (answers []answer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for at := 0; at < len(rows); at += batch {
+	for at := 0; at < len(rows); at += o.batch {
 		var texts []string
-		for _, r := range rows[at:min(at+batch, len(rows))] {
+		for _, r := range rows[at:min(at+o.batch, len(rows))] {
 			texts = append(texts, r.first)
 		}
 		out, err := pipeline.RunPipeline(texts)
@@ -129,11 +141,8 @@ func classes(export string, rows []row) (answers []answer, err error) {
 	return answers, nil
 }
 
-// crossEncoder are hugot's scores of pairs. It takes the separator from a file that Transformers wrote until its version 5.
+// crossEncoder are hugot's scores of pairs.
 func crossEncoder(export string, rows []row) (answers []answer, err error) {
-	if err := os.WriteFile(filepath.Join(export, "special_tokens_map.json"), []byte(`{"sep_token": "[SEP]"}`), 0o644); err != nil {
-		return nil, err
-	}
 	session, err := hugot.NewGoSession()
 	if err != nil {
 		return nil, err
