@@ -3,7 +3,7 @@ export GOEXPERIMENT := simd
 GO ?= go
 BIN := bin/deeplora
 
-.PHONY: help build engine demo test test-slow race fuzz chaos bench lint check vulncheck check-peft check-onnx check-tensorboard slurm-test image-test fmt goldens tiny
+.PHONY: help build engine demo test test-slow race fuzz chaos bench lint check vulncheck check-peft check-onnx check-hugot check-tensorboard slurm-test image-test fmt goldens tiny
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -55,6 +55,9 @@ check-peft: engine ## exports read by Transformers and PEFT, in a virtual enviro
 
 check-onnx: engine ## ONNX exports in onnxruntime beside Transformers, in the virtual environment of check-peft
 	python3 scripts/check_onnx.py $(CHECK_ONNX)
+
+check-hugot: engine ## ONNX exports in hugot beside deeplora predict, by a Go module of its own
+	scripts/check_hugot.sh $(CHECK_HUGOT)
 
 check-tensorboard: engine ## event files read by TensorBoard's own reader, in a virtual environment of its own
 	python3 scripts/check_tensorboard.py $(CHECK_TENSORBOARD)

@@ -32,7 +32,7 @@ PACKAGES = {"torch": "2.15.0", "transformers": "5.24.0", "peft": "0.21.2"}
 INSTALL_SECONDS = 900
 METHODS = {"vanilla": "all-dense", "rslora": "all-dense", "lora-plus": "all-dense", "deep-narrow": "all-dense", "deep-compressed": "all-dense", "deep-wide": "only-query-value",
            "lora-sb": "all-dense", "vanilla lora-ga": "all-dense", "vanilla lora-one": "all-dense", "vanilla pissa": "all-dense", "rslora lora-ga": "all-dense"}  # method and, where it has several, init
-FAMILIES = ["roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "albert", "modernbert", "deberta-v3"]
+FAMILIES = ["roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "albert", "modernbert", "deberta-v2", "deberta-v3"]
 FAMILY_METHODS = ["vanilla", "deep-narrow", "deep-compressed"]
 TOLERANCE = 1e-5
 SENTENCES = 100

@@ -34,6 +34,10 @@ def configs(hidden, layers, vocab):
             **common, intermediate_size=hidden, max_position_embeddings=130, local_attention=16, global_attn_every_n_layers=2,
             pad_token_id=0, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3,
         ),
+        "deberta-v2": t.DebertaV2Config(
+            **common, **wide, type_vocab_size=0, relative_attention=True, max_relative_positions=16, position_buckets=-1, share_att_key=False,
+            pos_att_type=["c2p", "p2c"], position_biased_input=True, pooler_hidden_size=hidden, pooler_hidden_act="gelu",
+        ),
         "deberta-v3": t.DebertaV2Config(
             **common, **wide, type_vocab_size=0, relative_attention=True, position_buckets=16, norm_rel_ebd="layer_norm", share_att_key=True,
             pos_att_type=["p2c", "c2p"], position_biased_input=False, pooler_hidden_size=hidden, pooler_hidden_act="gelu",
@@ -92,7 +96,7 @@ def tokenizer(family, sentences):
         template(t, "<s>", "</s>", "<s> $A </s> </s> $B </s>")
     else:
         template(t, "[CLS]", "[SEP]", bert_pair)
-    return t, names, {"tokenizer_class": "PreTrainedTokenizerFast", **({} if family in ("albert", "deberta-v3") else types)}
+    return t, names, {"tokenizer_class": "PreTrainedTokenizerFast", **({} if family in ("albert", "deberta-v2", "deberta-v3") else types)}
 
 
 def make(out, text, families=(), hidden=64, layers=2):

@@ -79,7 +79,7 @@ func (e *emitter) emit(n *node) string {
 		}
 		return e.node("Concat", "", attributes(whole("axis", n.axes[0][0])), list...)
 	case compute.OpTypeReduceSum:
-		return e.node("ReduceSum", "", attributes(whole("keepdims", 0)), e.value(n.in[0]), e.vector(n.axes[0]))
+		return e.sum(n)
 	case compute.OpTypeReduceMax:
 		return e.node("ReduceMax", "", attributes(whole("keepdims", 0), ints("axes", n.axes[0])), e.value(n.in[0]))
 	case compute.OpTypeFusedSoftmax:
@@ -356,6 +356,17 @@ func (e *emitter) iota(n *node) string {
 		x = e.node("Expand", "", nil, x, e.shape(n.dims, false))
 	}
 	return x
+}
+
+// sum is the mean times how many numbers there are, where these are an axis of floats: a reader in Go, GoMLX's, has no
+// ReduceSum, and this is what the pooling mean counts tokens by.
+func (e *emitter) sum(n *node) string {
+	x, axes := n.in[0], n.axes[0]
+	if x.dtype != dtypes.Float32 || len(axes) != 1 {
+		return e.node("ReduceSum", "", attributes(whole("keepdims", 0)), e.value(x), e.vector(axes))
+	}
+	mean := e.node("ReduceMean", "", attributes(whole("keepdims", 0), ints("axes", axes)), e.value(x))
+	return e.node("Mul", "", nil, mean, e.node("Cast", "", toFloat(), e.wholeScalar(x.dims[axes[0]])))
 }
 
 func (e *emitter) slice(n *node) string {

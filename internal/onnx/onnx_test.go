@@ -90,6 +90,10 @@ var functions = map[string]struct {
 	"products without axes on the left": {func(ids, mask *Node, w weights) *Node {
 		own := ConvertDType(mask, dtypes.Float32)
 		return Div(Einsum("es,esh->eh", own, states(ids, w)), ReduceAndKeep(own, ReduceSum, 1))
+	}, "ReduceMean"},
+	"sums over two axes, and of whole numbers": {func(ids, mask *Node, w weights) *Node {
+		tokens := ConvertDType(ReduceAndKeep(mask, ReduceSum, 1), dtypes.Float32) // [rows, 1]
+		return Mul(ReduceSum(heads(ids, w), 1, 2), tokens)
 	}, "ReduceSum"},
 	"first tokens, by numbers that depend on the length": {func(ids, mask *Node, w weights) *Node {
 		first := MulScalar(Iota(ids.Graph(), ids32(ids.Shape().Dim(0)), 0), ids.Shape().Dim(1))

@@ -73,6 +73,7 @@ func callsByName() map[string]func(c call) []value {
 		"Softmax":            one(func(c call) *Node { return Softmax(c.node(0), c.whole("axis")) }),
 		"LayerNormalization": one(call.layerNormalization),
 		"ReduceSum":          one(func(c call) *Node { return ReduceSum(c.node(0), c.in[1].flat...) }),
+		"ReduceMean":         one(func(c call) *Node { return ReduceMean(c.node(0), c.ints("axes")...) }),
 		"ReduceMax":          one(func(c call) *Node { return ReduceMax(c.node(0), c.ints("axes")...) }),
 	}
 	for name, f := range map[string]func(a, b *Node) *Node{"Sub": Sub, "Div": Div, "Pow": Pow, "Max": Max, "Min": Min, "Equal": Equal, "LessOrEqual": LessOrEqual} {
