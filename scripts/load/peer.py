@@ -46,7 +46,7 @@ def on_onnxruntime():
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
-    session = onnxruntime.InferenceSession(os.path.join(args.model, "onnx", "model.onnx"), options)
+    session = onnxruntime.InferenceSession(os.path.join(args.model, "model.onnx"), options)
     names = [i.name for i in session.get_inputs()]
 
     def logits(encoded):
