@@ -3,7 +3,7 @@ export GOEXPERIMENT := simd
 GO ?= go
 BIN := bin/deeplora
 
-.PHONY: help build engine demo test test-slow race fuzz chaos bench lint check vulncheck check-peft check-onnx check-hugot check-tensorboard slurm-test image-test fmt goldens tiny
+.PHONY: help build engine demo test test-slow race fuzz chaos bench lint check vulncheck check-peft check-onnx check-hugot check-tensorboard slurm-test image-test gpu-check fmt goldens tiny
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -67,6 +67,10 @@ slurm-test: engine ## compare on a Slurm of one node, set up for it where that c
 
 image-test: engine ## the steps of the Dockerfile in a folder, without Docker
 	scripts/image_test.sh
+
+gpu-check: engine ## what scripts/gpu_check.sh checks on a GPU, on this machine's CPU and in four minutes
+	scripts/gpu_check.sh --build bin/gpu-check
+	bin/gpu-check/gpu_check.sh --backend xla:cpu --limit 240 $(GPU_CHECK)
 
 fmt: ## format the code
 	$(GO) tool gofumpt -w .

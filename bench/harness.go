@@ -39,9 +39,10 @@ func open(ctx context.Context, s settings) (b *bench, err error) {
 	if b.dir, err = os.MkdirTemp("", "deeplora-bench-*"); err != nil {
 		return nil, err
 	}
+	dir := b.dir // the errors below return no b
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(b.dir))
+			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
 	if err := b.chooseBackend(); err != nil {
