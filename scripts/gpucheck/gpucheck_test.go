@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -22,6 +25,7 @@ const fakeEnv = "GPU_CHECK_FAKE"
 const (
 	fakeSound   = "sound"
 	fakeAbsent  = "absent"  // no engine
+	fakeDamaged = "damaged" // a plugin that does not open
 	fakeRandom  = "random"  // other bits each time
 	fakeNoisy   = "noisy"   // losses that are off by 1e-4 in all but the reference
 	fakeHanging = "hanging" // at its first step
@@ -38,8 +42,8 @@ func TestMain(m *testing.M) {
 func fake(how string, args []string) (code int) {
 	if args[0] == "doctor" {
 		fmt.Printf(`{"version": "fake", "backends": [{"name": "go", "available": true, "devices": ["it"]},
-			{"name": "xla:cpu", "available": %[1]v, "devices": ["it"], "sha256": "0123456789abcdef", "remedy": "no plugin is installed"},
-			{"name": "xla:cuda", "available": %[1]v, "devices": ["it"]}]}`, how != fakeAbsent)
+			{"name": "xla:cpu", "available": %[1]v, "plugin": "%[2]s", "devices": ["it"], "sha256": "0123456789abcdef", "remedy": "no plugin is installed"},
+			{"name": "xla:cuda", "available": %[1]v, "devices": ["it"]}]}`, how != fakeAbsent && how != fakeDamaged, strings.TrimPrefix(how, fakeAbsent))
 		return 0
 	}
 	value := func(flag string) string { return args[slices.Index(args, flag)+1] }
@@ -189,6 +193,19 @@ func TestWithoutTheEngine(t *testing.T) {
 	report, err = checked(t, fakeAbsent, func(s *settings) { s.optional = true })
 	if want := "gpu_check: not run: xla:cpu: no plugin is installed\n"; err != nil || report != want {
 		t.Errorf("--optional: %q (%v), want %q", report, err, want)
+	}
+	if report, err = checked(t, fakeDamaged, func(s *settings) { s.optional = true }); err == nil {
+		t.Errorf("--optional passes a plugin that does not open: %q", report)
+	}
+}
+
+// An interrupt is no time that was up.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := ended(ctx, exec.Command("program"), time.Now(), errors.New("killed"), &bytes.Buffer{})
+	if err == nil || !strings.HasPrefix(err.Error(), "interrupted") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -50,8 +51,10 @@ func ended(ctx context.Context, cmd *exec.Cmd, began time.Time, err error, outpu
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil:
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return skip(fmt.Sprintf("the time was up %.0f s after %s began", took.Seconds(), name))
+	case ctx.Err() != nil:
+		return skip(fmt.Sprintf("interrupted %.0f s after %s began", took.Seconds(), name))
 	case took >= patience:
 		err = fmt.Errorf("still running after %v", patience)
 	default:

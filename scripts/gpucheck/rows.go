@@ -15,6 +15,7 @@ import (
 type engineState struct {
 	Name      string   `json:"name"`
 	Available bool     `json:"available"`
+	Plugin    string   `json:"plugin"`
 	Devices   []string `json:"devices"`
 	SHA256    string   `json:"sha256"`
 	Remedy    string   `json:"remedy"`
