@@ -88,7 +88,7 @@ func sameSteps(t *testing.T, b compute.Backend, c Config) {
 	if len(want) != c.Steps || want[0].Norm == 0 {
 		t.Fatalf("steps %v", want)
 	}
-	for _, n := range []int{2, 4} {
+	for _, n := range some(4, 2) {
 		far := 0.0
 		for i, s := range wideSteps(t, b, c, n, start) {
 			far = max(far, math.Abs(s.Loss/want[i].Loss-1), math.Abs(s.Norm/want[i].Norm-1))
