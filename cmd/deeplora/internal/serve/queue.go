@@ -112,7 +112,8 @@ func (q *queue) tell() {
 	}
 }
 
-// run hands out batches, one at a time, until the queue is closed and empty. Several may run at once.
+// run hands out batches, one at a time, until the queue is closed and empty. Several may run at once. compute ends with
+// answer.
 func (q *queue) run(compute func(*batch)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -121,7 +122,6 @@ func (q *queue) run(compute func(*batch)) {
 		switch {
 		case b != nil:
 			compute(b)
-			q.computed(b)
 			continue
 		case over:
 			q.tell() // the others
@@ -133,14 +133,6 @@ func (q *queue) run(compute func(*batch)) {
 		case <-timer.C:
 		}
 	}
-}
-
-// computed lets the next batch of its adapter be taken.
-func (q *queue) computed(b *batch) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.taken[b.adapter]--
-	q.tell()
 }
 
 // never is longer than anything waits: only a change ends it.
@@ -212,11 +204,13 @@ func (q *queue) take(adapter int, now time.Time) *batch {
 	return b
 }
 
-// answer hands each input of a batch its logits, or all of them an error. The inputs of a request may have been computed in
-// several batches, at the same time.
+// answer hands each input of a batch its logits, or all of them an error, and lets the next batch of its adapter be taken.
+// The inputs of a request may have been computed in several batches, at the same time.
 func (q *queue) answer(b *batch, logits [][]float32, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.taken[b.adapter]--
+	q.tell()
 	now := time.Now()
 	for i, w := range b.inputs {
 		t := w.of

@@ -95,7 +95,7 @@ func TestQueueOfTwoAdapters(t *testing.T) {
 	if b := next(); b == nil || b.adapter != 1 {
 		t.Fatalf("adapter 1 waits for adapter 0: %v", b)
 	}
-	q.computed(first)
+	q.answer(first, [][]float32{{0}}, nil)
 	if b := next(); b == nil || b.adapter != 0 || len(b.inputs) != 2 {
 		t.Fatalf("what gathered is %v, want two inputs of adapter 0", b)
 	}
