@@ -120,17 +120,5 @@ func vector[T int32 | float32](v []T) *tensors.Tensor {
 	return tensors.FromFlatDataAndDimensions(v, len(v))
 }
 
-// inputs is the number of args.
-func (s shape) inputs() int {
-	n := 4
-	if s.masked > 0 {
-		n += 3
-	}
-	if s.width > 0 {
-		n += 5
-	}
-	return n
-}
-
 // Weight is 1: every batch of a step counts alike.
 func (a *arrays) Weight() float64 { return 1 }

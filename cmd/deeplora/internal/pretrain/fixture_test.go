@@ -248,3 +248,15 @@ func logged(t *testing.T, run string) string {
 
 // full reports whether every variant of a test is tried on this engine: XLA compiles for most of the time.
 func full(b compute.Backend) bool { return b.String() == "go" || testshared.Thorough() }
+
+// inputs is the number of args.
+func (s shape) inputs() int {
+	n := 4
+	if s.masked > 0 {
+		n += 3
+	}
+	if s.width > 0 {
+		n += 5
+	}
+	return n
+}
