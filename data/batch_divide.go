@@ -53,31 +53,32 @@ func (b Batch) rowOf(example int) int {
 
 // part is what device d of n gets: as many rows, and places for examples, of which it has those of.
 func (b Batch) part(d, n, rows, places int, of []int) Batch {
-	p := Batch{Rows: rows, Len: b.Len, RowPlaces: make([]int32, rows), ExamplePlaces: make([]int32, places)}
-	p.Labels, p.Weights = make([]float32, places*(len(b.Labels)/len(b.Weights))), make([]float32, places)
-	p.Index = slices.Repeat([]int{-1}, places)
+	width := len(b.Labels) / len(b.Weights)
+	p := Batch{
+		Rows: rows, Len: b.Len, RowPlaces: make([]int32, rows), ExamplePlaces: make([]int32, places),
+		Labels: make([]float32, places*width), Weights: make([]float32, places), Index: slices.Repeat([]int{-1}, places),
+	}
 	grids := []struct{ to, from *[]int32 }{{&p.IDs, &b.IDs}, {&p.Types, &b.Types}, {&p.Mask, &b.Mask}, {&p.Segments, &b.Segments}, {&p.Positions, &b.Positions}}
+	grids = slices.DeleteFunc(grids, func(g struct{ to, from *[]int32 }) bool { return *g.from == nil })
 	for _, g := range grids {
-		if *g.from == nil {
-			continue
-		}
 		*g.to = make([]int32, rows*b.Len)
-		for r := range rows {
-			if at := r*n + d; at < b.Rows {
-				copy((*g.to)[r*b.Len:(r+1)*b.Len], (*g.from)[at*b.Len:(at+1)*b.Len])
-			}
-		}
 	}
 	for r := range rows {
-		p.RowPlaces[r] = int32(r*n + d)
-		if r*n+d >= b.Rows && p.Mask != nil { // a row with nothing to attend to would divide by zero
+		at := r*n + d
+		p.RowPlaces[r] = int32(at)
+		switch {
+		case at < b.Rows:
+			for _, g := range grids {
+				copy((*g.to)[r*b.Len:], (*g.from)[at*b.Len:(at+1)*b.Len])
+			}
+			p.Tokens += b.tokensOf(at)
+		case p.Mask != nil: // a row with nothing to attend to would divide by zero
 			p.Mask[r*b.Len] = 1
 		}
 	}
 	if b.Packed() {
 		p.First = make([]int32, places)
 	}
-	width := len(b.Labels) / len(b.Weights)
 	for i, e := range of {
 		at := i
 		if b.Packed() {
@@ -86,12 +87,7 @@ func (b Batch) part(d, n, rows, places int, of []int) Batch {
 			at = e / n
 		}
 		p.ExamplePlaces[at], p.Weights[at], p.Index[at] = int32(e), b.Weights[e], b.Index[e]
-		copy(p.Labels[at*width:(at+1)*width], b.Labels[e*width:(e+1)*width])
-	}
-	for r := range rows {
-		if at := r*n + d; at < b.Rows {
-			p.Tokens += b.tokensOf(at)
-		}
+		copy(p.Labels[at*width:], b.Labels[e*width:(e+1)*width])
 	}
 	return p
 }
