@@ -33,7 +33,6 @@ func (c *check) look(ctx context.Context) {
 			Go       string        `json:"go"`
 			CPUs     int           `json:"cpus"`
 			Memory   float64       `json:"memory_bytes"`
-			BFloat16 string        `json:"bfloat16"`
 			Backends []engineState `json:"backends"`
 		}
 		if err := json.Unmarshal(text, &d); err != nil {
@@ -223,16 +222,15 @@ func (c *check) padding(ctx context.Context) {
 // devices holds two devices against one.
 func (c *check) devices(ctx context.Context) {
 	set := []string{"--devices", "2"}
-	there := func() error {
-		if c.backend == cuda && len(c.engine.Devices) < 2 { // a CPU is as many as are asked for
-			return skip(fmt.Sprintf("doctor lists %d GPU, two are needed", len(c.engine.Devices)))
-		}
-		return nil
+	row := func(name string, processes int, do func(ctx context.Context) (string, error)) {
+		c.row(ctx, name, processes, func(ctx context.Context) (string, error) {
+			if c.backend == cuda && len(c.engine.Devices) < 2 { // a CPU is as many as are asked for
+				return "", skip(fmt.Sprintf("doctor lists %d GPU, two are needed", len(c.engine.Devices)))
+			}
+			return do(ctx)
+		})
 	}
-	c.row(ctx, "two devices as one", c.missing("f32", "two"), func(ctx context.Context) (string, error) {
-		if err := there(); err != nil {
-			return "", err
-		}
+	row("two devices as one", c.missing("f32", "two"), func(ctx context.Context) (string, error) {
 		one, err := c.train(ctx, "f32", "--precision", "f32")
 		if err != nil {
 			return "", err
@@ -245,16 +243,10 @@ func (c *check) devices(ctx context.Context) {
 		figure := fmt.Sprintf("first loss off by %.1e, that of step %d by %.1e", first, steps, last)
 		return figure, over(figure, first > 1e-6 || last > 1e-2, "1e-06 and 1e-02")
 	})
-	c.row(ctx, "two devices, twice the same bits", 1, func(ctx context.Context) (string, error) {
-		if err := there(); err != nil {
-			return "", err
-		}
+	row("two devices, twice the same bits", 1, func(ctx context.Context) (string, error) {
 		return c.twice(ctx, "two", set)
 	})
-	c.row(ctx, "interrupted on two devices, resumed on one", 2, func(ctx context.Context) (string, error) {
-		if err := there(); err != nil {
-			return "", err
-		}
+	row("interrupted on two devices, resumed on one", 2, func(ctx context.Context) (string, error) {
 		one, err := c.train(ctx, "f32", "--precision", "f32")
 		if err != nil {
 			return "", err
