@@ -17,8 +17,7 @@ import (
 
 // base is a model that several predictors compute with, each with its own adapter beside it.
 type base struct {
-	backend   compute.Backend
-	devices   *devices.Set // of all its predictors; nil: each computes on the first
+	devices   *devices.Set // of all its predictors
 	precision model.Precision
 	files     []model.FileSum            // what it was read from
 	tensors   map[string]*tensors.Tensor // as they are in the files, by name: no adapter brings its own
@@ -51,11 +50,11 @@ func (f *Finished) on(b *base) (*Predictor, error) {
 		return nil, err
 	}
 	own := func(name string) bool { return f.Values[name] != nil }
-	c, err := f.checkpoint(b.backend, b.precision, func(name string) bool { return b.tensors[name] != nil && !own(name) })
+	c, err := f.checkpoint(b.devices.Backend(), b.precision, func(name string) bool { return b.tensors[name] != nil && !own(name) })
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Hold(b.precision, b.backend, func(weight string) bool { return !f.Run.Whole() && own(weight) }); err != nil {
+	if err := c.Hold(b.precision, b.devices.Backend(), func(weight string) bool { return !f.Run.Whole() && own(weight) }); err != nil {
 		return nil, err
 	}
 	head := c.Config.HeadNames() // its rows follow the run's order of the classes, also where they come from the files
@@ -75,14 +74,11 @@ func (f *Finished) on(b *base) (*Predictor, error) {
 	for _, s := range a.sites {
 		weights = append(weights, s.named(byKernel[s.kernel.Name])...)
 	}
-	p, err := f.predictor(newPredictor(b.backend, c, weights, a))
+	p, err := f.predictor(newPredictor(b.devices, c, weights, a))
 	if err != nil {
 		return nil, err
 	}
 	p.base = b
-	if b.devices != nil {
-		p.devices = b.devices
-	}
 	return p, p.share(&f.Adapter)
 }
 

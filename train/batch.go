@@ -34,9 +34,7 @@ type divisible struct {
 	places int // for examples of a device, at least
 }
 
-var _ loop.Divisible = divisible{}
-
-// Divide is for loop.Divisible.
+// Divide is for loop.Parts.
 func (b divisible) Divide(n int) []loop.Batch {
 	var parts []loop.Batch
 	for _, p := range b.Batch.Divide(n, b.places) {

@@ -251,6 +251,26 @@ func TestTooManyDevices(t *testing.T) {
 	})
 }
 
+// A predictor that was asked for more devices than there are goes on with those that it has.
+func TestPredictorRefusesDevices(t *testing.T) {
+	several(t, func(t *testing.T, b compute.Backend) {
+		c, out := small(), filepath.Join(t.TempDir(), "run")
+		c.Steps, c.Warmup = 1, 0
+		trainSmall(t, b, c, out)
+		p, err := Open(t.Context(), out, b, OpenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if err := p.UseDevices(b.NumDevices() + 1); err == nil || p.Devices() != 1 {
+			t.Errorf("%v; it has %d devices", err, p.Devices())
+		}
+		if _, err := p.Predict(t.Context(), []data.Example{{Text: "a", Pair: "b"}}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A loss that is not finite is found on several devices too, before anything is summed, and leaves what can be replayed.
 func TestDevicesDiverge(t *testing.T) {
 	several(t, func(t *testing.T, b compute.Backend) {

@@ -14,6 +14,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/deeplora/deeplora/data"
+	"github.com/deeplora/deeplora/internal/devices"
 	"github.com/deeplora/deeplora/internal/rundir"
 	"github.com/deeplora/deeplora/lora"
 	"github.com/deeplora/deeplora/model"
@@ -209,7 +210,11 @@ func (f *Finished) Unmerged(backend compute.Backend) (*Predictor, error) {
 }
 
 func (f *Finished) beside(backend compute.Backend, p model.Precision) (*Predictor, error) {
-	return f.on(&base{backend: backend, precision: p, tensors: map[string]*tensors.Tensor{}, graphs: map[string]*graphs{}})
+	on, err := devices.New(backend, 1)
+	if err != nil {
+		return nil, err
+	}
+	return f.on(&base{devices: on, precision: p, tensors: map[string]*tensors.Tensor{}, graphs: map[string]*graphs{}})
 }
 
 // predictor is p for the run.

@@ -224,14 +224,6 @@ func inDType(flat []float64, dtype dtypes.DType, dims ...int) *tensors.Tensor {
 	return tensors.FromFlatDataAndDimensions(narrow, dims...)
 }
 
-func argsOf(list []loop.NamedTensor) []any {
-	args := make([]any, len(list))
-	for i, t := range list {
-		args[i] = t.Value
-	}
-	return args
-}
-
 // one is the first device of an engine.
 func one(t *testing.T, b compute.Backend) *devices.Set {
 	t.Helper()
@@ -258,7 +250,7 @@ func gradientsOf(t *testing.T, b compute.Backend, o loop.Objective, values []loo
 		return append([]*Node{loss}, Gradient(loss, moving...)...)
 	})
 	defer exec.Finalize()
-	args := append(argsOf(all), graphx.Donated(b, 0, batch.Args(dtype))...)
+	args := append(graphx.Must(argsOn(one(t, b), 0, all)), graphx.Donated(b, 0, batch.Args(dtype))...)
 	out, err := exec.Call(append(args, []uint32{1, 2}, graphx.Scalar(total, dtype))...)
 	if err != nil {
 		t.Fatal(err)

@@ -75,7 +75,7 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 		defer exec.Finalize()
 		dtype := k.dtype()
 		var args [][]any
-		for d, part := range k.parts() {
+		for d, part := range graphx.Must(loop.Parts(k.batch, k.devices.Len())) {
 			of := graphx.Must(argsOn(k.devices, d, k.weights))
 			of = append(of, k.devices.Donated(d, part.Args(dtype))...)
 			args = append(args, append(of, graphx.Scalar(k.batch.Weight(), dtype)))
@@ -95,14 +95,6 @@ func (k *kernelGradients) compute(group []model.Kernel) error {
 func (k *kernelGradients) dtype() dtypes.DType {
 	i := slices.IndexFunc(k.weights, func(w loop.NamedTensor) bool { return w.Value.Shape().Rank() == 1 })
 	return k.weights[i].Value.DType()
-}
-
-// parts are the batch as each device gets it.
-func (k *kernelGradients) parts() []loop.Batch {
-	if n := k.devices.Len(); n > 1 {
-		return k.batch.Divide(n)
-	}
-	return []loop.Batch{k.batch}
 }
 
 // exec is the pass: weights, batch, total -> gradients of the group. The hook only notes which node each kernel is:
@@ -160,7 +152,7 @@ func (k *kernelGradients) bytes(m loop.Memory) (bytes int64, err error) {
 		for _, w := range k.weights {
 			args = append(args, w.Value.Shape())
 		}
-		for _, t := range k.parts()[0].Args(dtype) {
+		for _, t := range graphx.Must(loop.Parts(k.batch, k.devices.Len()))[0].Args(dtype) {
 			args = append(args, t.Shape())
 		}
 		bytes = m.All(graphx.Must(m.Of(k.devices.Compile(exec, append(args, shapes.Make(dtype))))), k.devices.Len())

@@ -105,12 +105,12 @@ func newEvaluator(on *devices.Set, c *model.Checkpoint, a *adaptation, held bool
 	e := &evaluator{checkpoint: c, adapted: a}
 	var err error
 	if held {
-		e.predictor, err = newPredictor(on.Backend(), c, nil, a)
+		e.predictor, err = newPredictor(on, c, nil, a)
 	} else {
 		if e.merger, err = newMerger(on.Backend(), a.adapter); err != nil {
 			return nil, err
 		}
-		e.predictor, err = NewPredictor(on.Backend(), c)
+		e.predictor, err = newPredictor(on, c, weightsOf(c), nil)
 	}
 	if err != nil {
 		if e.merger != nil {
@@ -118,7 +118,6 @@ func newEvaluator(on *devices.Set, c *model.Checkpoint, a *adaptation, held bool
 		}
 		return nil, err
 	}
-	e.predictor.devices = on
 	return e, nil
 }
 

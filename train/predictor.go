@@ -31,6 +31,7 @@ type Predictor struct {
 
 	from    *Finished // nil: a checkpoint
 	devices *devices.Set
+	own     bool // devices: else they are a base's, or a run's in training
 	config  *model.Config
 	weights []loop.NamedTensor
 	*graphs
@@ -100,21 +101,33 @@ func predictable(c *model.Config) error {
 
 // NewPredictor serves a checkpoint as it is, without a tokenizer.
 func NewPredictor(backend compute.Backend, c *model.Checkpoint) (*Predictor, error) {
-	return newPredictor(backend, c, weightsOf(c), nil)
+	on, err := devices.New(backend, 1)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPredictor(on, c, weightsOf(c), nil)
+	if err != nil {
+		return nil, err
+	}
+	p.own = true
+	return p, nil
 }
 
 // UseDevices has Logits, and what calls it, computed on the first n devices of the engine, which take batches in turn. Each
 // has the model's tensors once. The numbers are the same to the bit. Call it before anything is computed.
-func (p *Predictor) UseDevices(n int) (err error) {
-	if p.base != nil && p.base.devices != nil && p.base.devices.Len() == n {
+func (p *Predictor) UseDevices(n int) error {
+	if p.base != nil && p.base.devices.Len() == n {
 		p.devices = p.base.devices
 		return nil
 	}
-	p.devices, err = devices.New(p.devices.Backend(), n)
-	if p.base != nil {
-		p.base.devices = p.devices
+	on, err := devices.New(p.devices.Backend(), n)
+	if err != nil {
+		return err
 	}
-	return err
+	if p.devices = on; p.base != nil {
+		p.base.devices = on
+	}
+	return nil
 }
 
 // Devices is on how many devices Logits is computed.
@@ -129,14 +142,11 @@ func weightsOf(c *model.Checkpoint) (list []loop.NamedTensor) {
 }
 
 // newPredictor computes with weights, as the checkpoint's. adapted are the adapters beside them; nil: there are none.
-func newPredictor(backend compute.Backend, c *model.Checkpoint, weights []loop.NamedTensor, adapters *adaptation) (*Predictor, error) {
+func newPredictor(on *devices.Set, c *model.Checkpoint, weights []loop.NamedTensor, adapters *adaptation) (*Predictor, error) {
 	config, precision := c.Config, c.Precision
-	p := &Predictor{Run: RunConfig{Config: Default()}, config: config, weights: weights}
+	p := &Predictor{Run: RunConfig{Config: Default()}, devices: on, config: config, weights: weights}
 	p.Run.MaxLength = min(p.Run.MaxLength, config.Positions())
 	var err error
-	if p.devices, err = devices.New(backend, 1); err != nil {
-		return nil, err
-	}
 	p.graphs, err = p.newGraphs(precision, adapters)
 	return p, err
 }
@@ -192,7 +202,7 @@ func argsOn(on *devices.Set, device int, list []loop.NamedTensor) ([]any, error)
 
 // Close frees the compiled graphs, once no other predictor shares them.
 func (p *Predictor) Close() {
-	if p.base == nil {
+	if p.own {
 		p.devices.Close()
 	}
 	if p.users--; p.users == 0 {

@@ -72,14 +72,11 @@ func put(t *tensors.Tensor, values []float64) {
 // features are what the layer of outputs reads of the training examples: [examples, features].
 func (j *job) features(ctx context.Context, progress func(done, total int)) (*mat.Dense, error) {
 	c := j.inputs.checkpoint
-	p, err := NewPredictor(j.devices.Backend(), c)
+	p, err := newPredictor(j.devices, c, weightsOf(c), nil)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
-	if err := p.UseDevices(j.devices.Len()); err != nil {
-		return nil, err
-	}
 	p.features = true // before a graph is built
 	rows, err := p.Logits(ctx, j.inputs.train.rows, j.config.evaluationLayout(), progress)
 	if err != nil {

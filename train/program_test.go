@@ -232,12 +232,12 @@ func TestT20MergedEqualsAdapted(t *testing.T) {
 // rawLogits are the logits in the model's own precision, with the adapters of a beside the weights, or none.
 func rawLogits(t *testing.T, b compute.Backend, c *model.Config, weights []loop.NamedTensor, a *adaptation, batch data.Batch) []float64 {
 	t.Helper()
-	p, err := newPredictor(b, &model.Checkpoint{Config: c}, weights, a)
+	p, err := newPredictor(one(t, b), &model.Checkpoint{Config: c}, weights, a)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	out, err := p.padded.Call(append(argsOf(weights), graphx.Donated(b, 0, batch.Tensors())...)...)
+	out, err := p.padded.Call(append(graphx.Must(argsOn(p.devices, 0, weights)), graphx.Donated(b, 0, batch.Tensors())...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

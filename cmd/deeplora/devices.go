@@ -17,12 +17,10 @@ type deviceCount int
 const allDevices = "all"
 
 func (d *deviceCount) String() string {
-	switch {
-	case *d == engine.AllDevices:
+	if *d == engine.AllDevices {
 		return allDevices
-	default:
-		return strconv.Itoa(max(1, int(*d)))
 	}
+	return strconv.Itoa(max(1, int(*d)))
 }
 
 func (d *deviceCount) Set(text string) error {

@@ -5,11 +5,13 @@ package devices
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/distributed"
 	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/compute/support/xslices"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -62,18 +64,9 @@ func (s *Set) Exec(name string, fn func(in []*Node) []*Node) (*Exec, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if s.mesh != nil {
-		exec = exec.SPMD(s.mesh).WithDeviceAssignment(s.numbers()) // which go-xla wants for one, too
+		exec = exec.SPMD(s.mesh).WithDeviceAssignment(xslices.Iota(compute.DeviceNum(0), s.n)) // which go-xla wants for one, too
 	}
 	return exec.WithName(name), nil
-}
-
-// numbers are those of the devices.
-func (s *Set) numbers() []compute.DeviceNum {
-	list := make([]compute.DeviceNum, s.n)
-	for i := range list {
-		list[i] = compute.DeviceNum(i)
-	}
-	return list
 }
 
 // Sum adds up what each device has, in a graph of Exec: every device gets the sums.
@@ -86,29 +79,16 @@ func (s *Set) Sum(nodes []*Node) []*Node {
 
 // Compile compiles the graph of arguments of these shapes, which are those of each device.
 func (s *Set) Compile(exec *Exec, of []shapes.Shape) (*Graph, error) {
-	all := make([]shapes.Shape, 0, s.n*len(of))
-	for range s.n {
-		all = append(all, of...)
-	}
-	return exec.Compile(all...)
+	return exec.Compile(slices.Repeat(of, s.n)...)
 }
 
 // Call runs a graph of Exec: args are each device's, and so is what it gives.
 func (s *Set) Call(exec *Exec, args [][]any) ([][]*tensors.Tensor, error) {
-	var all []any
-	for _, of := range args {
-		all = append(all, of...)
-	}
-	out, err := exec.Call(all...)
+	out, err := exec.Call(slices.Concat(args...)...)
 	if err != nil {
 		return nil, err
 	}
-	each := len(out) / s.n
-	by := make([][]*tensors.Tensor, s.n)
-	for d := range by {
-		by[d] = out[d*each : (d+1)*each]
-	}
-	return by, nil
+	return slices.Collect(slices.Chunk(out, len(out)/s.n)), nil
 }
 
 // CallOn runs a graph for one device, which Exec did not make, on one of the set.

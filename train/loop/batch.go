@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"fmt"
+
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
@@ -16,11 +18,23 @@ type Batch interface {
 	RealTokens() int
 }
 
-// Divisible is a Batch that several devices can share.
-type Divisible interface {
+// divisible is a Batch that several devices can share.
+type divisible interface {
 	Batch
 	// Divide gives parts of one shape, whose losses over one total sum up to the batch's.
 	Divide(n int) []Batch
+}
+
+// Parts are what each of n devices gets of a batch, which for several has to have a method Divide(n int) []Batch.
+func Parts(b Batch, n int) ([]Batch, error) {
+	if n == 1 {
+		return []Batch{b}, nil
+	}
+	d, ok := b.(divisible)
+	if !ok {
+		return nil, fmt.Errorf("a batch of %T cannot be divided between devices", b)
+	}
+	return d.Divide(n), nil
 }
 
 // LossFunc builds a scalar: the weighted loss of one batch over total, the sum of the weights of a step's batches.

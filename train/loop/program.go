@@ -119,19 +119,12 @@ func (p *program) values(s *state, device int) (args []any) {
 
 // parts are each device's arguments of a batch.
 func (p *program) parts(b Batch) ([][]*tensors.Tensor, error) {
-	n := p.devices.Len()
-	if n == 1 {
-		return [][]*tensors.Tensor{b.Args(p.DType)}, nil
+	parts, err := Parts(b, p.devices.Len())
+	args := make([][]*tensors.Tensor, len(parts))
+	for d, part := range parts {
+		args[d] = part.Args(p.DType)
 	}
-	d, ok := b.(Divisible)
-	if !ok {
-		return nil, fmt.Errorf("a batch of %T cannot be divided between devices", b)
-	}
-	args := make([][]*tensors.Tensor, n)
-	for i, part := range d.Divide(n) {
-		args[i] = part.Args(p.DType)
-	}
-	return args, nil
+	return args, err
 }
 
 func (p *program) gradientsOf(s *state, b Batch, in stepInputs) (loss float64, gradients [][]*tensors.Tensor) {
