@@ -194,6 +194,47 @@ func TestTopSVDGivesTheSameBitsOnAnyNumberOfCores(t *testing.T) {
 	}
 }
 
+// Kernels of vector instructions give the bits of plain ones, whatever the number of entries.
+func TestKernelsAreThePlainOnes(t *testing.T) {
+	s := rng.New(3, "kernels")
+	for n := range strip + 1 {
+		narrow, wide, plain := make([]float32, n), make([]float64, n), make([]float64, n)
+		for i := range narrow {
+			narrow[i] = float32(s.Normal())
+		}
+		widen(wide, narrow)
+		plainWiden(plain, narrow)
+		if !slices.Equal(wide, plain) {
+			t.Fatalf("%d entries are widened to %v, want %v", n, wide, plain)
+		}
+		var b block
+		for r := range b {
+			for i := range b[r][:n] {
+				b[r][i] = s.Normal()
+			}
+		}
+		var w [lanes]float64
+		var dots, plainDots [lanes][lanes]float64
+		x := make([][lanes]float64, n)
+		for r := range lanes {
+			w[r], dots[r][r], plainDots[r][r] = s.Normal(), 1, 1
+			for i := range x {
+				x[i][r] = s.Normal()
+			}
+		}
+		addDots(&dots, &b, x)
+		plainAddDots(&plainDots, &b, x)
+		if dots != plainDots {
+			t.Fatalf("products of %d entries are %v, want %v", n, dots, plainDots)
+		}
+		addRows(wide, &w, &b)
+		plainAddRows(plain, &w, &b, 0)
+		if !slices.Equal(wide, plain) {
+			t.Fatalf("sums of rows of %d entries are %v, want %v", n, wide, plain)
+		}
+	}
+}
+
 func TestTopSVDOfDegenerateMatrices(t *testing.T) {
 	for _, shape := range [][2]int{{20, 12}, {90, 130}} { // the exact path and the other
 		rows, cols := shape[0], shape[1]

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
-	"sync"
 
 	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
@@ -123,90 +121,4 @@ func (d SVD) leading(k int) SVD {
 		}
 	}
 	return SVD{fromColumns(u), d.S[:k], fromColumns(v)}
-}
-
-// times returns a·x for each of the vectors x [cols].
-func times[T float32 | float64](a []T, rows, cols int, x [][]float64) [][]float64 {
-	y := vectors(len(x), rows)
-	share(rows, func(from, to int) {
-		for i := from; i < to; i++ {
-			row := a[i*cols : (i+1)*cols]
-			c := 0
-			for ; c+4 <= len(x); c += 4 {
-				y[c][i], y[c+1][i], y[c+2][i], y[c+3][i] = dot4(row, x[c], x[c+1], x[c+2], x[c+3])
-			}
-			for ; c < len(x); c++ {
-				y[c][i], _, _, _ = dot4(row, x[c], x[c], x[c], x[c])
-			}
-		}
-	})
-	return y
-}
-
-// dot4 reads and widens each entry of a once for four products.
-func dot4[T float32 | float64](a []T, x0, x1, x2, x3 []float64) (s0, s1, s2, s3 float64) {
-	x0, x1, x2, x3 = x0[:len(a)], x1[:len(a)], x2[:len(a)], x3[:len(a)]
-	for j, w := range a {
-		v := float64(w)
-		s0 += v * x0[j]
-		s1 += v * x1[j]
-		s2 += v * x2[j]
-		s3 += v * x3[j]
-	}
-	return s0, s1, s2, s3
-}
-
-// transposeTimes returns aᵀ·y for each of the vectors y [rows].
-func transposeTimes[T float32 | float64](a []T, rows, cols int, y [][]float64) [][]float64 {
-	z := vectors(len(y), cols)
-	share(cols, func(from, to int) {
-		block := vectors(4, to-from) // four rows of a, widened once for all of y
-		for i := 0; i < rows; i += 4 {
-			height := min(4, rows-i)
-			for r := range height {
-				for j, w := range a[(i+r)*cols+from : (i+r)*cols+to] {
-					block[r][j] = float64(w)
-				}
-			}
-			for c := range y {
-				addRows(z[c][from:to], y[c][i:i+height], block)
-			}
-		}
-	})
-	return z
-}
-
-// addRows adds Σ weights[r]·block[r] to z, for one to four weights.
-func addRows(z, weights []float64, block [][]float64) {
-	if len(weights) < 4 {
-		for r, w := range weights {
-			floats.AddScaled(z, w, block[r])
-		}
-		return
-	}
-	w0, w1, w2, w3 := weights[0], weights[1], weights[2], weights[3]
-	b0, b1, b2, b3 := block[0][:len(z)], block[1][:len(z)], block[2][:len(z)], block[3][:len(z)]
-	for j := range z {
-		z[j] += w0*b0[j] + w1*b1[j] + w2*b2[j] + w3*b3[j]
-	}
-}
-
-func vectors(count, length int) [][]float64 {
-	all := make([]float64, count*length)
-	out := make([][]float64, count)
-	for i := range out {
-		out[i] = all[i*length : (i+1)*length : (i+1)*length]
-	}
-	return out
-}
-
-// share calls work on consecutive parts of [0, n) at once, one a core, and waits for all of them. What
-// is computed for an index must not depend on the part it falls in.
-func share(n int, work func(from, to int)) {
-	parts := min(runtime.GOMAXPROCS(0), n)
-	var wait sync.WaitGroup
-	for p := range parts {
-		wait.Go(func() { work(n*p/parts, n*(p+1)/parts) })
-	}
-	wait.Wait()
 }
