@@ -110,10 +110,8 @@ func Train(ctx context.Context, c Config, o Options) (*Result, error) {
 	} else if err := r.create(ctx); err != nil {
 		return nil, err
 	}
-	if r.config.Method != methodProbe { // whose head is where it should be
-		if err := r.loop.Run(ctx); err != nil {
-			return nil, err
-		}
+	if err := r.loop.Run(ctx); err != nil {
+		return nil, err
 	}
 	return r.finish(ctx)
 }
@@ -284,7 +282,11 @@ func (r *run) build() error {
 	if err := r.takeFrom(objective.Params); err != nil {
 		return err
 	}
-	r.loop, err = loop.New(r.config.Plan, objective, j, loop.Options{
+	plan := r.config.Plan
+	if r.config.Method == methodProbe { // whose head is where it should be
+		plan.Steps = 0
+	}
+	r.loop, err = loop.New(plan, objective, j, loop.Options{
 		Backend: r.options.Backend, Devices: j.devices, Out: r.options.Out, OnEvent: r.options.OnEvent, Memory: r.options.Memory, Started: r.started, Prepare: r.startHead,
 	})
 	return err
@@ -314,13 +316,10 @@ func (r *run) ready(ctx context.Context, open func(ctx context.Context, phase st
 	if err := os.RemoveAll(r.dir.File(adapterDir)); err != nil { // of a run that died between it and result.json
 		return fmt.Errorf("remove unfinished adapter: %w", err)
 	}
-	j, steps := r.job, r.config.Steps
-	if r.config.Method == methodProbe {
-		steps = 0
-	}
+	j := r.job
 	r.Announce(loop.Ready{
 		Kernels: len(j.adapted.sites), Parameters: loop.Trained(r.loop.Params()), Examples: len(j.inputs.train.rows),
-		Steps: steps, From: r.loop.Progress().Step,
+		Steps: r.loop.Steps, From: r.loop.Progress().Step,
 	})
 	return nil
 }

@@ -11,31 +11,56 @@ import (
 // upcoming is a job that knows the shapes of the batches that follow batch i: one batch of each, first met first.
 type upcoming interface{ Upcoming(i int) ([]Batch, error) }
 
-// compile compiles what the first step needs, the update beside the gradients, and warns of a step that does not fit into
-// memory before it is computed. Graphs of other shapes follow while the first steps run.
-func (l *Loop) compile(first Batch) error {
-	p := l.program
+// first compiles what the first step needs, the update beside the gradients.
+type first struct {
+	done    chan struct{} // closed when it is over, and what follows is set
+	working int64         // memory that the gradients take
+	known   bool
+	err     error
+}
+
+func (l *Loop) compileFirst(b Batch) *first {
+	f, p := &first{done: make(chan struct{})}, l.program
 	update := make(chan error, 1)
 	go func() { update <- graphx.Try("compile update", func() { graphx.Must(0, p.compileUpdate()) }) }()
-	err := graphx.Try("compile", func() {
-		g := graphx.Must(p.compiled(first, l.Accumulate > 1))
-		if l.memory.Working != nil {
-			bytes, known := l.memory.Working(g.Executable())
-			l.warnOf(l.all(bytes), known)
+	go func() {
+		defer close(f.done)
+		err := graphx.Try("compile", func() {
+			g := graphx.Must(p.compiled(b, l.Accumulate > 1))
+			if l.memory.Working != nil {
+				f.working, f.known = l.memory.Working(g.Executable())
+			}
+		})
+		f.err = errors.Join(err, <-update)
+	}()
+	return f
+}
+
+// wait returns once it is over. f may be nil.
+func (f *first) wait() {
+	if f != nil {
+		<-f.done
+	}
+}
+
+// compile waits until what the first step needs is compiled, and warns of a step that does not fit into memory before it
+// is computed. Graphs of other shapes follow while the first steps run.
+func (l *Loop) compile(b Batch) error {
+	if l.first == nil {
+		l.first = l.compileFirst(b)
+	}
+	if l.first.wait(); l.first.err != nil {
+		return l.first.err
+	}
+	l.warnOf(l.all(l.first.working), l.first.known)
+	var batches []Batch
+	if job, ok := l.job.(upcoming); ok {
+		var err error
+		if batches, err = job.Upcoming(l.progress.Step*l.Accumulate + 1); err != nil {
+			return err
 		}
-	})
-	if err := errors.Join(err, <-update); err != nil {
-		return err
 	}
-	job, ok := l.job.(upcoming)
-	if !ok {
-		return nil
-	}
-	batches, err := job.Upcoming(l.progress.Step*l.Accumulate + 1)
-	if err != nil {
-		return err
-	}
-	l.ahead = compileAhead(p, batches, l.Accumulate > 1)
+	l.ahead = compileAhead(l.program, batches, l.Accumulate > 1)
 	return nil
 }
 

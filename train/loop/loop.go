@@ -64,8 +64,8 @@ type Loop struct {
 	saved    int // step of the newest checkpoint
 	metrics  *metricsLog
 	trend    trend
-	compiled bool
-	ahead    *ahead
+	first    *first // nil until compiling begins
+	ahead    *ahead // nil until a step was made
 
 	initialised time.Duration // what drawing the parameters took
 	firstStep   time.Duration // from started until the first step was done
@@ -215,11 +215,10 @@ func (l *Loop) step() error {
 	if err != nil {
 		return err
 	}
-	if !l.compiled {
+	if l.ahead == nil {
 		if err := l.compile(batches[0]); err != nil {
 			return err
 		}
-		l.compiled = true
 	}
 	loss, norm, err := l.program.run(l.state, batches, in)
 	if err != nil {
@@ -263,9 +262,17 @@ func (l *Loop) plan(n int) (batches []Batch, in stepInputs, err error) {
 	return batches, in, nil
 }
 
-// Begin draws the parameters and opens an empty log. phase is what that is called in events.
+// Begin draws the parameters and opens an empty log. phase is what that is called in events. What the first step needs is
+// compiled meanwhile.
 func (l *Loop) Begin(ctx context.Context, phase string) error {
 	began := time.Now()
+	if !l.over() {
+		batches, _, err := l.plan(0)
+		if err != nil {
+			return err
+		}
+		l.first = l.compileFirst(batches[0])
+	}
 	if l.prepare != nil {
 		if err := l.prepare(ctx); err != nil {
 			return l.Interrupted(ctx, err)
@@ -353,6 +360,7 @@ func (l *Loop) evaluateStep(ctx context.Context) error {
 
 // Close frees graphs and files.
 func (l *Loop) Close() {
+	l.first.wait()
 	l.ahead.stop()
 	l.program.finalize()
 	if l.metrics != nil {
