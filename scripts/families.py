@@ -1,9 +1,10 @@
 """Makes a small random encoder of each family that deeplora reads, with a tokenizer of the family's kind.
 
-    python scripts/families.py OUT [--text STS-B.tsv] [--family NAME ...] [--hidden 64] [--layers 2]
+    python scripts/families.py OUT [--text STS-B.tsv] [--family NAME ...] [--base [--layers 4]]
 
 OUT/NAME holds config.json, model.safetensors (the encoder alone, as Transformers' AutoModel saves it) and the files of a
-tokenizer that was trained on the sentences of a file. Weights are drawn wide, so that a mistake shows. check_peft.py has
+tokenizer that was trained on the sentences of a file. Weights are drawn wide, so that a mistake shows. With --base they are of
+the size that is called base, but for the vocabulary, drawn as Transformers draws them: to measure time with. check_peft.py has
 them made for itself. Needs torch, transformers, tokenizers.
 """
 
@@ -15,34 +16,51 @@ ROOT = Path(__file__).resolve().parent.parent
 VOCABULARY = 800
 
 
-def configs(hidden, layers, vocab):
+def configs(vocab):
     """The configuration of each family; the sizes of names that differ are set alike."""
     import transformers as t
 
-    common = {"vocab_size": vocab, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": 4}
-    wide = {"intermediate_size": 2 * hidden, "max_position_embeddings": 130}
+    common = {"vocab_size": vocab, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    wide = {"intermediate_size": 128, "max_position_embeddings": 130}
     begins = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
     return {
         "roberta": t.RobertaConfig(**common, **wide, **begins, type_vocab_size=1, layer_norm_eps=1e-5),
         "xlm-roberta": t.XLMRobertaConfig(**common, **wide, **begins, type_vocab_size=1, layer_norm_eps=1e-5),
         "camembert": t.CamembertConfig(**common, **wide, **begins, type_vocab_size=1, layer_norm_eps=1e-5),
-        "distilbert": t.DistilBertConfig(vocab_size=vocab, dim=hidden, n_layers=layers, n_heads=4, hidden_dim=2 * hidden, max_position_embeddings=130),
-        "electra": t.ElectraConfig(**common, **wide, embedding_size=hidden // 2),
+        "distilbert": t.DistilBertConfig(vocab_size=vocab, dim=64, n_layers=2, n_heads=4, hidden_dim=128, max_position_embeddings=130),
+        "electra": t.ElectraConfig(**common, **wide, embedding_size=32),
         "mpnet": t.MPNetConfig(**common, **wide, **begins),
-        "albert": t.AlbertConfig(**common, **wide, embedding_size=hidden // 2),
+        "albert": t.AlbertConfig(**common, **wide, embedding_size=32),
         "modernbert": t.ModernBertConfig(
-            **common, intermediate_size=hidden, max_position_embeddings=130, local_attention=16, global_attn_every_n_layers=2,
+            **common, intermediate_size=64, max_position_embeddings=130, local_attention=16, global_attn_every_n_layers=2,
             pad_token_id=0, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3,
         ),
         "deberta-v2": t.DebertaV2Config(
             **common, **wide, type_vocab_size=0, relative_attention=True, max_relative_positions=16, position_buckets=-1, share_att_key=False,
-            pos_att_type=["c2p", "p2c"], position_biased_input=True, pooler_hidden_size=hidden, pooler_hidden_act="gelu",
+            pos_att_type=["c2p", "p2c"], position_biased_input=True, pooler_hidden_size=64, pooler_hidden_act="gelu",
         ),
         "deberta-v3": t.DebertaV2Config(
             **common, **wide, type_vocab_size=0, relative_attention=True, position_buckets=16, norm_rel_ebd="layer_norm", share_att_key=True,
-            pos_att_type=["p2c", "c2p"], position_biased_input=False, pooler_hidden_size=hidden, pooler_hidden_act="gelu",
+            pos_att_type=["p2c", "c2p"], position_biased_input=False, pooler_hidden_size=64, pooler_hidden_act="gelu",
         ),
     }
+
+
+def base(config, layers):
+    """Gives a configuration the sizes of its family's base model, and so many layers, or as many as that one has."""
+    small = {"distilbert": 6, "modernbert": 22}.get(config.model_type, 12)
+    sizes = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "num_hidden_layers": layers or small, "max_position_embeddings": 514}
+    sizes |= {
+        "distilbert": {"hidden_dim": 3072},  # the other names are those of an attribute map
+        "electra": {"embedding_size": 768},
+        "albert": {"embedding_size": 128},
+        "modernbert": {"intermediate_size": 1152, "local_attention": 128, "global_attn_every_n_layers": 3, "layer_types": None},
+        "deberta-v2": {"pooler_hidden_size": 768} | ({"position_buckets": 256} if config.position_buckets > 0 else {"max_relative_positions": 512})
+        if config.model_type == "deberta-v2"
+        else {},
+    }.get(config.model_type, {})
+    text = config.to_dict() | {config.attribute_map.get(k, k): v for k, v in sizes.items()}
+    return type(config).from_dict({k: v for k, v in text.items() if v is not None})
 
 
 def template(t, cls, sep, pair):
@@ -99,8 +117,8 @@ def tokenizer(family, sentences):
     return t, names, {"tokenizer_class": "PreTrainedTokenizerFast", **({} if family in ("albert", "deberta-v2", "deberta-v3") else types)}
 
 
-def make(out, text, families=(), hidden=64, layers=2):
-    """Makes the families' folders and returns them by name."""
+def make(out, text, families=(), sized=None):
+    """Makes the families' folders and returns them by name. sized changes a configuration, whose weights are then not drawn wide."""
     import torch
     import transformers
 
@@ -108,7 +126,7 @@ def make(out, text, families=(), hidden=64, layers=2):
     columns = [rows[0].index(c) for c in ("sentence1", "sentence2")]
     sentences = [r[c] for r in rows[1:] for c in columns]
     made = {}
-    for name in families or configs(hidden, layers, VOCABULARY):
+    for name in families or configs(VOCABULARY):
         folder = Path(out) / name
         folder.mkdir(parents=True, exist_ok=True)
         t, names, says = tokenizer(name, sentences)
@@ -116,9 +134,10 @@ def make(out, text, families=(), hidden=64, layers=2):
         path = folder / "tokenizer_config.json"
         path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | says, indent=2), encoding="utf-8")
         torch.manual_seed(7)
-        model = transformers.AutoModel.from_config(configs(hidden, layers, t.get_vocab_size())[name])
+        config = configs(t.get_vocab_size())[name]
+        model = transformers.AutoModel.from_config(sized(config) if sized else config)
         with torch.no_grad():
-            for p in model.parameters():
+            for p in [] if sized else model.parameters():
                 if p.dim() >= 2:
                     p.normal_(0, 0.15)
                 else:
@@ -133,10 +152,12 @@ def main():
     p.add_argument("out", help="folder")
     p.add_argument("--text", default=str(ROOT / "internal/builtin/STS-B/train.tsv"), help="STS-B TSV with the sentences")
     p.add_argument("--family", action="append", default=[], help="families (default all)")
-    p.add_argument("--hidden", type=int, default=64, help="hidden size")
-    p.add_argument("--layers", type=int, default=2, help="layers")
+    p.add_argument("--base", action="store_true", help="of the size that is called base")
+    p.add_argument("--layers", type=int, help="with --base: layers")
     a = p.parse_args()
-    for folder in make(a.out, a.text, a.family, a.hidden, a.layers).values():
+    if a.layers and not a.base:
+        p.error("--layers goes with --base")
+    for folder in make(a.out, a.text, a.family, (lambda c: base(c, a.layers)) if a.base else None).values():
         print(folder)
 
 
