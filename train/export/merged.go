@@ -112,7 +112,7 @@ func (e Merged) refuse(s *train.Finished) error {
 	if err != nil {
 		return fmt.Errorf("model %s: %w", s.Run.Model, err)
 	}
-	return fmt.Errorf("export: the run's head reads the %s of the last states (--pooling %s), and Transformers' %s has no such pooling: it would compute something else; --format peft carries it",
+	return fmt.Errorf("export: the run's head reads the %s of the last states (--pooling %s), and Transformers' %s has no such pooling: it would compute something else; --format peft and --format onnx carry it",
 		p, p, model.SequenceClassification.Class(config))
 }
 

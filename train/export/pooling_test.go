@@ -54,7 +54,7 @@ func TestMergedRefusesOtherPoolings(t *testing.T) {
 	run := writePooled(t, writeBase(t, 1, true), "vanilla", "only-query-value", "mean")
 	e := Merged{Options: options(t, run)}
 	_, err := e.Write(t.Context())
-	wantError(t, err, "export: the run's head reads the mean of the last states (--pooling mean), and Transformers' BertForSequenceClassification has no such pooling: it would compute something else; --format peft carries it")
+	wantError(t, err, "export: the run's head reads the mean of the last states (--pooling mean), and Transformers' BertForSequenceClassification has no such pooling: it would compute something else; --format peft and --format onnx carry it")
 	nothingAt(t, e.Out)
 }
 
