@@ -16,6 +16,7 @@ import (
 type rustTokenizer struct {
 	*vocabulary
 	library *tokenizers.Tokenizer
+	ours    Tokenizer // of texts with NUL, which do not cross as a C string
 }
 
 var _ Tokenizer = (*rustTokenizer)(nil)
@@ -32,7 +33,7 @@ func newRustTokenizer(v *vocabulary) (*rustTokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &rustTokenizer{vocabulary: v, library: library}
+	t := &rustTokenizer{vocabulary: v, library: library, ours: newGoTokenizer(v)}
 	runtime.AddCleanup(t, func(library *tokenizers.Tokenizer) { library.Close() }, library)
 	return t, nil
 }
@@ -41,9 +42,9 @@ func (t *rustTokenizer) Encode(text string) ([]int32, error) {
 	if err := checkText(text); err != nil {
 		return nil, err
 	}
-	// The text crosses as a C string. Another control character fares as a NUL would: it is dropped in
-	// cleaning, and without cleaning it is in no vocabulary.
-	text = strings.ReplaceAll(text, "\x00", "\x01")
+	if strings.ContainsRune(text, 0) {
+		return t.ours.Encode(text)
+	}
 	encoded, err := t.library.EncodeWithOptionsErr(text, false)
 	runtime.KeepAlive(t)
 	if err != nil {

@@ -29,11 +29,28 @@ func TopSVDOf(a Operator, k, power int, s *rng.Stream) (SVD, error) {
 		q = Extend(nil, a.TransposeTimes(q), s)
 		q = Extend(nil, a.Times(q), s)
 	}
-	d, err := ThinSVD(a.TransposeTimes(q)) // aᵀq = V·S·Wᵀ gives U = q·W, as in randomisedSVD
+	// a ≈ q·(qᵀa), and the SVD of the small side's transpose aᵀq = V·S·Wᵀ gives U = q·W.
+	d, err := ThinSVD(a.TransposeTimes(q))
 	if err != nil {
 		return SVD{}, err
 	}
 	var u mat.Dense
 	u.Mul(q, d.V)
 	return SVD{&u, d.S, d.U}.leading(k), nil
+}
+
+// dense is a matrix [rows, cols] in row-major order, read where it lies.
+type dense[T float32 | float64] struct {
+	entries    []T
+	rows, cols int
+}
+
+func (d dense[T]) Dims() (rows, cols int) { return d.rows, d.cols }
+
+func (d dense[T]) Times(x *mat.Dense) *mat.Dense {
+	return fromColumns(times(d.entries, d.rows, d.cols, columns(x)))
+}
+
+func (d dense[T]) TransposeTimes(x *mat.Dense) *mat.Dense {
+	return fromColumns(transposeTimes(d.entries, d.rows, d.cols, columns(x)))
 }

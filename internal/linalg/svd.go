@@ -47,7 +47,7 @@ func TopSVD[T float32 | float64](a []T, rows, cols, k int, s *rng.Stream) (SVD, 
 	if min(rows, cols) <= exactBelow {
 		return exactSVD(a, rows, cols, k)
 	}
-	return randomisedSVD(a, rows, cols, k, s)
+	return TopSVDOf(dense[T]{a, rows, cols}, k, powerIterations, s)
 }
 
 func firstNotFinite[T float32 | float64](a []T) int {
@@ -69,24 +69,6 @@ func exactSVD[T float32 | float64](a []T, rows, cols, k int) (SVD, error) {
 		return SVD{}, err
 	}
 	return d.leading(k), nil
-}
-
-func randomisedSVD[T float32 | float64](a []T, rows, cols, k int, s *rng.Stream) (SVD, error) {
-	width := min(k+Oversampling, min(rows, cols))
-	sketch := columns(Gaussian(s, cols, width))
-	q := extend(nil, times(a, rows, cols, sketch), s)
-	for range powerIterations {
-		q = extend(nil, transposeTimes(a, rows, cols, q), s)
-		q = extend(nil, times(a, rows, cols, q), s)
-	}
-	// a ≈ q·(qᵀa), and the SVD of the small side's transpose aᵀq = V·S·Wᵀ gives U = q·W.
-	d, err := ThinSVD(fromColumns(transposeTimes(a, rows, cols, q)))
-	if err != nil {
-		return SVD{}, err
-	}
-	var u mat.Dense
-	u.Mul(fromColumns(q), d.V)
-	return SVD{&u, d.S, d.U}.leading(k), nil
 }
 
 // ThinSVD returns the singular value decomposition of a with all min(rows, cols) triples, by LAPACK.

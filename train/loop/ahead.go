@@ -11,14 +11,15 @@ import (
 // upcoming is a job that knows the shapes of the batches that follow batch i: one batch of each, first met first.
 type upcoming interface{ Upcoming(i int) ([]Batch, error) }
 
-// first compiles what the first step needs, the update beside the gradients.
+// first is the compiling of what the first step needs. What follows done is set when that is closed.
 type first struct {
-	done    chan struct{} // closed when it is over, and what follows is set
-	working int64         // memory that the gradients take
+	done    chan struct{}
+	working int64 // memory that the gradients take
 	known   bool
 	err     error
 }
 
+// compileFirst begins to compile the gradients of a batch, and the update beside them.
 func (l *Loop) compileFirst(b Batch) *first {
 	f, p := &first{done: make(chan struct{})}, l.program
 	update := make(chan error, 1)
@@ -64,7 +65,7 @@ func (l *Loop) compile(b Batch) error {
 	return nil
 }
 
-// ahead compiles graphs beside the training. A step that needs one of them waits for it.
+// ahead is the compiling of graphs beside the training. A step that needs one of them waits for it.
 type ahead struct {
 	stopped atomic.Bool
 	done    chan struct{}

@@ -65,7 +65,7 @@ type Loop struct {
 	metrics  *metricsLog
 	trend    trend
 	first    *first // nil until compiling begins
-	ahead    *ahead // nil until a step was made
+	ahead    *ahead // nil until the first step's graphs are compiled
 
 	initialised time.Duration // what drawing the parameters took
 	firstStep   time.Duration // from started until the first step was done
