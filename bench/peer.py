@@ -30,11 +30,12 @@ def versions(o):
 
 
 def base(o):
-    """The checkpoint with a head of as many outputs as the task has."""
-    return transformers.AutoModelForSequenceClassification.from_pretrained(
-        o["model"], num_labels=o["labels"], problem_type="regression" if o["labels"] == 1 else "single_label_classification",
-        hidden_dropout_prob=o["dropout"], attention_probs_dropout_prob=o["dropout"], ignore_mismatched_sizes=True, dtype=torch.float32,
-    )
+    """The checkpoint with a head of as many outputs as the task has, and one probability for every dropout, whatever its family calls it."""
+    config = transformers.AutoConfig.from_pretrained(o["model"], num_labels=o["labels"], problem_type="regression" if o["labels"] == 1 else "single_label_classification")
+    for name, value in config.to_dict().items():
+        if "dropout" in name and isinstance(value, (int, float)):
+            setattr(config, name, o["dropout"])
+    return transformers.AutoModelForSequenceClassification.from_pretrained(o["model"], config=config, ignore_mismatched_sizes=True, dtype=torch.float32)
 
 
 def adapted(o):

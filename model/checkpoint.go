@@ -2,11 +2,8 @@ package model
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"runtime"
@@ -19,6 +16,7 @@ import (
 
 	"github.com/deeplora/deeplora/internal/labels"
 	"github.com/deeplora/deeplora/internal/rng"
+	"github.com/deeplora/deeplora/internal/sums"
 )
 
 // Checkpoint is a checkpoint in memory: every tensor of Config.Specs by its canonical name, which is that in the file of
@@ -210,14 +208,9 @@ func fresh(spec Spec, s *rng.Stream, std float64, dtype dtypes.DType) *tensors.T
 
 // SumFile hashes one file.
 func SumFile(fsys fs.FS, name string) (FileSum, error) {
-	f, err := fsys.Open(name)
+	sum, err := sums.Of(fsys, name)
 	if err != nil {
 		return FileSum{}, err
 	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return FileSum{}, fmt.Errorf("hash %s: %w", name, err)
-	}
-	return FileSum{name, hex.EncodeToString(h.Sum(nil))}, nil
+	return FileSum{name, sum}, nil
 }

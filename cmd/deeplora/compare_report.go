@@ -67,7 +67,7 @@ func (c *comparison) printTuning(t *study.Tuning) error {
 			continue
 		}
 		d := t.Losses[at]
-		rows = append(rows, append(row, numberOr("%+.3f", d.Mean, "-"), intervalText(d.Low, d.High), fmt.Sprint(d.N)))
+		rows = append(rows, append(row, differenceText(d.Mean), intervalText(d.Low, d.High), fmt.Sprint(d.N)))
 	}
 	if err := c.ui.table(rows); err != nil {
 		return err
@@ -94,14 +94,23 @@ func intervalText(low, high study.Number) string {
 	if !low.There() {
 		return "-"
 	}
-	return fmt.Sprintf("%+.3f to %+.3f", float64(low), float64(high))
+	return differenceText(low) + " to " + differenceText(high)
+}
+
+// differenceText has no sign where three decimals show no difference.
+func differenceText(n study.Number) string {
+	text := numberOr("%+.3f", n, "-")
+	if text == "+0.000" || text == "-0.000" {
+		return "0.000"
+	}
+	return text
 }
 
 func differenceTable(s *study.Summary) [][]string {
 	rows := [][]string{{"condition", "method", "pairs", "difference", fmt.Sprintf("%.0f %% interval", 100*s.Method.Confidence), "wins", "p", "p (Holm)"}}
 	for _, d := range s.Differences {
 		rows = append(rows, []string{
-			study.ConditionText(d.Condition), d.Arm, fmt.Sprint(d.N), numberOr("%+.3f", d.Mean, "-"), intervalText(d.Low, d.High),
+			study.ConditionText(d.Condition), d.Arm, fmt.Sprint(d.N), differenceText(d.Mean), intervalText(d.Low, d.High),
 			fmt.Sprintf("%d of %d", d.Wins, d.N), numberOr("%.3g", d.P, "-"), numberOr("%.3g", d.HolmP, "-"),
 		})
 	}

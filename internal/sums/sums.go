@@ -35,7 +35,7 @@ func Write(dir string, names ...string) error {
 	}
 	var text bytes.Buffer
 	for _, name := range slices.Sorted(slices.Values(names)) {
-		sum, err := of(os.DirFS(dir), name)
+		sum, err := Of(os.DirFS(dir), name)
 		if err != nil {
 			return fmt.Errorf("write sums: %w", err)
 		}
@@ -73,7 +73,7 @@ func Verify(fsys fs.FS, names ...string) error {
 		if len(names) > 0 && !slices.Contains(names, line.name) {
 			continue
 		}
-		sum, err := of(fsys, line.name)
+		sum, err := Of(fsys, line.name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("%s: %w: it is missing, and %s lists it", line.name, jsonfile.ErrCorrupt, File)
@@ -135,8 +135,8 @@ func cut(text string) (sum, name string, ok bool) {
 	return sum, name[1:], true
 }
 
-// of is the sha256 of a file in hexadecimal.
-func of(fsys fs.FS, name string) (string, error) {
+// Of is the sha256 of a file in hexadecimal.
+func Of(fsys fs.FS, name string) (string, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
 		return "", err

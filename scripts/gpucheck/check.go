@@ -69,6 +69,8 @@ type fault struct {
 	log string
 }
 
+func (f fault) Unwrap() error { return f.error }
+
 // row makes a line of the table of what do finds: a skip that it returns is one, any other error is a failure. Processes
 // is how many trainings it is about to make: a row that there is no time for is not begun.
 func (c *check) row(ctx context.Context, name string, processes int, do func(ctx context.Context) (figure string, err error)) {

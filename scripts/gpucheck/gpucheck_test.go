@@ -209,6 +209,22 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// A harness that is still running on processors, for which the model is too much, is no failure; on a GPU it is.
+func TestSlowBench(t *testing.T) {
+	slow := ended(t.Context(), exec.Command("bench"), time.Now().Add(-patience), errors.New("killed"), &bytes.Buffer{})
+	var s skip
+	for backend, skipped := range map[string]bool{cpu: true, cuda: false} {
+		c := &check{settings: settings{backend: backend}}
+		err := c.unfinished(slow, "b: 0.90 of the peer's time (1 rounds)")
+		if errors.As(err, &s) != skipped || !strings.Contains(err.Error(), "still running after 4m0s; rounds before: b: 0.90") {
+			t.Errorf("%s: %v", backend, err)
+		}
+		if err = c.unfinished(fault{errors.New("exit status 1"), "log"}, ""); errors.As(err, &s) {
+			t.Errorf("%s: %v", backend, err)
+		}
+	}
+}
+
 // A test whose parts were all skipped is skipped, whatever Go calls it.
 func TestSkipsAreNotPasses(t *testing.T) {
 	output := `=== RUN   TestA

@@ -17,6 +17,8 @@ import (
 // patience is how long one program may take before it counts as hanging.
 const patience = 4 * time.Minute
 
+var errRunning = errors.New("still running")
+
 // command prepares a program that ends when ctx does: by a signal first, so that it can end those that it started.
 func (c *check) command(ctx context.Context, dir, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
@@ -56,7 +58,7 @@ func ended(ctx context.Context, cmd *exec.Cmd, began time.Time, err error, outpu
 	case ctx.Err() != nil:
 		return skip(fmt.Sprintf("interrupted %.0f s after %s began", took.Seconds(), name))
 	case took >= patience:
-		err = fmt.Errorf("still running after %v", patience)
+		err = fmt.Errorf("%w after %v", errRunning, patience)
 	default:
 		if line := lastLines(strings.TrimSpace(output[len(output)-1].String()), 1); line != "" {
 			err = fmt.Errorf("%w: %s", err, line)
