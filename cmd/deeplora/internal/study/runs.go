@@ -37,7 +37,7 @@ type Setting struct {
 	Value string `json:"value"`
 }
 
-// ConditionText is a condition in a line: "task stsb, shots 16", or "all" where nothing varies.
+// ConditionText is a condition in a line: "task stsb, shots 16", or "all" where nothing varies. A rate of 0 leaves it to the run.
 func ConditionText(c []Setting) string {
 	if len(c) == 0 {
 		return "all"
@@ -45,6 +45,9 @@ func ConditionText(c []Setting) string {
 	parts := make([]string, len(c))
 	for i, s := range c {
 		parts[i] = s.Name + " " + s.Value
+		if s == (Setting{"lr", "0"}) {
+			parts[i] = "lr by default"
+		}
 	}
 	return strings.Join(parts, ", ")
 }

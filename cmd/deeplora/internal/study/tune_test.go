@@ -179,7 +179,7 @@ func TestTheBestCombinationIsChosen(t *testing.T) {
 		t.Fatalf("%+v", tuning)
 	}
 	for _, c := range tuning.Choices {
-		want := map[string]string{"LoRA": "lr 3e-3", "deep": "lr 0"}[c.Arm]
+		want := map[string]string{"LoRA": "lr 3e-3", "deep": "lr by default"}[c.Arm]
 		if ConditionText(c.Chosen) != want || c.Runs != 12 || c.Finished != 12 || c.Steps != 240 || len(c.Tries) != 3 {
 			t.Errorf("%s: %d of %d runs, want %s", c.Text(), c.Finished, c.Runs, want)
 		}
