@@ -33,7 +33,7 @@ func (s *Summary) answer() []string {
 }
 
 // verdict is one arm against the baseline: ahead or behind only where the interval, if there is one, leaves out
-// zero.
+// zero, and only by what three decimals show.
 func (s *Summary) verdict(o Overall) string {
 	if o.Conditions == 0 {
 		return fmt.Sprintf("%s: no pair of runs with %s is finished yet.", o.Arm, s.Baseline)
@@ -51,6 +51,10 @@ func (s *Summary) verdict(o Overall) string {
 			return ""
 		}
 		return fmt.Sprintf(" in %d of %d conditions", of, o.Conditions)
+	}
+	if o.Low.There() && signed(o.Low) == "0.000" && signed(o.High) == "0.000" {
+		return fmt.Sprintf("%s and %s score the same: the mean difference%s and its whole 95\u00a0%% interval (%s) are 0.000.",
+			o.Arm, s.Baseline, unit, page.Count(o.Seeds, "seed"))
 	}
 	if o.Low <= 0 && o.High >= 0 {
 		also := conditions(o.Ahead)

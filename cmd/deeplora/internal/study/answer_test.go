@@ -23,7 +23,8 @@ func TestAnswer(t *testing.T) {
 			"deep-narrow and vanilla cannot be told apart: the mean difference is +0.025 of pearson (95", "4 seeds); deep-narrow is ahead in 2 of 4 pairs of runs.",
 		}},
 		{"behind", []float64{0.5, 0.5}, []float64{0.4, 0.3}, []string{"deep-narrow is behind vanilla, by 0.150 of pearson on average", "in 0 of 2 pairs"}},
-		{"level", []float64{0.5, 0.5}, []float64{0.5, 0.5}, []string{"cannot be told apart: the mean difference is 0.000 of pearson"}},
+		{"level", []float64{0.5, 0.5}, []float64{0.5, 0.5}, []string{"deep-narrow and vanilla score the same: the mean difference of pearson and its whole 95\u00a0% interval (2 seeds) are 0.000."}},
+		{"a hair behind, always", []float64{0.5, 0.6, 0.7}, []float64{0.4999999, 0.5999998, 0.6999999}, []string{"deep-narrow and vanilla score the same"}},
 		{"one seed", []float64{0.5}, []float64{0.6}, []string{"by 0.100 of pearson on average; it scores higher in 1 of 1 pair of runs. That is without an interval: too few seeds"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
