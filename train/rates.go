@@ -31,8 +31,11 @@ func (c *Config) resolveMethod() error {
 	}
 	given, ruled := c.LR > 0, c.RateRule == ruleRank && !c.Whole()
 	head := headRate
-	if c.HeadStart == startProbe {
+	switch {
+	case c.HeadStart == startProbe:
 		head = probeRate
+	case c.TrainPooler:
+		head = deepHeadRate
 	}
 	if ruled {
 		if c.Steps == 0 || c.Epochs == 0 {
@@ -74,6 +77,10 @@ func (c *Config) ruled() (lora.Ruled, error) {
 // headRate is the learning rate of a head by the rule of rates: it is small, begins at random, and does not know what
 // adapter is under it.
 const headRate = 1e-2
+
+// deepHeadRate is that of a head whose dense layer before the outputs is trained too, as most families' is, which their
+// checkpoints lack: a matrix of width² entries goes much further at a rate than the outputs do (method.md 2.7).
+const deepHeadRate = 7.5e-4
 
 // probeRate is that of a head which starts where it fits the examples: a higher one would take it away from there before the
 // adapter has moved.
