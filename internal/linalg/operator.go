@@ -1,8 +1,6 @@
 package linalg
 
 import (
-	"fmt"
-
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/deeplora/deeplora/internal/rng"
@@ -20,8 +18,8 @@ type Operator interface {
 // The operator's entries must be finite. It is an error if k is not in 1 … min(rows, cols).
 func TopSVDOf(a Operator, k, power int, s *rng.Stream) (SVD, error) {
 	rows, cols := a.Dims()
-	if k < 1 || k > min(rows, cols) {
-		return SVD{}, fmt.Errorf("linalg: %d singular vectors of a %d × %d matrix; want 1 to %d", k, rows, cols, min(rows, cols))
+	if err := checkCount(k, rows, cols); err != nil {
+		return SVD{}, err
 	}
 	width := min(k+Oversampling, min(rows, cols))
 	q := Extend(nil, a.Times(Gaussian(s, cols, width)), s)

@@ -38,8 +38,8 @@ func TopSVD[T float32 | float64](a []T, rows, cols, k int, s *rng.Stream) (SVD, 
 	if len(a) != rows*cols {
 		return SVD{}, fmt.Errorf("linalg: %d entries for a %d × %d matrix; want %d", len(a), rows, cols, rows*cols)
 	}
-	if k < 1 || k > min(rows, cols) {
-		return SVD{}, fmt.Errorf("linalg: %d singular vectors of a %d × %d matrix; want 1 to %d", k, rows, cols, min(rows, cols))
+	if err := checkCount(k, rows, cols); err != nil {
+		return SVD{}, err
 	}
 	if i := firstNotFinite(a); i >= 0 {
 		return SVD{}, fmt.Errorf("linalg: entry [%d %d] is %v; want finite numbers", i/cols, i%cols, a[i])
@@ -48,6 +48,14 @@ func TopSVD[T float32 | float64](a []T, rows, cols, k int, s *rng.Stream) (SVD, 
 		return exactSVD(a, rows, cols, k)
 	}
 	return TopSVDOf(dense[T]{a, rows, cols}, k, powerIterations, s)
+}
+
+// checkCount says what is wrong with asking for k singular triples.
+func checkCount(k, rows, cols int) error {
+	if k < 1 || k > min(rows, cols) {
+		return fmt.Errorf("linalg: %d singular vectors of a %d × %d matrix; want 1 to %d", k, rows, cols, min(rows, cols))
+	}
+	return nil
 }
 
 func firstNotFinite[T float32 | float64](a []T) int {

@@ -52,7 +52,7 @@ func (s *Summary) verdict(o Overall) string {
 		}
 		return fmt.Sprintf(" in %d of %d conditions", of, o.Conditions)
 	}
-	if o.Low.There() && signed(o.Low) == "0.000" && signed(o.High) == "0.000" {
+	if signed(o.Low) == "0.000" && signed(o.High) == "0.000" {
 		return fmt.Sprintf("%s and %s score the same: the mean difference%s and its whole 95\u00a0%% interval (%s) are 0.000.",
 			o.Arm, s.Baseline, unit, page.Count(o.Seeds, "seed"))
 	}
