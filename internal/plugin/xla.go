@@ -9,7 +9,8 @@ import (
 	"github.com/gomlx/go-xla/compute/xla"
 	"github.com/gomlx/go-xla/pjrt"
 
-	_ "github.com/deeplora/deeplora/internal/plugin/quiet" // go-xla's messages go to the debug log
+	_ "github.com/deeplora/deeplora/internal/plugin/hugepages" // what XLA computes in lies on large pages
+	_ "github.com/deeplora/deeplora/internal/plugin/quiet"     // go-xla's messages go to the debug log
 )
 
 // Linked says whether this program can open plugins.

@@ -1,0 +1,5 @@
+//go:build !noxla
+
+package hugepages
+
+import "C" // for memory_linux.c
