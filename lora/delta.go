@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/deeplora/deeplora/internal/graphx"
 )
 
 // Delta is ΔK [In, Out] = d[0]·d[1]·…·d[n-1], a chain of matrices that is never multiplied out unless
@@ -131,9 +133,7 @@ func dot(a, b *Node) *Node {
 	if b.Shape().Dim(0) <= b.Shape().Dim(1) || !onXLA(b) {
 		return Dot(a, b).Product()
 	}
-	flat := IdentityWithCustomGradient(Transpose(b, 0, 1), func(_, v *Node) *Node {
-		return OptimizationBarriers(v, ScalarZero(v.Graph(), v.DType()))[0] // of one operand it would be none
-	})
+	flat := IdentityWithCustomGradient(Transpose(b, 0, 1), func(_, v *Node) *Node { return graphx.Barrier(v) })
 	return DotGeneral(a, []int{1}, nil, flat, []int{1}, nil)
 }
 

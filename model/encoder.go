@@ -199,7 +199,7 @@ func (e *Encoder) postNorm(l layerNames, hidden *Node, at queries, attend func(l
 	}
 	x = e.norm(l.attentionNorm, Add(attended, x))
 
-	inner := activations[e.HiddenAct](e.dense(l.intermediate, x, e.IntermediateSize))
+	inner := activations[e.HiddenAct](e.Precision.kept(e.dense(l.intermediate, x, e.IntermediateSize)))
 	out := e.dense(l.output, inner, e.HiddenSize)
 	if !l.keepOutput {
 		out = e.Dropout.apply(l.at+"output", e.HiddenDropout, out, at.lead())
@@ -236,13 +236,13 @@ func (e *Encoder) heads(x *Node, rows int) *Node {
 
 // scores is q·kᵀ: [group, query, heads, size], [group, seq, heads, size] -> [group, heads, query, key].
 func (e *Encoder) scores(q, k *Node) *Node {
-	return e.Precision.ofStates(equation{"bqhd", "bkhd", "bhqk"}, q, k)
+	return e.Precision.ofStates(equation{"bqhd", "bkhd", "bhqk"}, e.Precision.kept(q), e.Precision.kept(k))
 }
 
 // mix is softmax(scores)·v: [group, heads, query, key], [group, seq, heads, size] -> [queries, H].
 func (e *Encoder) mix(name string, scores, v *Node, at queries) *Node {
-	weights := e.Dropout.apply(name, e.AttentionDropout, Softmax(scores, -1), at.lead())
-	context := e.Precision.ofStates(equation{"bhqk", "bkhd", "bqhd"}, weights, v) // [group, query, heads, size]
+	weights := e.Dropout.apply(name, e.AttentionDropout, e.Precision.softmax(scores), at.lead())
+	context := e.Precision.ofStates(equation{"bhqk", "bkhd", "bqhd"}, weights, e.Precision.kept(v)) // [group, query, heads, size]
 	return Reshape(context, context.Shape().Dim(0)*context.Shape().Dim(1), e.HiddenSize)
 }
 

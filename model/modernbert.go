@@ -317,7 +317,7 @@ func (m *modernBERT) layer(e *Encoder, i int, hidden *Node, at queries) *Node {
 	hidden = Add(at.take(hidden), e.Dropout.apply(name+"attn.Wo", e.AttentionDropout, attended, at.lead()))
 
 	inner := e.IntermediateSize
-	wide := biased(e, name+"mlp.Wi", m.norm(e, name+"mlp_norm", hidden), 2*inner, m.MLPBias) // [queries, 2·inner]
+	wide := e.Precision.kept(biased(e, name+"mlp.Wi", m.norm(e, name+"mlp_norm", hidden), 2*inner, m.MLPBias)) // [queries, 2·inner]
 	gated := Mul(activations[e.HiddenAct](columns(wide, 0, inner)), columns(wide, inner, 2*inner))
 	gated = e.Dropout.apply(name+"mlp", m.MLPDropout, gated, at.lead())
 	return Add(hidden, biased(e, name+"mlp.Wo", gated, e.HiddenSize, m.MLPBias))

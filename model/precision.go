@@ -184,6 +184,40 @@ func (p Precision) ofStates(e equation, x, y *Node) *Node {
 	return p.einsum(e, x, y)
 }
 
+// rounded are the numbers of x that bfloat16 has, held in it. XLA would take such a conversion out again, were there no
+// barrier. It has no gradient.
+func rounded(x *Node) *Node {
+	return ConvertDType(graphx.Barrier(ConvertDType(x, dtypes.BFloat16)), x.DType())
+}
+
+// kept is a state that backward needs again. In bf16 it is rounded, as autocast hands it on, and takes half the memory.
+func (p Precision) kept(x *Node) *Node {
+	if p != bf16 {
+		return x
+	}
+	return graphx.WithGradient([]*Node{x}, x.Shape().Dimensions, func() *Node { return rounded(x) }, func(_ int, _ []*Node, v *Node) *Node { return v })
+}
+
+// softmax is Softmax over the last axis. In bf16 it is rounded, and its gradient taken from that.
+func (p Precision) softmax(x *Node) *Node {
+	if p != bf16 {
+		return Softmax(x, -1)
+	}
+	var y *Node
+	return graphx.WithGradient([]*Node{x}, x.Shape().Dimensions, func() *Node {
+		y = rounded(Softmax(x, -1))
+		return y
+	}, func(_ int, again []*Node, v *Node) *Node {
+		y := y
+		if again[0] != x { // gradient checkpointing computes it a second time, so that y need not be held
+			y = rounded(Softmax(again[0], -1))
+		}
+		// By its sum, as what is rounded does not sum to 1: a v that is equal everywhere must give nothing.
+		mean := Div(ReduceAndKeep(Mul(y, v), ReduceSum, -1), ReduceAndKeep(y, ReduceSum, -1))
+		return Mul(y, Sub(v, mean))
+	})
+}
+
 // equation is a product as Einsum writes it, x,k->y, a letter an axis. Each letter stands in two of the three, so that
 // the gradients are equations too.
 type equation struct{ x, k, y string }

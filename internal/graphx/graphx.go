@@ -112,3 +112,9 @@ func WithGradient(xs []*graph.Node, shape []int, y func() *graph.Node, vjp func(
 	}
 	return out
 }
+
+// Barrier is x, made before anything that is made of it: XLA joins what stands before it with nothing that stands behind.
+// It has no gradient.
+func Barrier(x *graph.Node) *graph.Node {
+	return graph.OptimizationBarriers(x, graph.ScalarZero(x.Graph(), x.DType()))[0] // of one operand it would be none
+}
