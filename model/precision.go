@@ -258,33 +258,33 @@ func (e equation) sum(x, k []*Node) *Node {
 // accumulator of float32 go-xla asks for an algorithm by name, for which both operands are converted back.
 //
 // It has them only for an x that is summed over its last axes. Of another, as in gradients by kernels, its CPU plugin computes
-// float32's product of the same numbers, whatever is tried: it undoes transpositions. But many products of that kind at
-// once, as in attention, end in an error when they are run. Those are asked for in float32 here.
+// float32's product of the same numbers, and many of that kind at once, as in attention, end in an error when they are run.
+// Such an x is turned first, and a barrier keeps XLA from undoing that.
 func (e equation) dot(x, k *Node) *Node {
-	both := func(axis rune) bool { return strings.ContainsRune(e.k, axis) }
-	var summed, batch, axes string // axes of the product: those of all three, x's own, k's own
+	var summed, batch, own string // axes of x: of x and k alone, of all three, of x and y alone
 	for _, axis := range e.x {
-		switch kept := strings.ContainsRune(e.y, axis); {
-		case !kept:
+		switch {
+		case !strings.ContainsRune(e.y, axis):
 			summed += string(axis)
-		case both(axis):
+		case strings.ContainsRune(e.k, axis):
 			batch += string(axis)
 		default:
-			axes += string(axis)
+			own += string(axis)
 		}
 	}
+	if !strings.HasSuffix(e.x, summed) {
+		turned := batch + own + summed
+		x, e.x = graphx.Barrier(TransposeAllDims(x, axesOf(e.x, turned)...)), turned
+	}
+	y := Dot(x, k).WithAccumulatorDType(dtypes.BFloat16).WithOutputDType(dtypes.Float32).
+		General(axesOf(e.x, summed), axesOf(e.x, batch), axesOf(e.k, summed), axesOf(e.k, batch))
+	axes := batch + own
 	for _, axis := range e.k {
 		if !strings.ContainsRune(e.x, axis) {
 			axes += string(axis)
 		}
 	}
-	if batch != "" && !strings.HasSuffix(e.x, summed) {
-		wide := func(x *Node) *Node { return ConvertDType(x, dtypes.Float32) }
-		return Einsum(e.x+","+e.k+"->"+e.y, wide(x), wide(k))
-	}
-	y := Dot(x, k).WithAccumulatorDType(dtypes.BFloat16).WithOutputDType(dtypes.Float32).
-		General(axesOf(e.x, summed), axesOf(e.x, batch), axesOf(e.k, summed), axesOf(e.k, batch))
-	if axes = batch + axes; axes == e.y {
+	if axes == e.y {
 		return y
 	}
 	return TransposeAllDims(y, axesOf(axes, e.y)...)
