@@ -67,6 +67,14 @@ func (at place) input(name string) string { return filepath.Join(at.workspace.di
 // made is what an undisturbed command made.
 func (at place) made(command string) string { return filepath.Join(at.reference, command, "out") }
 
+// model is the checkpoint that is trained.
+func (w *workspace) model() string {
+	if w.given != "" {
+		return w.given
+	}
+	return filepath.Join(w.reference, "pretrain", "out")
+}
+
 // line is a command line on this machine.
 func (at place) line(args ...string) []string {
 	return append(args, "--backend", at.backend, "--threads", "1", "--quiet")
@@ -93,7 +101,7 @@ func pretrain(at place) []string {
 }
 
 func train(at place) []string {
-	return at.shared("train", "--model", at.made("pretrain"), "--data", at.input("data"), "--rank", "4", "--batch", "2", "--max-length", "16",
+	return at.shared("train", "--model", at.model(), "--data", at.input("data"), "--rank", "4", "--batch", "2", "--max-length", "16",
 		"--steps", "60", "--save-every", "7", "--eval-every", "15", "--select", "best", "--train-head", "--out", at.out)
 }
 
@@ -108,7 +116,7 @@ func export(format string, more ...string) func(place) []string {
 }
 
 func importPEFT(at place) []string {
-	return at.line("import", "--format", "peft", "--in", at.made("export-peft"), "--model", at.made("pretrain"), "--out", at.out)
+	return at.line("import", "--format", "peft", "--in", at.made("export-peft"), "--model", at.model(), "--out", at.out)
 }
 
 func predict(at place) []string {
@@ -165,8 +173,8 @@ func (w *workspace) writeInputs() error {
 	experiment, err := json.Marshal(map[string]any{
 		"title": "chaos",
 		"set": map[string]any{
-			"model": filepath.Join(w.reference, "pretrain", "out"), "data": filepath.Join(w.dir, "inputs", "data"),
-			"steps": 24, "save-every": 4, "batch": 2, "max-length": 16, "rank": 4, "target": []string{"layer.0.*query$"},
+			"model": w.model(), "data": filepath.Join(w.dir, "inputs", "data"),
+			"steps": 24, "save-every": 4, "batch": 2, "max-length": 16, "rank": 4, "scope": "only-query-value",
 		},
 		"grid": map[string]any{"method": []string{"vanilla", "deep-compressed"}, "seed": []int{0, 1}},
 	})

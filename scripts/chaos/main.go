@@ -24,6 +24,7 @@ type options struct {
 	program  string
 	backend  string
 	devices  int
+	model    string
 	commands string
 	kinds    string
 	keep     bool
@@ -38,6 +39,7 @@ func main() {
 	flag.StringVar(&o.program, "program", "", "the program to test (default: built from ./cmd/deeplora)")
 	flag.StringVar(&o.backend, "backend", "go", "engine that the program computes on")
 	flag.IntVar(&o.devices, "devices", 1, "devices of the engine that train, compare and predict share")
+	flag.StringVar(&o.model, "model", "", "checkpoint of a small encoder that train, compare and import take (default: the BERT that pretrain makes)")
 	flag.StringVar(&o.commands, "commands", "", "commands to test, with commas between (default all)")
 	flag.StringVar(&o.kinds, "kinds", "", "kinds of faults, with commas between (default all)")
 	flag.BoolVar(&o.keep, "keep", false, "keep what every case wrote, not only the failed ones'")
@@ -106,6 +108,7 @@ type workspace struct {
 	program   string
 	backend   string
 	devices   int
+	given     string // the checkpoint to train, absolute; empty: what pretrain makes
 	commands  []*command
 	kinds     []kind
 	without   map[string]string // kinds that cannot happen here, and why
@@ -119,6 +122,11 @@ func newWorkspace(o options) (*workspace, error) {
 		return nil, err
 	}
 	w := &workspace{dir: dir, seed: o.seed, backend: o.backend, devices: o.devices, program: filepath.Join(dir, "deeplora"), reference: filepath.Join(dir, "reference")}
+	if o.model != "" {
+		if w.given, err = filepath.Abs(o.model); err != nil {
+			return nil, err
+		}
+	}
 	if err := w.prepare(o); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
