@@ -240,8 +240,8 @@ func (e equation) dims(x, k *Node) []int {
 	return dims
 }
 
-// sum is the product of numbers in parts. Of two parts each, the product of the low ones is left out: it is below
-// float32's own rounding.
+// sum is the product of numbers in parts. Of two parts each, the product of the low ones is left out: it is as
+// small as what the parts lack of their numbers, 2⁻¹⁸.
 func (e equation) sum(x, k []*Node) *Node {
 	y := e.dot(x[0], k[0])
 	switch {
