@@ -65,14 +65,14 @@ func (w *workspace) place(c *command, dir string) place {
 func (at place) input(name string) string { return filepath.Join(at.workspace.dir, "inputs", name) }
 
 // made is what an undisturbed command made.
-func (at place) made(command string) string { return filepath.Join(at.reference, command, "out") }
+func (w *workspace) made(command string) string { return filepath.Join(w.reference, command, "out") }
 
 // model is the checkpoint that is trained.
 func (w *workspace) model() string {
 	if w.given != "" {
 		return w.given
 	}
-	return filepath.Join(w.reference, "pretrain", "out")
+	return w.made("pretrain")
 }
 
 // line is a command line on this machine.

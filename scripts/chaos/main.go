@@ -122,11 +122,6 @@ func newWorkspace(o options) (*workspace, error) {
 		return nil, err
 	}
 	w := &workspace{dir: dir, seed: o.seed, backend: o.backend, devices: o.devices, program: filepath.Join(dir, "deeplora"), reference: filepath.Join(dir, "reference")}
-	if o.model != "" {
-		if w.given, err = filepath.Abs(o.model); err != nil {
-			return nil, err
-		}
-	}
 	if err := w.prepare(o); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -136,6 +131,11 @@ func newWorkspace(o options) (*workspace, error) {
 func (w *workspace) prepare(o options) (err error) {
 	if err := os.Chmod(w.dir, 0o755); err != nil { // others' programs run in it
 		return err
+	}
+	if o.model != "" {
+		if w.given, err = filepath.Abs(o.model); err != nil {
+			return err
+		}
 	}
 	if err := w.takeProgram(o.program); err != nil {
 		return err
