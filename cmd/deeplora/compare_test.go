@@ -147,7 +147,7 @@ func TestSlurmGivesTheSameRuns(t *testing.T) {
 		found, _ := filepath.Glob(filepath.Join(slurm, "runs", "*", "checkpoints", "step-*"))
 		return len(found) > 0
 	})
-	killOneTask(t)
+	killOneTask(t, slurm)
 	if code := p.code(t); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, p.err.String())
 	}
@@ -159,20 +159,38 @@ func TestSlurmGivesTheSameRuns(t *testing.T) {
 	}
 }
 
-// killOneTask kills a running task, as a node that fails does.
-func killOneTask(t *testing.T) {
+// killOneTask kills a running task of a study, as a node that fails does. The cluster may run other studies beside it.
+func killOneTask(t *testing.T, study string) {
 	t.Helper()
+	var record struct {
+		Arrays []struct {
+			ID string `json:"job_id"`
+		} `json:"arrays"`
+	}
+	text, err := os.ReadFile(filepath.Join(study, "slurm", "submitted.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &record)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	out, err := exec.Command("squeue", "--noheader", "--states=RUNNING", "--format=%i").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	tasks := strings.Fields(string(out))
-	if len(tasks) == 0 {
-		t.Fatal("no task runs")
+	for _, task := range strings.Fields(string(out)) {
+		array, _, _ := strings.Cut(task, "_")
+		for _, a := range record.Arrays {
+			if a.ID != array {
+				continue
+			}
+			if out, err := exec.Command("scancel", "--signal=KILL", "--full", task).CombinedOutput(); err != nil {
+				t.Fatalf("scancel: %v\n%s", err, out)
+			}
+			return
+		}
 	}
-	if out, err := exec.Command("scancel", "--signal=KILL", "--full", tasks[0]).CombinedOutput(); err != nil {
-		t.Fatalf("scancel: %v\n%s", err, out)
-	}
+	t.Fatalf("no task of %+v runs:\n%s", record, out)
 }
 
 // A run of a study has the devices of the line, or those that Slurm gives it.
